@@ -1,0 +1,1 @@
+//! The composition root: starts the parts in order, drains them in order.

@@ -1,0 +1,1 @@
+//! One TOML file, every mistake at once, `WHARFINGER_*` on top.

@@ -1,0 +1,1 @@
+//! Floor 3: the control plane; blind to the gateway.

@@ -1,0 +1,27 @@
+//! Floor 0: the words of the project as types. No I/O, no runtime, nothing above.
+
+mod account;
+mod batch;
+mod books;
+mod change;
+mod destination;
+mod door;
+mod limits;
+mod outcome;
+mod revision;
+mod signal;
+mod token;
+
+pub use account::{Account, AccountId, AccountState};
+pub use batch::{Chunks, Content, Counts, Encoding, LineCounts, Payload, WriteCounts};
+pub use books::{Books, Page, Tally};
+pub use change::{Change, Token};
+pub use destination::{
+    Compression, Credentials, Destination, DestinationId, DestinationKind, UpstreamTls,
+};
+pub use door::Door;
+pub use limits::{InFlight, Limits};
+pub use outcome::{Delivery, Rejection, Written};
+pub use revision::Revision;
+pub use signal::Signal;
+pub use token::{Digest, DigestKey, Secret, TokenId, TokenKind, TokenState};

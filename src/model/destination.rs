@@ -1,0 +1,132 @@
+//! Destinations: where an account's signal goes, as operators state it in the control plane.
+
+use std::{fmt, time::Duration};
+
+use super::Secret;
+
+/// A destination's number, positive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DestinationId(pub u64);
+
+impl fmt::Display for DestinationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What stands there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DestinationKind {
+    /// Files under the gateway's own data folder.
+    Archive,
+    /// The sender's protocol in its HTTP form, body untouched.
+    Http,
+    /// An OTLP/HTTP receiver; `/v1/{signal}` is appended to the endpoint.
+    OtlpHttp,
+    /// An OTLP/gRPC receiver.
+    OtlpGrpc,
+}
+
+impl DestinationKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Archive, Self::Http, Self::OtlpHttp, Self::OtlpGrpc];
+
+    /// The name in the admin API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Archive => "archive",
+            Self::Http => "http",
+            Self::OtlpHttp => "otlp_http",
+            Self::OtlpGrpc => "otlp_grpc",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// How the gateway proves itself to the destination.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Credentials {
+    /// Not at all.
+    #[default]
+    None,
+    /// `Authorization: Bearer`.
+    Bearer(Secret),
+    /// `Authorization: Basic`.
+    Basic {
+        /// User name, without a colon.
+        user: String,
+        /// Password.
+        password: Secret,
+    },
+}
+
+/// What travels upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// As the sender compressed it.
+    #[default]
+    AsReceived,
+    /// Inflated first, for receivers that take no compression.
+    Identity,
+}
+
+/// TLS towards `https` endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// PEM certificates trusted instead of the system's.
+    pub ca_pem: Option<String>,
+    /// PEM chain presented to the destination, with its key.
+    pub client_pem: Option<(String, Secret)>,
+    /// Name expected in the destination's certificate instead of the endpoint's host.
+    pub server_name: Option<String>,
+}
+
+/// A destination as the control plane last stated it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// The number that accounts refer to.
+    pub id: DestinationId,
+    /// Unique among destinations.
+    pub name: String,
+    /// What stands there.
+    pub kind: DestinationKind,
+    /// Absolute `http`/`https` URLs, tried in turn; empty for the archive.
+    pub endpoints: Vec<String>,
+    /// Added to every request; `{account}` and `{token_id}` in values are replaced by the ids.
+    pub headers: Vec<(String, String)>,
+    /// How the gateway proves itself.
+    pub credentials: Credentials,
+    /// TLS towards `https` endpoints.
+    pub tls: UpstreamTls,
+    /// To a TCP connection and through its TLS handshake.
+    pub connect_timeout: Duration,
+    /// From the first byte sent to the last byte of the answer, over all endpoints.
+    pub request_timeout: Duration,
+    /// What travels upstream.
+    pub compression: Compression,
+    /// Link-local and metadata addresses (169.254.0.0/16, fe80::/10) are refused unless this is set.
+    pub allow_link_local: bool,
+}
+
+impl Destination {
+    /// A destination of that kind with nothing set: 5 s to connect, 30 s for a request.
+    pub fn new(id: DestinationId, name: &str, kind: DestinationKind) -> Self {
+        Self {
+            id,
+            name: name.to_owned(),
+            kind,
+            endpoints: Vec::new(),
+            headers: Vec::new(),
+            credentials: Credentials::None,
+            tls: UpstreamTls::default(),
+            connect_timeout: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(30),
+            compression: Compression::AsReceived,
+            allow_link_local: false,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Floor 1: what operators see. Metrics, health, logging, and the server of the operators' port.

@@ -1,0 +1,340 @@
+//! Model to feed and back. What a newer control plane sends and we don't know is `None`, never an error.
+
+use std::time::Duration;
+
+use super::feed as wire;
+use crate::model::{
+    Account, AccountId, AccountState, Change, Compression, Credentials, Destination, DestinationId,
+    DestinationKind, Digest, Limits, Secret, Signal, Token, TokenId, TokenState, UpstreamTls,
+};
+
+/// A change that no control plane of ours would send.
+#[derive(Debug, thiserror::Error)]
+#[error("the feed sent an invalid {0}")]
+pub struct Invalid(&'static str);
+
+// === impl wire::Change ===
+
+impl From<&Change> for wire::Change {
+    fn from(change: &Change) -> Self {
+        use wire::change::Change as Kind;
+        let kind = match change {
+            Change::Account(account) => Kind::Account(account.into()),
+            Change::AccountRemoved(id) => Kind::AccountRemoved(id.0),
+            Change::Destination(destination) => Kind::Destination(destination.into()),
+            Change::DestinationRemoved(id) => Kind::DestinationRemoved(id.0),
+            Change::Token(token) => Kind::Token((*token).into()),
+        };
+        Self { change: Some(kind) }
+    }
+}
+
+impl wire::Change {
+    /// The change, or `None` for a kind that this version doesn't know.
+    ///
+    /// # Errors
+    /// A known kind with impossible content.
+    pub fn into_model(self) -> Result<Option<Change>, Invalid> {
+        use wire::change::Change as Kind;
+        Ok(match self.change {
+            None => None,
+            Some(Kind::Account(account)) => Some(Change::Account(account.into_model()?)),
+            Some(Kind::AccountRemoved(id)) => {
+                Some(Change::AccountRemoved(AccountId(id_of(id, "account id")?)))
+            }
+            Some(Kind::Destination(destination)) => {
+                destination.into_model()?.map(Change::Destination)
+            }
+            Some(Kind::DestinationRemoved(id)) => Some(Change::DestinationRemoved(DestinationId(
+                id_of(id, "destination id")?,
+            ))),
+            Some(Kind::Token(token)) => Some(Change::Token(token.into_model()?)),
+        })
+    }
+}
+
+fn id_of(id: u64, what: &'static str) -> Result<u64, Invalid> {
+    if id == 0 { Err(Invalid(what)) } else { Ok(id) }
+}
+
+// === impl wire::Account ===
+
+impl From<&Account> for wire::Account {
+    fn from(account: &Account) -> Self {
+        let destination = |signal| account.destination(signal).map_or(0, |id| id.0);
+        Self {
+            id: account.id.0,
+            name: account.name.clone(),
+            suspended: account.state == AccountState::Suspended,
+            limits: Some(wire::Limits {
+                bulk_body_bytes_max: account.limits.bulk_body_bytes_max,
+                bulk_line_bytes_max: account.limits.bulk_line_bytes_max,
+                otlp_body_bytes_max: account.limits.otlp_body_bytes_max,
+                remote_write_body_bytes_max: account.limits.remote_write_body_bytes_max,
+                in_flight_bytes_max: account.limits.in_flight_bytes_max,
+                concurrency_max: account.limits.concurrency_max,
+                remote_write_throttle_as_unavailable: account
+                    .limits
+                    .remote_write_throttle_as_unavailable,
+            }),
+            logs_destination: destination(Signal::Logs),
+            metrics_destination: destination(Signal::Metrics),
+            traces_destination: destination(Signal::Traces),
+        }
+    }
+}
+
+impl wire::Account {
+    fn into_model(self) -> Result<Account, Invalid> {
+        let destination = |id| (id != 0).then_some(DestinationId(id));
+        Ok(Account {
+            id: AccountId(id_of(self.id, "account id")?),
+            name: self.name,
+            state: if self.suspended {
+                AccountState::Suspended
+            } else {
+                AccountState::Active
+            },
+            limits: self.limits.unwrap_or_default().into_model(),
+            destinations: [
+                destination(self.logs_destination),
+                destination(self.metrics_destination),
+                destination(self.traces_destination),
+            ],
+        })
+    }
+}
+
+impl wire::Limits {
+    fn into_model(self) -> Limits {
+        let default = Limits::default();
+        let or = |value, default| if value == 0 { default } else { value };
+        Limits {
+            bulk_body_bytes_max: or(self.bulk_body_bytes_max, default.bulk_body_bytes_max),
+            bulk_line_bytes_max: or(self.bulk_line_bytes_max, default.bulk_line_bytes_max),
+            otlp_body_bytes_max: or(self.otlp_body_bytes_max, default.otlp_body_bytes_max),
+            remote_write_body_bytes_max: or(
+                self.remote_write_body_bytes_max,
+                default.remote_write_body_bytes_max,
+            ),
+            in_flight_bytes_max: self.in_flight_bytes_max,
+            concurrency_max: self.concurrency_max,
+            remote_write_throttle_as_unavailable: self.remote_write_throttle_as_unavailable,
+        }
+    }
+}
+
+// === impl wire::Destination ===
+
+impl From<&Destination> for wire::Destination {
+    fn from(destination: &Destination) -> Self {
+        let (bearer, user, password) = match &destination.credentials {
+            Credentials::None => Default::default(),
+            Credentials::Bearer(token) => (token.reveal().to_owned(), String::new(), String::new()),
+            Credentials::Basic { user, password } => {
+                (String::new(), user.clone(), password.reveal().to_owned())
+            }
+        };
+        let (certificate, key) = match &destination.tls.client_pem {
+            None => Default::default(),
+            Some((certificate, key)) => (certificate.clone(), key.reveal().to_owned()),
+        };
+        Self {
+            id: destination.id.0,
+            name: destination.name.clone(),
+            kind: destination.kind.name().to_owned(),
+            endpoints: destination.endpoints.clone(),
+            headers: destination
+                .headers
+                .iter()
+                .map(|(name, value)| wire::Header {
+                    name: name.clone(),
+                    value: value.clone(),
+                })
+                .collect(),
+            bearer,
+            user,
+            password,
+            ca_pem: destination.tls.ca_pem.clone().unwrap_or_default(),
+            client_certificate_pem: certificate,
+            client_key_pem: key,
+            server_name: destination.tls.server_name.clone().unwrap_or_default(),
+            connect_timeout_ms: millis(destination.connect_timeout),
+            request_timeout_ms: millis(destination.request_timeout),
+            inflate: destination.compression == Compression::Identity,
+            allow_link_local: destination.allow_link_local,
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+impl wire::Destination {
+    fn into_model(self) -> Result<Option<Destination>, Invalid> {
+        let id = DestinationId(id_of(self.id, "destination id")?);
+        let Some(kind) = DestinationKind::parse(&self.kind) else {
+            return Ok(None);
+        };
+        let some = |text: String| (!text.is_empty()).then_some(text);
+        let credentials = match (some(self.bearer), some(self.user)) {
+            (Some(token), _) => Credentials::Bearer(Secret::new(token)),
+            (None, Some(user)) => Credentials::Basic {
+                user,
+                password: Secret::new(self.password),
+            },
+            (None, None) => Credentials::None,
+        };
+        let mut destination = Destination::new(id, &self.name, kind);
+        destination.endpoints = self.endpoints;
+        destination.headers = self
+            .headers
+            .into_iter()
+            .map(|header| (header.name, header.value))
+            .collect();
+        destination.credentials = credentials;
+        destination.tls = UpstreamTls {
+            ca_pem: some(self.ca_pem),
+            client_pem: some(self.client_certificate_pem)
+                .map(|certificate| (certificate, Secret::new(self.client_key_pem))),
+            server_name: some(self.server_name),
+        };
+        if self.connect_timeout_ms != 0 {
+            destination.connect_timeout = Duration::from_millis(self.connect_timeout_ms.into());
+        }
+        if self.request_timeout_ms != 0 {
+            destination.request_timeout = Duration::from_millis(self.request_timeout_ms.into());
+        }
+        destination.compression = if self.inflate {
+            Compression::Identity
+        } else {
+            Compression::AsReceived
+        };
+        destination.allow_link_local = self.allow_link_local;
+        Ok(Some(destination))
+    }
+}
+
+// === impl wire::Token ===
+
+impl From<Token> for wire::Token {
+    fn from(token: Token) -> Self {
+        let signal = match token.signal {
+            Signal::Logs => wire::Signal::Logs,
+            Signal::Metrics => wire::Signal::Metrics,
+            Signal::Traces => wire::Signal::Traces,
+        };
+        let state = match token.state {
+            TokenState::Live => wire::TokenState::Live,
+            TokenState::Disabled => wire::TokenState::Disabled,
+            TokenState::Revoked => wire::TokenState::Revoked,
+        };
+        Self {
+            id: token.id.0,
+            digest: token.digest.0.to_vec(),
+            account: token.account.0,
+            signal: signal.into(),
+            state: state.into(),
+            expires_at: token.expires_at,
+        }
+    }
+}
+
+impl wire::Token {
+    fn into_model(self) -> Result<Token, Invalid> {
+        let signal = match self.signal() {
+            wire::Signal::Logs => Signal::Logs,
+            wire::Signal::Metrics => Signal::Metrics,
+            wire::Signal::Traces => Signal::Traces,
+            wire::Signal::Unspecified => return Err(Invalid("token signal")),
+        };
+        // A state this version doesn't know is one it can't honour: the token must not open anything.
+        let state = match self.state() {
+            wire::TokenState::Live => TokenState::Live,
+            wire::TokenState::Revoked => TokenState::Revoked,
+            wire::TokenState::Disabled | wire::TokenState::Unspecified => TokenState::Disabled,
+        };
+        Ok(Token {
+            id: TokenId(id_of(self.id, "token id")?),
+            digest: Digest(
+                self.digest
+                    .try_into()
+                    .map_err(|_| Invalid("token digest"))?,
+            ),
+            account: AccountId(id_of(self.account, "account id")?),
+            signal,
+            state,
+            expires_at: self.expires_at,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn there_and_back(change: &Change) -> Change {
+        wire::Change::from(change)
+            .into_model()
+            .expect("valid")
+            .expect("known")
+    }
+
+    #[test]
+    fn every_change_survives_the_feed() {
+        let mut destination =
+            Destination::new(DestinationId(4), "mimir", DestinationKind::OtlpHttp);
+        destination.endpoints = vec!["https://a".into(), "https://b".into()];
+        destination.headers = vec![("X-Scope-OrgID".into(), "{account}".into())];
+        destination.credentials = Credentials::Basic {
+            user: "u".into(),
+            password: Secret::new("p".into()),
+        };
+        destination.tls.client_pem = Some(("c".into(), Secret::new("k".into())));
+        destination.compression = Compression::Identity;
+        let account = Account {
+            id: AccountId(9),
+            name: "main".into(),
+            state: AccountState::Suspended,
+            limits: Limits {
+                concurrency_max: 7,
+                ..Limits::default()
+            },
+            destinations: [Some(DestinationId(4)), None, Some(DestinationId(5))],
+        };
+        let token = Token {
+            id: TokenId(3),
+            digest: Digest([5; 16]),
+            account: AccountId(9),
+            signal: Signal::Traces,
+            state: TokenState::Revoked,
+            expires_at: 77,
+        };
+        for change in [
+            Change::Destination(destination),
+            Change::DestinationRemoved(DestinationId(4)),
+            Change::Account(account),
+            Change::AccountRemoved(AccountId(9)),
+            Change::Token(token),
+        ] {
+            assert_eq!(there_and_back(&change), change);
+        }
+    }
+
+    #[test]
+    fn a_token_state_from_the_future_opens_nothing() {
+        let token = wire::Token {
+            id: 1,
+            digest: vec![0; 16],
+            account: 1,
+            signal: wire::Signal::Logs.into(),
+            state: 99,
+            expires_at: 0,
+        };
+        assert_eq!(
+            token.into_model().expect("valid").state,
+            TokenState::Disabled
+        );
+    }
+}
