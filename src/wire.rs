@@ -1,1 +1,4 @@
 //! Floor 1: bytes and formats, no policy.
+
+pub mod grpc;
+pub mod status;
