@@ -1,1 +1,87 @@
-//! Floor 3: the life of a request.
+//! Floor 3: the life of a request, on one page.
+//!
+//! `listen -> authenticate -> admit -> receive -> deliver -> acknowledge`. Each stage hands the next its proof: no [`Batch`]
+//! without a [`Permit`], no [`Permit`] without a [`Caller`]. The first three look at the head alone, so that a refusal costs
+//! headers only; what must happen at the end (memory given back, books settled, receipt filed) lives in `Drop`.
+//!
+//! [`Batch`]: receive::Batch
+//! [`Permit`]: admit::Permit
+//! [`Caller`]: authenticate::Caller
+
+pub mod listen;
+pub mod doors;
+pub mod authenticate;
+pub mod admit;
+pub mod receive;
+pub mod deliver;
+pub mod acknowledge;
+
+mod finish;
+mod receipt;
+pub mod worker;
+
+use std::{rc::Rc, sync::Arc};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use crate::{
+    directory::Directory,
+    model::{Delivery, Rejection},
+    operate::metrics::RequestMetrics,
+};
+use acknowledge::{Reply, acknowledge};
+use admit::{Memory, admit};
+use authenticate::authenticate;
+use deliver::{Destinations, deliver};
+use finish::finish;
+use listen::{Connection, framing};
+use receipt::{Receipt, RequestIds};
+use receive::receive;
+
+/// One worker's gateway: everything that a request meets. What is in an `Arc` is shared with the other workers.
+pub struct Gateway {
+    directory: Arc<Directory>,
+    memory: Arc<Memory>,
+    destinations: Rc<Destinations>,
+    metrics: RequestMetrics,
+    ids: RequestIds,
+    listen: Arc<listen::Config>,
+    receive: receive::Config,
+}
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// A request's whole life. Its receipt is filed exactly once, also when the client hangs up.
+    pub async fn serve(
+        &self,
+        request: Request<Incoming>,
+        connection: &Connection,
+    ) -> Response<Reply> {
+        let receipt = Receipt::open(&self.ids, &self.metrics);
+        let outcome = self.handle(request, connection, &receipt).await;
+        acknowledge(receipt, outcome)
+    }
+
+    async fn handle(
+        &self,
+        request: Request<Incoming>,
+        connection: &Connection,
+        receipt: &Receipt,
+    ) -> Result<Delivery, Rejection> {
+        let framing = framing::check(&request, &self.listen);
+        let (head, body) = request.into_parts();
+        let entrance = doors::find(&head, connection.bare_slash);
+        receipt.entered(entrance.as_ref().ok().copied(), &head);
+        framing?;
+        let entrance = entrance?;
+        doors::check(&head, entrance)?;
+        let caller = receipt.presented(authenticate(&self.directory, &head, entrance))?;
+        let permit = admit(&self.memory, caller, entrance, &head)?;
+        let batch = receive(permit, entrance, body, &self.receive).await?;
+        // The whole body is in: from here on it ends as it must, whether or not the client is still there.
+        let destinations = Rc::clone(&self.destinations);
+        finish(async move { deliver(&destinations, batch).await }).await
+    }
+}

@@ -12,6 +12,8 @@ mod revision;
 mod signal;
 mod token;
 
+pub mod duration_text;
+
 pub use account::{Account, AccountId, AccountState};
 pub use batch::{Chunks, Content, Counts, Encoding, LineCounts, Payload, WriteCounts};
 pub use books::{Books, Page, Tally};

@@ -20,6 +20,15 @@ pub struct Delivery {
     pub lines: Option<LineCounts>,
 }
 
+// === impl Delivery ===
+
+impl Delivery {
+    /// Whether something of the request was refused.
+    pub fn is_partial(&self) -> bool {
+        self.refused_items > 0 || self.lines.is_some_and(|lines| lines.bad().items > 0)
+    }
+}
+
 /// Why a request was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejection {

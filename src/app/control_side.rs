@@ -1,0 +1,92 @@
+//! The control plane's part of a process: store, admin API, feed.
+
+use std::io;
+
+use tokio::{
+    io::DuplexStream,
+    sync::mpsc,
+    task::JoinSet,
+};
+use tokio_stream::{
+    StreamExt as _,
+    wrappers::{ReceiverStream, TcpListenerStream},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use super::{gateway_side::Upline, ports::Bound};
+use crate::{
+    config::Config,
+    control::{Control, FirstStart},
+    operate::server,
+};
+
+/// Connections of the one gateway in this process that may wait to be accepted.
+const PIPES: usize = 4;
+
+/// The store with everything that serves it.
+pub(super) struct ControlSide {
+    pub(super) control: Control,
+    pipes: mpsc::Sender<DuplexStream>,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+// === impl ControlSide ===
+
+impl ControlSide {
+    /// Opens the store, makes what a first start makes, and serves admin API and feed.
+    pub(super) async fn start(
+        config: &Config,
+        bound: &mut Bound,
+    ) -> anyhow::Result<(Self, FirstStart)> {
+        let control = Control::open(&config.control, &config.data).await?;
+        let first = control.first_start().await?;
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let (pipes, accepted) = mpsc::channel(PIPES);
+        let incoming = ReceiverStream::new(accepted).map(io::Result::Ok);
+        let (feed, stopped) = (control.clone(), stop.clone().cancelled_owned());
+        tasks.spawn(async move { log(feed.serve_pipe(incoming, stopped).await) });
+        if let Some(listener) = bound.feed.take() {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let (feed, stopped) = (control.clone(), stop.clone().cancelled_owned());
+            tasks.spawn(async move {
+                log(feed.serve_feed(TcpListenerStream::new(listener), stopped).await);
+            });
+        }
+        if let Some(listener) = bound.admin.take() {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            tasks.spawn(server::serve_service(
+                listener,
+                control.admin(),
+                stop.clone().cancelled_owned(),
+            ));
+        }
+        let side = Self {
+            control,
+            pipes,
+            stop,
+            tasks,
+        };
+        Ok((side, first))
+    }
+
+    /// How the gateway of this process follows: the same feed, over memory.
+    pub(super) fn pipe(&self) -> Upline {
+        Upline::pipe(self.pipes.clone(), self.control.join_key())
+    }
+
+    /// After the gateway: its last acknowledgements have been heard.
+    pub(super) async fn stop(mut self) {
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+        self.control.close().await;
+    }
+}
+
+fn log<E: std::fmt::Display>(ended: Result<(), E>) {
+    if let Err(error) = ended {
+        error!(%error, "the feed has ended");
+    }
+}

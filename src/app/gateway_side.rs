@@ -1,0 +1,287 @@
+//! The gateway's part of a process: directory, archive, workers.
+
+use std::{
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::{Context as _, anyhow};
+use tokio::{io::DuplexStream, sync::mpsc, task::JoinHandle as Task, time::sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::{operators::GatewayParts, ports::Bound};
+use crate::{
+    config::{self, Config, Unusable},
+    directory::{
+        Directory,
+        follow::{self, FollowConfig, Source},
+        keep::Keep,
+    },
+    gateway::{
+        admit::Memory,
+        deliver::archive::Archive,
+        listen::{self, Drain, Gate, tls::Certificates},
+        worker::{self, Shared},
+    },
+    model::{Revision, Secret},
+    operate::metrics::Metrics,
+};
+
+/// Where the feed comes from, and the key to it.
+pub(super) struct Upline {
+    source: Source,
+    join_key: Secret,
+}
+
+/// Workers with everything they share.
+pub(super) struct GatewaySide {
+    pub(super) metrics: Metrics,
+    directory: Arc<Directory>,
+    memory: Arc<Memory>,
+    gate: Arc<Gate>,
+    archive: Archive,
+    certificates: Option<Arc<Certificates>>,
+    drain: Drain,
+    workers: Vec<JoinHandle<()>>,
+    stop: CancellationToken,
+    following: Task<()>,
+    _lock: std::fs::File,
+}
+
+// === impl Upline ===
+
+impl Upline {
+    /// To the control plane of this process.
+    pub(super) fn pipe(pipes: mpsc::Sender<DuplexStream>, join_key: Secret) -> Self {
+        Self {
+            source: Source::Pipe(pipes),
+            join_key,
+        }
+    }
+
+    /// To control planes elsewhere.
+    pub(super) fn remote(config: &Config) -> anyhow::Result<Self> {
+        let feed = &config.feed;
+        let read = |path: &std::path::Path| {
+            std::fs::read_to_string(path)
+                .map_err(|error| Unusable(format!("cannot read {}: {error}", path.display())))
+        };
+        let join_key = match &feed.join_key_file {
+            Some(path) => read(path)?.trim().to_owned(),
+            None => String::new(),
+        };
+        let is_tls = feed.endpoints.iter().any(|url| url.starts_with("https:"));
+        let tls = if is_tls {
+            let mut tls = tonic::transport::ClientTlsConfig::new();
+            tls = match &feed.ca {
+                Some(ca) => tls.ca_certificate(tonic::transport::Certificate::from_pem(read(ca)?)),
+                None => tls.with_native_roots(),
+            };
+            if let (Some(certificate), Some(key)) = (&feed.client_certificate, &feed.client_key) {
+                let identity =
+                    tonic::transport::Identity::from_pem(read(certificate)?, read(key)?);
+                tls = tls.identity(identity);
+            }
+            Some(tls)
+        } else {
+            None
+        };
+        Ok(Self {
+            source: Source::Remote {
+                endpoints: feed.endpoints.clone(),
+                tls,
+            },
+            join_key: Secret::new(join_key),
+        })
+    }
+}
+
+// === impl GatewaySide ===
+
+impl GatewaySide {
+    /// Loads the kept directory, follows the feed, and opens the doors.
+    pub(super) async fn start(
+        config: &Config,
+        bound: &mut Bound,
+        upline: Upline,
+    ) -> anyhow::Result<Self> {
+        let folder = config.data.join("gateway");
+        let lock = lock(&folder)?;
+        let metrics = Metrics::new()?;
+        let directory = Arc::new(Directory::new(config.directory.clone()));
+        let keep = Keep::open(folder.join("directory"), &directory)
+            .await
+            .with_context(|| format!("the kept directory in {}", folder.display()))?;
+        let stop = CancellationToken::new();
+        let following = tokio::spawn(follow::follow(
+            Arc::clone(&directory),
+            keep,
+            FollowConfig {
+                gateway: gateway_name(config),
+                join_key: upline.join_key,
+            },
+            upline.source,
+            stop.clone().cancelled_owned(),
+        ));
+        let archive = Archive::start(config.archive.clone(), folder.join("archive"))
+            .map_err(|error| Unusable(format!("the archive in {}: {error}", folder.display())))?;
+        let certificates = certificates(config)?;
+        let drain = Drain::new();
+        let listen = Arc::new(config.limits.clone());
+        let gate = Arc::new(Gate::new(&listen));
+        let memory = Arc::new(Memory::new(
+            config.gateway.memory_bytes,
+            config.gateway.in_flight_bytes_max,
+        ));
+        let shared = Shared {
+            directory: Arc::clone(&directory),
+            memory: Arc::clone(&memory),
+            gate: Arc::clone(&gate),
+            metrics: metrics.requests(),
+            archive: archive.clone(),
+            listen,
+            receive: config.receive.clone(),
+            upstream: config.upstream.clone(),
+            drain: drain.clone(),
+        };
+        let workers = start_workers(config, bound, &shared, certificates.as_ref())?;
+        Ok(Self {
+            metrics,
+            directory,
+            memory,
+            gate,
+            archive,
+            certificates,
+            drain,
+            workers,
+            stop,
+            following,
+            _lock: lock,
+        })
+    }
+
+    /// Waits until this process's own control plane is enforced, so that the first request finds its token.
+    pub(super) async fn caught_up_with(&self, head: Revision) -> anyhow::Result<()> {
+        for _ in 0..3000 {
+            if self.directory.revision() >= head && self.directory.is_loaded() {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        Err(anyhow!("the directory did not reach revision {head} within 30 s"))
+    }
+
+    /// What the operators' pages read.
+    pub(super) fn parts(&self) -> GatewayParts {
+        GatewayParts {
+            directory: Arc::clone(&self.directory),
+            memory: Arc::clone(&self.memory),
+            gate: Arc::clone(&self.gate),
+            archive: self.archive.clone(),
+        }
+    }
+
+    /// Reads the certificate files again; a bad one keeps what is served.
+    pub(super) fn reload_certificates(&self) {
+        match self.certificates.as_ref().map(|certificates| certificates.reload()) {
+            Some(Err(error)) => error!(%error, "the certificates are kept as they were"),
+            Some(Ok(())) => info!("certificates reloaded"),
+            None => {}
+        }
+    }
+
+    /// Closes the doors, lets requests finish, flushes the archive, and ends the feed.
+    pub(super) async fn drain(self, drain: &config::Drain) {
+        if !drain.delay.is_zero() {
+            self.drain.announce();
+            sleep(drain.delay).await;
+        }
+        self.drain.close(drain.timeout);
+        let workers = self.workers;
+        let joined = tokio::task::spawn_blocking(move || {
+            for worker in workers {
+                if worker.join().is_err() {
+                    error!("a worker has panicked");
+                }
+            }
+        });
+        // Workers end by the deadline; what doesn't is given up with the process.
+        if tokio::time::timeout(drain.timeout + Duration::from_secs(1), joined)
+            .await
+            .is_err()
+        {
+            warn!("drain timeout: a worker did not end");
+        }
+        self.archive.close();
+        self.stop.cancel();
+        let _ = self.following.await;
+    }
+}
+
+/// Two processes on one folder would lose each other's files.
+fn lock(folder: &std::path::Path) -> Result<std::fs::File, Unusable> {
+    let unusable = |error: &dyn std::fmt::Display| {
+        Unusable(format!("the folder {} cannot be used: {error}", folder.display()))
+    };
+    std::fs::create_dir_all(folder).map_err(|error| unusable(&error))?;
+    let file = std::fs::File::create(folder.join("lock")).map_err(|error| unusable(&error))?;
+    file.try_lock()
+        .map_err(|_| unusable(&"another gateway uses it"))?;
+    Ok(file)
+}
+
+fn gateway_name(config: &Config) -> String {
+    if !config.gateway.name.is_empty() {
+        return config.gateway.name.clone();
+    }
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "gateway".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+fn certificates(config: &Config) -> Result<Option<Arc<Certificates>>, Unusable> {
+    let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.key) else {
+        return Ok(None);
+    };
+    Certificates::load(certificate, key, config.tls.client_ca.as_deref())
+        .map(|certificates| Some(Arc::new(certificates)))
+        .map_err(|error| Unusable(error.to_string()))
+}
+
+fn start_workers(
+    config: &Config,
+    bound: &mut Bound,
+    shared: &Shared,
+    certificates: Option<&Arc<Certificates>>,
+) -> anyhow::Result<Vec<JoinHandle<()>>> {
+    let count = match config.gateway.workers {
+        0 => thread::available_parallelism().map_or(1, usize::from),
+        set => set,
+    };
+    let mut doors: Vec<Vec<listen::Bound>> = (0..count).map(|_| Vec::new()).collect();
+    for ingest in bound.ingest.drain(..) {
+        let mut first = Some(ingest.listener);
+        let address = first.as_ref().expect("just put there").local_addr()?;
+        for worker in &mut doors {
+            worker.push(listen::Bound {
+                std: match first.take() {
+                    Some(first) => first,
+                    None => listen::bind_again(address)?,
+                },
+                bare_slash: ingest.bare_slash,
+                tls: certificates.filter(|_| ingest.is_tls).cloned(),
+            });
+        }
+    }
+    let mut workers = Vec::with_capacity(count);
+    for (index, doors) in doors.into_iter().enumerate() {
+        let worker = worker::start(index, shared.clone(), doors)
+            .with_context(|| format!("worker {index} did not start"))?;
+        workers.push(worker);
+    }
+    Ok(workers)
+}

@@ -1,0 +1,221 @@
+//! The operators' port: `/metrics`, `/live`, `/ready`, `/version`, and the books.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    control::Control,
+    directory::{Account, Directory},
+    gateway::{admit::Memory, deliver::archive::Archive, listen::Gate},
+    model::{AccountId, Page, Rejection, Signal, Tally},
+    operate::metrics::Metrics,
+};
+
+/// Everything the operators' pages are read from.
+pub(super) struct Operators {
+    pub(super) metrics: Metrics,
+    pub(super) control: Option<Control>,
+    pub(super) gateway: Option<GatewayParts>,
+    pub(super) is_draining: AtomicBool,
+}
+
+/// The gateway's side, where there is one.
+pub(super) struct GatewayParts {
+    pub(super) directory: Arc<Directory>,
+    pub(super) memory: Arc<Memory>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) archive: Archive,
+}
+
+type Answer = Response<Full<Bytes>>;
+
+// === impl Operators ===
+
+impl Operators {
+    /// Answers one request.
+    pub(super) fn answer<B>(&self, request: &Request<B>) -> Answer {
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "This page takes GET\n");
+            answer
+                .headers_mut()
+                .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return answer;
+        }
+        let path = request.uri().path();
+        match path {
+            "/metrics" => self.metrics(),
+            "/live" => text(StatusCode::OK, "live\n"),
+            "/ready" => self.ready(),
+            "/version" => json_answer(
+                StatusCode::OK,
+                &json!({"name": "wharfinger", "version": env!("CARGO_PKG_VERSION")}),
+            ),
+            "/books" => self.books(),
+            _ => match path.strip_prefix("/books/") {
+                Some(account) => self.books_of(account),
+                None => text(
+                    StatusCode::NOT_FOUND,
+                    "Pages: /metrics /live /ready /version /books /books/{account}\n",
+                ),
+            },
+        }
+    }
+
+    fn metrics(&self) -> Answer {
+        self.state_gateway();
+        if let Some(control) = &self.control {
+            let gauges = self.metrics.gauges();
+            gauges.control_head_revision.set(control.head().0 as f64);
+            gauges
+                .control_gateways
+                .set(control.connected_gateways() as f64);
+        }
+        let mut answer = Response::new(Full::from(self.metrics.render()));
+        answer.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
+        );
+        answer
+    }
+
+    fn state_gateway(&self) {
+        let Some(parts) = &self.gateway else { return };
+        let gauges = self.metrics.gauges();
+        let directory = &parts.directory;
+        gauges.in_flight_bytes.set(parts.memory.bytes() as f64);
+        gauges
+            .in_flight_bytes_max
+            .set(parts.memory.bytes_max() as f64);
+        gauges
+            .in_flight_requests
+            .set(parts.memory.requests() as f64);
+        gauges.connections.set(parts.gate.open() as f64);
+        gauges.connections_accepted.absolute(parts.gate.accepted());
+        gauges
+            .connections_refused_total
+            .absolute(parts.gate.refused_total());
+        gauges
+            .connections_refused_address
+            .absolute(parts.gate.refused_address());
+        gauges.directory_tokens.set(directory.tokens() as f64);
+        gauges.directory_revision.set(directory.revision().0 as f64);
+        let age = directory.age().map_or(-1.0, |age| age.as_secs_f64());
+        gauges.directory_age.set(age);
+        let fresh = if directory.is_fresh() { 1.0 } else { 0.0 };
+        gauges.directory_fresh.set(fresh);
+        gauges.archive_bytes.set(parts.archive.disk_bytes() as f64);
+        let accounts = directory.accounts();
+        gauges.directory_accounts.set(accounts.len() as f64);
+        for signal in Signal::ALL {
+            let mut sum = Page::default();
+            for account in &accounts {
+                sum.add(&account.books.page(signal));
+            }
+            self.metrics.state_books(signal, &sum);
+        }
+    }
+
+    /// Ready means: bound, and a token table once loaded. It depends on neither control plane nor destination.
+    fn ready(&self) -> Answer {
+        let mut reasons = Vec::new();
+        if self.is_draining.load(Ordering::Acquire) {
+            reasons.push("draining");
+        }
+        let mut warnings = Vec::new();
+        if let Some(parts) = &self.gateway {
+            if !parts.directory.is_loaded() {
+                reasons.push("no token table has been loaded yet");
+            }
+            if parts.directory.is_stale() {
+                reasons.push("the token table is older than directory.stale_after");
+            } else if !parts.directory.is_fresh() {
+                warnings.push("the token table is not fresh: unknown tokens are answered 503");
+            }
+        }
+        let status = if reasons.is_empty() {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
+        json_answer(
+            status,
+            &json!({"ready": reasons.is_empty(), "reasons": reasons, "warnings": warnings}),
+        )
+    }
+
+    fn books(&self) -> Answer {
+        let accounts = self
+            .gateway
+            .as_ref()
+            .map(|parts| parts.directory.accounts())
+            .unwrap_or_default();
+        let items: Vec<Value> = accounts.iter().map(|account| account_books(account)).collect();
+        json_answer(StatusCode::OK, &json!({ "items": items }))
+    }
+
+    fn books_of(&self, account: &str) -> Answer {
+        let found = account.parse().ok().and_then(|id| {
+            let directory = &self.gateway.as_ref()?.directory;
+            directory.account(AccountId(id))
+        });
+        match found {
+            Some(account) => json_answer(StatusCode::OK, &account_books(&account)),
+            None => text(StatusCode::NOT_FOUND, "This gateway knows no such account\n"),
+        }
+    }
+}
+
+fn account_books(account: &Account) -> Value {
+    let mut signals = Map::new();
+    for signal in Signal::ALL {
+        let page = account.books.page(signal);
+        let refused: Map<String, Value> = Rejection::LABELS
+            .iter()
+            .zip(page.refused)
+            .filter(|(_, tally)| *tally != Tally::default())
+            .map(|(label, refused)| ((*label).to_owned(), tally(refused)))
+            .collect();
+        signals.insert(
+            signal.name().to_owned(),
+            json!({
+                "received": tally(page.received),
+                "delivered": tally(page.delivered),
+                "refused": refused,
+                "lost": tally(page.lost),
+                "in_flight": tally(page.in_flight()),
+            }),
+        );
+    }
+    json!({"account": account.record.id.0, "name": account.record.name, "signals": signals})
+}
+
+fn tally(tally: Tally) -> Value {
+    json!({"items": tally.items, "bytes": tally.bytes})
+}
+
+fn text(status: StatusCode, body: &'static str) -> Answer {
+    let mut answer = Response::new(Full::from(body));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    answer
+}
+
+fn json_answer(status: StatusCode, body: &Value) -> Answer {
+    let mut answer = Response::new(Full::from(format!("{body}\n")));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    answer
+}

@@ -1,0 +1,202 @@
+//! May it come in: what the body claims to be, how large it says it is, and whether there is room for it.
+//!
+//! Everything here is decided before the body is read: an over-limit account costs us headers only.
+
+mod content;
+mod memory;
+
+pub(in crate::gateway) use content::{is_json, is_write_2};
+pub use memory::Memory;
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderValue, header, request::Parts};
+
+use super::{
+    authenticate::{Caller, parameters},
+    doors::Entrance,
+};
+use crate::{
+    directory::Account,
+    model::{Content, Door, Encoding, Limits, Rejection, Signal, Tally},
+};
+use memory::Claim;
+
+/// How long a refused sender of a throttled account should wait; spread per request by the answer.
+const THROTTLE_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// An admitted caller's claim on memory, and its open line in the account's books. Dropping it gives everything back.
+#[derive(Debug)]
+pub struct Permit {
+    /// Who was admitted.
+    pub caller: Caller,
+    /// What the body is, by its headers.
+    pub content: Content,
+    /// How it is compressed, by its headers.
+    pub encoding: Encoding,
+    /// Ceiling on the body, on the wire and after inflation.
+    pub body_bytes_max: u64,
+    /// `Content-Length`, where there is one.
+    pub announced_bytes: Option<u64>,
+    /// Bulk: the `?type=` of lines that name none.
+    pub line_type: Option<String>,
+    claim: Claim,
+    line: Line,
+}
+
+/// Holds the headers against what the account and the gateway have room for.
+///
+/// # Errors
+/// In this order: content type and encoding, announced size, the account's ceilings, the gateway's.
+pub fn admit(
+    memory: &Arc<Memory>,
+    caller: Caller,
+    entrance: Entrance,
+    head: &Parts,
+) -> Result<Permit, Rejection> {
+    let (content, encoding) = content::read(head, entrance)?;
+    let limits = &caller.account.record.limits;
+    let body_bytes_max = body_bytes_max(entrance.door, limits);
+    let announced_bytes = announced_bytes(head);
+    if announced_bytes.is_some_and(|bytes| bytes > body_bytes_max) {
+        return Err(Rejection::TooLarge {
+            bytes_max: body_bytes_max,
+        });
+    }
+    let claim = memory.enter(&caller.account)?;
+    let line_type = line_type(entrance.door, head);
+    Ok(Permit {
+        line: Line::open(&caller.account, caller.signal),
+        caller,
+        content,
+        encoding,
+        body_bytes_max,
+        announced_bytes,
+        line_type,
+        claim,
+    })
+}
+
+fn body_bytes_max(door: Door, limits: &Limits) -> u64 {
+    match door {
+        Door::Bulk => limits.bulk_body_bytes_max,
+        Door::OtlpHttp | Door::OtlpGrpc => limits.otlp_body_bytes_max,
+        Door::RemoteWrite => limits.remote_write_body_bytes_max,
+    }
+}
+
+fn announced_bytes(head: &Parts) -> Option<u64> {
+    head.headers
+        .get(header::CONTENT_LENGTH)
+        .map(HeaderValue::to_str)?
+        .ok()?
+        .parse()
+        .ok()
+}
+
+/// A type is one word; anything else in `?type=` is ignored, as if it weren't there.
+fn line_type(door: Door, head: &Parts) -> Option<String> {
+    if door != Door::Bulk {
+        return None;
+    }
+    parameters(head.uri.query(), "type")
+        .find(|name| {
+            (1..=128).contains(&name.len())
+                && !name
+                    .chars()
+                    .any(|char| char.is_whitespace() || char.is_control())
+        })
+        .map(std::borrow::Cow::into_owned)
+}
+
+// === impl Permit ===
+
+impl Permit {
+    /// Claims memory for bytes that are about to be held.
+    ///
+    /// # Errors
+    /// The account's ceiling, or the gateway's.
+    pub fn claim(&mut self, bytes: u64) -> Result<(), Rejection> {
+        self.claim.grow(bytes)
+    }
+
+    /// Enters what was read into the books.
+    pub fn received(&mut self, tally: Tally) {
+        self.line.receive(tally);
+    }
+
+    /// From here on the sender is owed an answer: what dies now is lost, not cut off.
+    pub fn received_whole(&mut self) {
+        self.line.is_whole = true;
+    }
+
+    /// Everything read so far is refused.
+    pub fn refused(&mut self, rejection: &Rejection) {
+        self.line.refuse(rejection.index(), self.line.open);
+    }
+
+    /// A part of what was read is refused.
+    pub fn refused_part(&mut self, rejection: &Rejection, part: Tally) {
+        self.line.refuse(rejection.index(), part);
+    }
+
+    /// The rest of what was read has been taken by the destination.
+    pub fn delivered(&mut self) {
+        self.line.deliver();
+    }
+
+    /// Read and not yet settled.
+    pub const fn open_tally(&self) -> Tally {
+        self.line.open
+    }
+}
+
+/// One request's line in its account's books: what is open when it is dropped is settled there and then.
+#[derive(Debug)]
+struct Line {
+    account: Arc<Account>,
+    signal: Signal,
+    open: Tally,
+    is_whole: bool,
+}
+
+// === impl Line ===
+
+impl Line {
+    fn open(account: &Arc<Account>, signal: Signal) -> Self {
+        Self {
+            account: Arc::clone(account),
+            signal,
+            open: Tally::default(),
+            is_whole: false,
+        }
+    }
+
+    fn receive(&mut self, tally: Tally) {
+        self.account.books.received(self.signal, tally);
+        self.open += tally;
+    }
+
+    fn refuse(&mut self, reason: usize, tally: Tally) {
+        self.account.books.refused(self.signal, reason, tally);
+        self.open = self.open - tally;
+    }
+
+    fn deliver(&mut self) {
+        self.account.books.delivered(self.signal, self.open);
+        self.open = Tally::default();
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if self.open == Tally::default() {
+            return;
+        }
+        if self.is_whole {
+            self.account.books.lost(self.signal, self.open);
+        } else {
+            self.refuse(Rejection::BodyCutOff.index(), self.open);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Body bytes held at once: charged as they arrive, over all and per account.
+
+use std::{fs, sync::Arc};
+
+use super::THROTTLE_RETRY_AFTER;
+use crate::{
+    directory::Account,
+    model::{InFlight, Limits, Rejection},
+};
+
+/// An account may hold this many times what is still free. Whoever causes the pressure is so refused first, and a newcomer
+/// always finds room; one account alone comes to 80 % of the ceiling.
+const ACCOUNT_SHARE_OF_FREE: u64 = 4;
+
+/// What all requests of the gateway hold together. Shared by its workers.
+#[derive(Debug)]
+pub struct Memory {
+    in_flight: InFlight,
+    bytes_max: u64,
+}
+
+/// One request's share; dropping it gives it back.
+#[derive(Debug)]
+pub(super) struct Claim {
+    memory: Arc<Memory>,
+    account: Arc<Account>,
+    bytes: u64,
+}
+
+// === impl Memory ===
+
+impl Memory {
+    /// With nothing held. Both in bytes, 0 = not set: the process' memory (else the cgroup's limit, else the machine's), and the
+    /// ceiling itself (else a quarter of that memory).
+    pub fn new(memory_bytes: u64, in_flight_bytes_max: u64) -> Self {
+        let memory_bytes = match memory_bytes {
+            0 => memory_limit_bytes(),
+            set => set,
+        };
+        Self {
+            in_flight: InFlight::default(),
+            bytes_max: match in_flight_bytes_max {
+                0 => memory_bytes / 4,
+                set => set,
+            },
+        }
+    }
+
+    /// Held now, against [`Memory::bytes_max`].
+    pub fn bytes(&self) -> u64 {
+        self.in_flight.bytes()
+    }
+
+    /// Requests admitted and not yet answered.
+    pub fn requests(&self) -> u64 {
+        self.in_flight.requests()
+    }
+
+    /// The ceiling.
+    pub const fn bytes_max(&self) -> u64 {
+        self.bytes_max
+    }
+
+    /// Counts a request in, with nothing held yet.
+    pub(super) fn enter(self: &Arc<Self>, account: &Arc<Account>) -> Result<Claim, Rejection> {
+        let limits = &account.record.limits;
+        if !account.in_flight.try_enter(limits.concurrency_max) {
+            return Err(throttled(limits));
+        }
+        // Connections bound how many there can be.
+        self.in_flight.try_enter(0);
+        let claim = Claim {
+            memory: Arc::clone(self),
+            account: Arc::clone(account),
+            bytes: 0,
+        };
+        // Full already: refused here for its headers, not after its first chunk.
+        if claim.account.in_flight.bytes() > self.account_bytes_max() {
+            return Err(Rejection::Overloaded);
+        }
+        Ok(claim)
+    }
+
+    fn account_bytes_max(&self) -> u64 {
+        let free = self.bytes_max.saturating_sub(self.bytes());
+        free.saturating_mul(ACCOUNT_SHARE_OF_FREE)
+    }
+}
+
+fn throttled(limits: &Limits) -> Rejection {
+    Rejection::Throttled {
+        retry_after: THROTTLE_RETRY_AFTER,
+        as_unavailable: limits.remote_write_throttle_as_unavailable,
+    }
+}
+
+/// The smallest of the cgroup's limits and the machine's memory; half a gibibyte where nothing can be read.
+fn memory_limit_bytes() -> u64 {
+    let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let own_group = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let groups = own_group.lines().flat_map(|line| {
+        let mut parts = line.splitn(3, ':');
+        let (controllers, path) = (parts.nth(1).unwrap_or(""), parts.next().unwrap_or(""));
+        match controllers {
+            "" => vec![
+                format!("/sys/fs/cgroup{path}/memory.max"),
+                "/sys/fs/cgroup/memory.max".to_owned(),
+            ],
+            "memory" => vec![
+                format!("/sys/fs/cgroup/memory{path}/memory.limit_in_bytes"),
+                "/sys/fs/cgroup/memory/memory.limit_in_bytes".to_owned(),
+            ],
+            _ => Vec::new(),
+        }
+    });
+    let machine = fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+            line.split_whitespace().nth(1)?.parse::<u64>().ok()
+        })
+        .map(|kibibytes| kibibytes * 1024);
+    groups
+        .filter_map(|path| number(&path))
+        .chain(machine)
+        .min()
+        .unwrap_or(512 << 20)
+}
+
+// === impl Claim ===
+
+impl Claim {
+    /// Claims more, all or nothing.
+    pub(super) fn grow(&mut self, bytes: u64) -> Result<(), Rejection> {
+        let limits = &self.account.record.limits;
+        if !self
+            .account
+            .in_flight
+            .try_claim(bytes, limits.in_flight_bytes_max)
+        {
+            return Err(throttled(limits));
+        }
+        if self.account.in_flight.bytes() > self.memory.account_bytes_max()
+            || !self
+                .memory
+                .in_flight
+                .try_claim(bytes, self.memory.bytes_max)
+        {
+            self.account.in_flight.release(bytes);
+            return Err(Rejection::Overloaded);
+        }
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.account.in_flight.release(self.bytes);
+        self.account.in_flight.leave();
+        self.memory.in_flight.release(self.bytes);
+        self.memory.in_flight.leave();
+    }
+}

@@ -1,0 +1,141 @@
+//! Who is calling: one keyed hash, one probe of the directory. No I/O, no lock, no body read yet.
+
+mod credentials;
+
+pub(in crate::gateway) use credentials::parameters;
+
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use super::doors::Entrance;
+use crate::{
+    clock,
+    directory::{self, Directory},
+    model::{AccountState, Digest, Door, Rejection, Signal, TokenId, TokenState},
+};
+
+/// An authenticated request: proof that its token was live for this account and signal.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The account behind the token, with its limits and counters.
+    pub account: Arc<directory::Account>,
+    /// The token's public number.
+    pub token: TokenId,
+    /// The one signal it ships.
+    pub signal: Signal,
+    digest: Digest,
+}
+
+/// A token that opens nothing here, or none at all.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why.
+    pub rejection: Rejection,
+    /// Its public number, where the directory knows it: answers and logs name it.
+    pub token: Option<TokenId>,
+}
+
+/// Finds the request's token and holds it against the directory.
+///
+/// # Errors
+/// Why not, with the token's public number where it is known.
+pub fn authenticate(
+    directory: &Directory,
+    head: &Parts,
+    entrance: Entrance,
+) -> Result<Caller, Refused> {
+    let token = credentials::find(head)?;
+    // A typo or a forgery in our own format dies here, and is as dead in an old table as in a fresh one.
+    if !token.is_well_formed_token() {
+        return Err(Rejection::UnknownToken.into());
+    }
+    let digest = directory
+        .digest(token.reveal().as_bytes())
+        .ok_or(Rejection::DirectoryStale)?;
+    let caller = look_up(directory, digest)?;
+    match check_signal(caller.signal, entrance) {
+        Ok(()) => Ok(caller),
+        Err(rejection) => Err(Refused {
+            rejection,
+            token: Some(caller.token),
+        }),
+    }
+}
+
+fn look_up(directory: &Directory, digest: Digest) -> Result<Caller, Refused> {
+    let Some(entry) = directory.find(&digest) else {
+        // Only a table known to be fresh may say that a token doesn't exist: senders throw data away on a 401.
+        let rejection = if directory.is_fresh() {
+            Rejection::UnknownToken
+        } else {
+            Rejection::DirectoryStale
+        };
+        return Err(rejection.into());
+    };
+    let refused = |rejection| Refused {
+        rejection,
+        token: Some(entry.token),
+    };
+    match entry.state {
+        TokenState::Live => {}
+        TokenState::Disabled => return Err(refused(Rejection::DisabledToken)),
+        TokenState::Revoked => return Err(refused(Rejection::RevokedToken)),
+    }
+    if entry.expires_at != 0 && clock::wall_seconds() >= entry.expires_at {
+        return Err(refused(Rejection::ExpiredToken));
+    }
+    let Some(account) = entry.account else {
+        return Err(refused(Rejection::SuspendedAccount));
+    };
+    if account.record.state == AccountState::Suspended {
+        return Err(refused(Rejection::SuspendedAccount));
+    }
+    Ok(Caller {
+        account,
+        token: entry.token,
+        signal: entry.signal,
+        digest,
+    })
+}
+
+/// A tracing token is good for bulk lines too: span shippers post them there.
+fn check_signal(signal: Signal, entrance: Entrance) -> Result<(), Rejection> {
+    let fits = match (entrance.door, entrance.signal) {
+        (Door::Bulk, _) => matches!(signal, Signal::Logs | Signal::Traces),
+        (_, Some(wanted)) => signal == wanted,
+        (_, None) => false,
+    };
+    if fits {
+        Ok(())
+    } else {
+        Err(Rejection::WrongSignal)
+    }
+}
+
+// === impl Refused ===
+
+impl From<Rejection> for Refused {
+    fn from(rejection: Rejection) -> Self {
+        Self {
+            rejection,
+            token: None,
+        }
+    }
+}
+
+// === impl Caller ===
+
+impl Caller {
+    /// Reads the token's state once more: a body may have taken a minute to arrive, and a revocation means it.
+    ///
+    /// # Errors
+    /// What it has become since.
+    pub fn confirm(&self, directory: &Directory) -> Result<(), Rejection> {
+        match look_up(directory, self.digest) {
+            Ok(now) if now.account.record.id == self.account.record.id => Ok(()),
+            Ok(_) => Err(Rejection::UnknownToken),
+            Err(refused) => Err(refused.rejection),
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! One receipt a request: opened first, filed exactly once, also when the client hangs up.
+
+use std::{
+    cell::Cell,
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use http::{HeaderValue, request::Parts};
+use tracing::debug;
+
+use super::{
+    admit::{is_json, is_write_2},
+    authenticate::{Caller, Refused},
+    doors::{self, Entrance},
+};
+use crate::{
+    model::{Delivery, Door, Rejection, Signal, TokenId},
+    operate::metrics::{Outcome, RequestMetrics},
+};
+
+/// How an OTLP/HTTP request is answered: in its own content type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtlpForm {
+    /// Binary protobuf.
+    Protobuf,
+    /// JSON, where partial success names what was rejected after the signal.
+    Json(Signal),
+}
+
+/// The protocol an answer is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// No door: plain HTTP.
+    Plain,
+    /// Log bulk.
+    Bulk,
+    /// OTLP/HTTP.
+    Otlp(OtlpForm),
+    /// OTLP/gRPC.
+    Grpc,
+    /// Remote write.
+    RemoteWrite {
+        /// 2.0, whose answers carry `Written` headers.
+        is_2: bool,
+    },
+}
+
+/// A request's public number: what an answer's `x-request-id` and our logs have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId(u64);
+
+/// Hands out request ids of one worker: a random start of its own, then a counter, so that no two workers share one.
+#[derive(Debug)]
+pub struct RequestIds {
+    worker: u32,
+    next: Cell<u32>,
+}
+
+/// What is known of a request so far. Filed by [`Receipt::file`], else when dropped.
+#[derive(Debug)]
+pub struct Receipt {
+    id: RequestId,
+    opened: Instant,
+    dialect: Cell<Dialect>,
+    door: Cell<Option<Door>>,
+    token: Cell<Option<TokenId>>,
+    metrics: RequestMetrics,
+    is_filed: Cell<bool>,
+}
+
+// === impl RequestId ===
+
+impl RequestId {
+    /// Sixteen hexadecimal digits.
+    pub fn header(self) -> HeaderValue {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 16];
+        for (place, digit) in text.iter_mut().rev().enumerate() {
+            *digit = HEX[(self.0 >> (4 * place)) as usize & 15];
+        }
+        HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("-"))
+    }
+
+    /// `wait` and up to as much again, in whole seconds: a fleet refused together doesn't come back together.
+    pub fn spread(self, wait: Duration) -> Duration {
+        let wait = wait.as_secs().max(1);
+        // The counter's low bits, stirred: neighbours in time land apart.
+        let stirred = self.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33;
+        Duration::from_secs(wait + stirred % (wait + 1))
+    }
+}
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+// === impl RequestIds ===
+
+impl RequestIds {
+    /// Ids of one more worker.
+    pub fn new() -> Self {
+        static WORKERS: AtomicU32 = AtomicU32::new(0);
+        let mut seed = [0; 4];
+        // Without randomness the ids start at the worker's number: still unique in this process.
+        let _ = getrandom::fill(&mut seed);
+        let worker = WORKERS.fetch_add(1, Ordering::Relaxed);
+        Self {
+            worker: u32::from_le_bytes(seed).wrapping_add(worker),
+            next: Cell::new(0),
+        }
+    }
+
+    fn next(&self) -> RequestId {
+        let next = self.next.get();
+        self.next.set(next.wrapping_add(1));
+        RequestId(u64::from(self.worker) << 32 | u64::from(next))
+    }
+}
+
+impl Default for RequestIds {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+// === impl Receipt ===
+
+impl Receipt {
+    /// Opens a request's receipt.
+    pub fn open(ids: &RequestIds, metrics: &RequestMetrics) -> Self {
+        Self {
+            id: ids.next(),
+            opened: Instant::now(),
+            dialect: Cell::new(Dialect::Plain),
+            door: Cell::new(None),
+            token: Cell::new(None),
+            metrics: metrics.clone(),
+            is_filed: Cell::new(false),
+        }
+    }
+
+    /// The protocol is known, or it is known that there is none.
+    pub fn entered(&self, entrance: Option<Entrance>, head: &Parts) {
+        let Some(entrance) = entrance else {
+            // gRPC to a path that isn't ours wants UNIMPLEMENTED, not a bare 404.
+            if doors::is_grpc(head) {
+                self.dialect.set(Dialect::Grpc);
+            }
+            return;
+        };
+        let dialect = match entrance.door {
+            Door::Bulk => Dialect::Bulk,
+            Door::OtlpGrpc => Dialect::Grpc,
+            Door::RemoteWrite => Dialect::RemoteWrite {
+                is_2: is_write_2(&head.headers),
+            },
+            Door::OtlpHttp => Dialect::Otlp(match entrance.signal {
+                Some(signal) if is_json(&head.headers) => OtlpForm::Json(signal),
+                _ => OtlpForm::Protobuf,
+            }),
+        };
+        self.dialect.set(dialect);
+        self.door.set(Some(entrance.door));
+    }
+
+    /// The token's public number is known, whether or not it opens anything.
+    ///
+    /// # Errors
+    /// Passed through.
+    pub fn presented(&self, caller: Result<Caller, Refused>) -> Result<Caller, Rejection> {
+        let token = match &caller {
+            Ok(caller) => Some(caller.token),
+            Err(refused) => refused.token,
+        };
+        self.token.set(token);
+        caller.map_err(|refused| refused.rejection)
+    }
+
+    /// The protocol to answer in.
+    pub const fn dialect(&self) -> Dialect {
+        self.dialect.get()
+    }
+
+    /// The request's number.
+    pub const fn id(&self) -> RequestId {
+        self.id
+    }
+
+    /// The token's public number.
+    pub const fn token(&self) -> Option<TokenId> {
+        self.token.get()
+    }
+
+    /// How it ended.
+    pub fn file(self, outcome: &Result<Delivery, Rejection>) {
+        let outcome = match outcome {
+            Ok(delivery) if delivery.is_partial() => Outcome::Partial,
+            Ok(_) => Outcome::Delivered,
+            Err(rejection) => {
+                debug!(
+                    request = %self.id,
+                    door = self.door.get().map_or("none", Door::name),
+                    token = self.token.get().map(|token| token.0),
+                    reason = rejection.label(),
+                    detail = ?rejection,
+                    "refused"
+                );
+                Outcome::Refused(rejection.index())
+            }
+        };
+        self.count(outcome);
+    }
+
+    fn count(&self, outcome: Outcome) {
+        self.is_filed.set(true);
+        self.metrics
+            .ended(self.door.get(), outcome, self.opened.elapsed());
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if !self.is_filed.get() {
+            self.count(Outcome::ClientGone);
+        }
+    }
+}

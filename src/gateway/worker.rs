@@ -1,0 +1,104 @@
+//! One worker: a thread with a current-thread runtime, its own listeners and its own upstream connections.
+//!
+//! Nothing on a request's way crosses a thread, so nothing on it is locked or woken across cores.
+
+use std::{io, rc::Rc, sync::Arc, thread, time::Duration};
+
+use tokio::{
+    runtime,
+    task::LocalSet,
+    time::{Instant, sleep},
+};
+use tracing::warn;
+
+use super::{
+    Gateway,
+    admit::Memory,
+    deliver::{
+        Destinations,
+        archive::Archive,
+        upstream::{self, Upstreams},
+    },
+    listen::{self, Bound, Drain, Gate},
+    receipt::RequestIds,
+    receive,
+};
+use crate::{directory::Directory, operate::metrics::RequestMetrics};
+
+/// What the workers of a gateway share.
+#[derive(Clone)]
+pub struct Shared {
+    /// Every token.
+    pub directory: Arc<Directory>,
+    /// What is held in memory.
+    pub memory: Arc<Memory>,
+    /// Connections counted.
+    pub gate: Arc<Gate>,
+    /// Counters of requests.
+    pub metrics: RequestMetrics,
+    /// The archive's queue.
+    pub archive: Archive,
+    /// Limits on connections and heads.
+    pub listen: Arc<listen::Config>,
+    /// Limits on bodies.
+    pub receive: receive::Config,
+    /// Limits on upstream connections.
+    pub upstream: upstream::Config,
+    /// When to stop.
+    pub drain: Drain,
+}
+
+/// Starts a worker on listeners of its own. It ends when the drain has.
+///
+/// # Errors
+/// No thread or no runtime to be had.
+pub fn start(
+    index: usize,
+    shared: Shared,
+    bound: Vec<Bound>,
+) -> io::Result<thread::JoinHandle<()>> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new()
+        .name(format!("worker-{index}"))
+        .spawn(move || LocalSet::new().block_on(&runtime, run(shared, bound)))
+}
+
+async fn run(shared: Shared, bound: Vec<Bound>) {
+    let Shared {
+        directory,
+        memory,
+        gate,
+        metrics,
+        archive,
+        listen,
+        receive,
+        upstream,
+        drain,
+    } = shared;
+    let upstreams = Upstreams::new(upstream);
+    let gateway = Rc::new(Gateway {
+        destinations: Rc::new(Destinations::new(Arc::clone(&directory), archive, upstreams)),
+        directory,
+        memory: Arc::clone(&memory),
+        metrics,
+        ids: RequestIds::new(),
+        listen: Arc::clone(&listen),
+        receive,
+    });
+    let service = move |request, connection: Rc<listen::Connection>| {
+        let gateway = Rc::clone(&gateway);
+        async move { gateway.serve(request, &connection).await }
+    };
+    listen::run(bound, listen, gate, service, drain.clone()).await;
+    // Deliveries whose clients have gone are tasks of this worker: they end before it does.
+    let deadline = drain.deadline().unwrap_or_else(Instant::now);
+    while memory.requests() > 0 && Instant::now() < deadline {
+        sleep(Duration::from_millis(5)).await;
+    }
+    if memory.requests() > 0 {
+        warn!(
+            requests = memory.requests(),
+            "drain timeout: requests in flight are given up"
+        );
+    }
+}
