@@ -1,0 +1,215 @@
+//! Inflation by streaming, under an absolute ceiling, in steps between which the caller may yield and pay.
+
+mod gzip;
+mod snappy;
+mod zstd;
+
+use bytes::Bytes;
+
+use super::{Fault, Scanner, malformed};
+use crate::model::{Chunks, Counts, Encoding};
+
+/// Input taken and output made in one step: well under a millisecond of scanning.
+const STEP_BYTES: usize = 256 << 10;
+/// What the start of another member or frame costs beside its bytes, in the same coin: floods of empty ones must pause too.
+const RESTART_BYTES: usize = 4 << 10;
+
+/// How far a step came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// All input is taken: feed the next chunk, or finish.
+    Drained,
+    /// There is more to do with this chunk. A good moment to let others run.
+    Paused,
+    /// The decoder is about to allocate: what [`Inflate::memory_bytes`] says has grown. The next step goes ahead.
+    Charge,
+}
+
+/// Where inflated pieces go.
+type Out<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), Fault>;
+
+/// Inflates a body as it arrives and scans what comes out. Holds none of the body, but for snappy its whole output.
+#[derive(Debug)]
+pub struct Inflate {
+    decoder: Decoder,
+    input: Bytes,
+    sink: Sink,
+}
+
+impl Inflate {
+    /// For a body in that encoding, which may inflate to `inflated_bytes_max`.
+    pub fn new(encoding: Encoding, inflated_bytes_max: u64, scanner: Scanner) -> Self {
+        Self {
+            decoder: Decoder::new(encoding, inflated_bytes_max),
+            input: Bytes::new(),
+            sink: Sink {
+                scanner,
+                bytes: 0,
+                bytes_max: inflated_bytes_max,
+            },
+        }
+    }
+
+    /// Hands over the next chunk; steps must follow until it is drained.
+    pub fn feed(&mut self, chunk: Bytes) {
+        debug_assert!(self.input.is_empty(), "the last chunk is not drained");
+        self.input = chunk;
+    }
+
+    /// Inflates and scans some 256 KiB at most.
+    pub fn step(&mut self) -> Result<Progress, Fault> {
+        let mut rest = self.input.as_ref();
+        let progress = self
+            .decoder
+            .step(&mut rest, &mut |piece| self.sink.take(piece))?;
+        let taken = self.input.len() - rest.len();
+        if taken == self.input.len() {
+            self.input = Bytes::new();
+        } else {
+            self.input = self.input.slice(taken..);
+        }
+        Ok(progress)
+    }
+
+    /// Feeds a chunk and steps until it is drained, paying no heed to time and memory.
+    pub fn push(&mut self, chunk: Bytes) -> Result<(), Fault> {
+        self.feed(chunk);
+        while self.step()? != Progress::Drained {}
+        Ok(())
+    }
+
+    /// Bytes inflated so far.
+    pub const fn inflated_bytes(&self) -> u64 {
+        self.sink.bytes
+    }
+
+    /// What the decoder holds beside the chunk, or will hold from the next step on.
+    pub const fn memory_bytes(&self) -> u64 {
+        self.decoder.memory_bytes()
+    }
+
+    /// The body has ended: what was in it, and its inflated size. A stream cut in the middle is malformed.
+    pub fn finish(self) -> Result<(Counts, u64), Fault> {
+        debug_assert!(self.input.is_empty(), "the last chunk is not drained");
+        self.decoder.finish()?;
+        Ok((self.sink.scanner.finish()?, self.sink.bytes))
+    }
+}
+
+/// Inflates a whole body once more, piece by piece.
+pub fn inflate_to(
+    encoding: Encoding,
+    chunks: &Chunks,
+    inflated_bytes_max: u64,
+    out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let mut decoder = Decoder::new(encoding, inflated_bytes_max);
+    let mut bytes = 0;
+    for chunk in chunks.iter() {
+        let mut rest = chunk.as_ref();
+        while decoder.step(&mut rest, &mut |piece| {
+            meter(&mut bytes, piece, inflated_bytes_max)?;
+            out(piece)
+        })? != Progress::Drained
+        {}
+    }
+    decoder.finish()
+}
+
+#[derive(Debug)]
+struct Sink {
+    scanner: Scanner,
+    bytes: u64,
+    bytes_max: u64,
+}
+
+impl Sink {
+    fn take(&mut self, piece: &[u8]) -> Result<(), Fault> {
+        meter(&mut self.bytes, piece, self.bytes_max)?;
+        self.scanner.push(piece)
+    }
+}
+
+fn meter(bytes: &mut u64, piece: &[u8], bytes_max: u64) -> Result<(), Fault> {
+    *bytes += piece.len() as u64;
+    if *bytes > bytes_max {
+        return Err(Fault::TooLarge { bytes_max });
+    }
+    Ok(())
+}
+
+#[derive(Debug)]
+enum Decoder {
+    Identity,
+    Gzip(gzip::Decoder),
+    Zstd(zstd::Decoder),
+    Snappy(snappy::Decoder),
+}
+
+impl Decoder {
+    fn new(encoding: Encoding, inflated_bytes_max: u64) -> Self {
+        match encoding {
+            Encoding::Identity => Self::Identity,
+            Encoding::Gzip => Self::Gzip(gzip::Decoder::default()),
+            Encoding::Zstd => Self::Zstd(zstd::Decoder::default()),
+            Encoding::Snappy => Self::Snappy(snappy::Decoder::new(inflated_bytes_max)),
+        }
+    }
+
+    fn step(&mut self, input: &mut &[u8], out: Out<'_>) -> Result<Progress, Fault> {
+        if input.is_empty() && !self.is_pending() {
+            return Ok(Progress::Drained);
+        }
+        match self {
+            Self::Identity => {
+                let (piece, rest) = input.split_at(input.len().min(STEP_BYTES));
+                *input = rest;
+                out(piece)?;
+                Ok(paused_unless(rest.is_empty()))
+            }
+            Self::Gzip(decoder) => decoder.step(input, out),
+            Self::Zstd(decoder) => decoder.step(input, out),
+            Self::Snappy(decoder) => decoder.step(input, out),
+        }
+    }
+
+    /// Whether there is work to do without more input.
+    const fn is_pending(&self) -> bool {
+        match self {
+            Self::Identity | Self::Snappy(_) => false,
+            Self::Gzip(decoder) => decoder.is_pending(),
+            Self::Zstd(decoder) => decoder.is_pending(),
+        }
+    }
+
+    const fn memory_bytes(&self) -> u64 {
+        match self {
+            Self::Identity => 0,
+            Self::Gzip(decoder) => decoder.memory_bytes(),
+            Self::Zstd(decoder) => decoder.memory_bytes(),
+            Self::Snappy(decoder) => decoder.memory_bytes(),
+        }
+    }
+
+    fn finish(&self) -> Result<(), Fault> {
+        let is_whole = match self {
+            Self::Identity => true,
+            Self::Gzip(decoder) => decoder.is_whole(),
+            Self::Zstd(decoder) => decoder.is_whole(),
+            Self::Snappy(decoder) => decoder.is_whole(),
+        };
+        if is_whole {
+            Ok(())
+        } else {
+            malformed("the compressed body is cut off")
+        }
+    }
+}
+
+const fn paused_unless(is_drained: bool) -> Progress {
+    if is_drained {
+        Progress::Drained
+    } else {
+        Progress::Paused
+    }
+}
