@@ -15,6 +15,10 @@ mod otlp;
 mod protobuf;
 mod remote_write;
 
+pub mod otlp_lines;
+pub mod write_lines;
+pub mod line_type;
+
 pub mod grpc;
 pub mod status;
 
