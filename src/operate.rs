@@ -1,3 +1,5 @@
-//! Floor 1: what operators see. Metrics, health, logging, and the server of the operators' port.
+//! Floor 1: what operators see. Metrics, logging, and the server of the operators' port.
 
 pub mod metrics;
+pub mod logging;
+pub mod server;

@@ -15,12 +15,15 @@ mod otlp;
 mod protobuf;
 mod remote_write;
 
+mod proto_json;
 pub mod otlp_lines;
 pub mod write_lines;
 pub mod line_type;
 
 pub mod grpc;
 pub mod status;
+
+pub use proto_json::Unwritable;
 
 use std::borrow::Cow;
 
