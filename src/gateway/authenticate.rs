@@ -50,10 +50,10 @@ pub fn authenticate(
     if !token.is_well_formed_token() {
         return Err(Rejection::UnknownToken.into());
     }
-    let digest = directory
-        .digest(token.reveal().as_bytes())
+    let (digest, entry) = directory
+        .look_up(token.reveal().as_bytes())
         .ok_or(Rejection::DirectoryStale)?;
-    let caller = look_up(directory, digest)?;
+    let caller = judge(directory, digest, entry)?;
     match check_signal(caller.signal, entrance) {
         Ok(()) => Ok(caller),
         Err(rejection) => Err(Refused {
@@ -63,8 +63,12 @@ pub fn authenticate(
     }
 }
 
-fn look_up(directory: &Directory, digest: Digest) -> Result<Caller, Refused> {
-    let Some(entry) = directory.find(&digest) else {
+fn judge(
+    directory: &Directory,
+    digest: Digest,
+    entry: Option<directory::Entry>,
+) -> Result<Caller, Refused> {
+    let Some(entry) = entry else {
         // Only a table known to be fresh may say that a token doesn't exist: senders throw data away on a 401.
         let rejection = if directory.is_fresh() {
             Rejection::UnknownToken
@@ -132,7 +136,7 @@ impl Caller {
     /// # Errors
     /// What it has become since.
     pub fn confirm(&self, directory: &Directory) -> Result<(), Rejection> {
-        match look_up(directory, self.digest) {
+        match judge(directory, self.digest, directory.find(&self.digest)) {
             Ok(now) if now.account.record.id == self.account.record.id => Ok(()),
             Ok(_) => Err(Rejection::UnknownToken),
             Err(refused) => Err(refused.rejection),

@@ -4,6 +4,7 @@
 
 pub mod bodies;
 pub mod client;
+pub mod process;
 pub mod recorder;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
