@@ -1,0 +1,455 @@
+//! One connection's conversation: hello, welcome, a snapshot if one is due, then deltas and heartbeats.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{FutureExt, StreamExt, stream};
+use prost::Message;
+use tokio::{
+    sync::watch,
+    task,
+    time::{self, Instant},
+};
+use tokio_stream::wrappers::WatchStream;
+use tonic::{Streaming, metadata::MetadataValue, transport::Channel};
+use tracing::info;
+
+use super::{FollowConfig, Lost, collect::Collecting};
+use crate::{
+    clock,
+    directory::{
+        Collected, Directory,
+        keep::{Delta, Keeper, Kept},
+    },
+    model::{DigestKey, Revision},
+    rpc::feed::{
+        self, Acknowledge, FromControl, FromGateway, Hello, change::Change as Kind,
+        feed_client::FeedClient, from_control::Message as Told, from_gateway::Message as Said,
+    },
+};
+
+/// To the welcome, from the connection's start.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// So many heartbeats may be missed.
+const HEARTBEATS_MISSED: u32 = 5;
+
+/// A chunk or delta larger than this is refused by the decoder.
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// Deltas taken together hold about so many changes at most.
+const CHANGES_TOGETHER: usize = 16_384;
+
+/// Past so many changes the work leaves the async runtime, where heartbeats wait.
+const CHANGES_INLINE: usize = 256;
+
+/// How often freshness is written down.
+const FRESH_EVERY: Duration = Duration::from_secs(60);
+
+/// The gateway's side of the feed, over all its connections.
+pub(super) struct Session {
+    directory: Arc<Directory>,
+    keeper: Keeper,
+    kept: watch::Receiver<Kept>,
+    config: FollowConfig,
+    /// Say hello with nothing, so that a snapshot comes.
+    ask_all: bool,
+    progress: bool,
+    fresh_kept: Option<Instant>,
+}
+
+/// What this connection is about.
+struct Stream {
+    inbound: Streaming<FromControl>,
+    acknowledged: watch::Sender<u64>,
+    store: String,
+    key: DigestKey,
+    /// The newest head told, and when.
+    head: (Revision, std::time::Instant),
+    silence: Duration,
+    /// The hello had nothing to continue: deltas from the first one on would be the whole table.
+    asked_all: bool,
+    /// Deltas continue the table that serves.
+    is_following: bool,
+    /// The table that serves is of this very store, key and history.
+    is_same: bool,
+    collecting: Option<Collecting>,
+}
+
+impl Session {
+    pub(super) fn new(
+        directory: Arc<Directory>,
+        keeper: Keeper,
+        config: FollowConfig,
+        ask_all: bool,
+    ) -> Self {
+        let kept = keeper.kept();
+        Self {
+            directory,
+            keeper,
+            kept,
+            config,
+            ask_all,
+            progress: false,
+            fresh_kept: None,
+        }
+    }
+
+    pub(super) fn into_keeper(self) -> Keeper {
+        self.keeper
+    }
+
+    /// Whether the last connection got as far as a table that follows.
+    pub(super) fn take_progress(&mut self) -> bool {
+        std::mem::take(&mut self.progress)
+    }
+
+    /// Follows over one connection until it is lost.
+    pub(super) async fn follow(&mut self, channel: Channel) -> Lost {
+        self.directory.forget_head();
+        let opened = time::timeout(WELCOME_TIMEOUT, self.open(channel)).await;
+        let mut stream = match opened.unwrap_or(Err(Lost::Silent)) {
+            Ok(stream) => stream,
+            Err(lost) => return lost,
+        };
+        match self.converse(&mut stream).await {
+            Ok(()) => Lost::Closed,
+            Err(lost) => {
+                self.ask_all |= matches!(lost, Lost::WentBack);
+                lost
+            }
+        }
+    }
+
+    async fn open(&mut self, channel: Channel) -> Result<Stream, Lost> {
+        let hello = self.hello();
+        let begun_at_nothing = hello.revision == 0;
+        let (acknowledged, acknowledgements) = watch::channel(0);
+        let hello = FromGateway {
+            message: Some(Said::Hello(hello)),
+        };
+        let acknowledgements =
+            WatchStream::from_changes(acknowledgements).map(|revision| FromGateway {
+                message: Some(Said::Acknowledge(Acknowledge { revision })),
+            });
+        let mut request = tonic::Request::new(stream::iter([hello]).chain(acknowledgements));
+        if let Some(join_key) = &self.config.join_key {
+            let mut value = MetadataValue::try_from(format!("Bearer {}", join_key.reveal()))
+                .map_err(|_| Lost::Connect("the join key can't be sent".into()))?;
+            value.set_sensitive(true);
+            request.metadata_mut().insert("authorization", value);
+        }
+        let mut client = FeedClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let mut inbound = client.follow(request).await.map_err(Box::new)?.into_inner();
+        let first = inbound
+            .next()
+            .await
+            .ok_or(Lost::Closed)?
+            .map_err(Box::new)?;
+        let Some(Told::Welcome(welcome)) = first.message else {
+            return Err(Lost::Protocol("it doesn't begin with a welcome"));
+        };
+        self.welcomed(welcome, inbound, acknowledged, begun_at_nothing)
+    }
+
+    /// What is enforced *and* kept: a control plane may take it as acknowledged.
+    fn hello(&self) -> Hello {
+        let mut hello = Hello {
+            gateway: self.config.gateway.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Hello::default()
+        };
+        let kept = *self.kept.borrow();
+        if let Some((store, lineage, key, _)) = self.directory.identity()
+            && lineage == kept.lineage
+            && !self.ask_all
+        {
+            hello.store = store;
+            hello.revision = kept.revision.0;
+            hello.digest_key_id = key;
+        }
+        hello
+    }
+
+    fn welcomed(
+        &mut self,
+        welcome: feed::Welcome,
+        inbound: Streaming<FromControl>,
+        acknowledged: watch::Sender<u64>,
+        begun_at_nothing: bool,
+    ) -> Result<Stream, Lost> {
+        let key = <[u8; 32]>::try_from(&welcome.digest_key[..])
+            .map_err(|_| Lost::Protocol("its digest key has not 32 bytes"))?;
+        if welcome.store.is_empty() {
+            return Err(Lost::Protocol("its store has no name"));
+        }
+        let key = DigestKey::new(welcome.digest_key_id, key);
+        let head = Revision(welcome.head);
+        let applied = self.directory.revision();
+        let is_same = self.directory.is_of(&welcome.store, &key);
+        if is_same && head < applied {
+            info!(%head, %applied, "the control plane's store is older than this table");
+        }
+        let heartbeat = Duration::from_millis(match welcome.heartbeat_ms {
+            0 => 1_000,
+            ms => u64::from(ms).clamp(10, 60_000),
+        });
+        let mut stream = Stream {
+            inbound,
+            acknowledged,
+            store: welcome.store,
+            key,
+            head: (head, std::time::Instant::now()),
+            silence: heartbeat * HEARTBEATS_MISSED,
+            is_following: is_same && head >= applied && !begun_at_nothing,
+            is_same: is_same && head >= applied,
+            asked_all: begun_at_nothing,
+            collecting: None,
+        };
+        if stream.is_following {
+            info!(store = %stream.store, revision = %applied, %head, "following the feed");
+            self.progress = true;
+            self.directory.heard(head, stream.head.1);
+            self.acknowledge(&stream);
+        } else if begun_at_nothing && self.directory.identity().is_none() {
+            // Nothing is held: an empty store, or deltas from the first one on, make the table with no snapshot at all.
+            stream.collect_deltas(Revision(0));
+        }
+        Ok(stream)
+    }
+
+    async fn converse(&mut self, stream: &mut Stream) -> Result<(), Lost> {
+        self.install_if_complete(stream).await?;
+        let mut silent_at = Instant::now() + stream.silence;
+        loop {
+            tokio::select! {
+                message = stream.inbound.next() => {
+                    let Some(message) = message else { return Ok(()) };
+                    self.told(stream, message.map_err(Box::new)?).await?;
+                    // Counted from here: what took us long is no silence of theirs.
+                    silent_at = Instant::now() + stream.silence;
+                }
+                changed = self.kept.changed() => {
+                    changed.map_err(|_| Lost::Protocol("nothing is kept any more"))?;
+                    self.acknowledge(stream);
+                }
+                () = time::sleep_until(silent_at) => return Err(Lost::Silent),
+            }
+        }
+    }
+
+    async fn told(&mut self, stream: &mut Stream, message: FromControl) -> Result<(), Lost> {
+        match message.message {
+            // A kind of message that this version doesn't know.
+            None => Ok(()),
+            Some(Told::Welcome(_)) => Err(Lost::Protocol("a second welcome")),
+            Some(Told::Heartbeat(heartbeat)) => {
+                self.heartbeat(stream, Revision(heartbeat.head));
+                Ok(())
+            }
+            Some(Told::SnapshotBegin(begin)) => {
+                let floor = self.floor(stream);
+                info!(store = %stream.store, revision = begin.revision, tokens = begin.tokens, "a snapshot begins");
+                let collecting = stream.collect(Revision(begin.revision), begin.tokens, floor);
+                stream.collecting = Some(collecting);
+                stream.is_following = false;
+                Ok(())
+            }
+            Some(Told::SnapshotChunk(chunk)) => {
+                let mut collecting = stream
+                    .collecting
+                    .take()
+                    .ok_or(Lost::Protocol("rows before a snapshot's beginning"))?;
+                let is_large = chunk.changes.len() > CHANGES_INLINE;
+                let taken = work(is_large, move || {
+                    collecting.chunk(chunk).map(|()| collecting)
+                });
+                stream.collecting = Some(taken.await?);
+                Ok(())
+            }
+            Some(Told::SnapshotEnd(end)) => {
+                let collecting = stream.collecting.as_mut();
+                collecting
+                    .ok_or(Lost::Protocol("a snapshot's end before its beginning"))?
+                    .end(end)?;
+                self.install_if_complete(stream).await
+            }
+            Some(Told::Delta(delta)) => {
+                let is_first = !stream.is_following && stream.asked_all && delta.revision == 1;
+                if is_first && stream.collecting.is_none() {
+                    stream.collect_deltas(self.floor(stream));
+                }
+                if let Some(collecting) = &mut stream.collecting {
+                    collecting.delta(delta)?;
+                    return self.install_if_complete(stream).await;
+                }
+                if !stream.is_following {
+                    return Err(Lost::WentBack);
+                }
+                self.deltas(stream, delta).await
+            }
+        }
+    }
+
+    /// A table of the same history is never replaced by an older one.
+    fn floor(&self, stream: &Stream) -> Revision {
+        if stream.is_same {
+            self.directory.revision()
+        } else {
+            Revision(0)
+        }
+    }
+
+    fn heartbeat(&mut self, stream: &mut Stream, head: Revision) {
+        stream.head = (head, std::time::Instant::now());
+        if !stream.is_following {
+            return;
+        }
+        self.directory.heard(head, stream.head.1);
+        let due = self.fresh_kept.is_none_or(|at| at.elapsed() >= FRESH_EVERY);
+        if due && self.directory.is_fresh() {
+            self.keeper.fresh(clock::wall().as_secs());
+            self.fresh_kept = Some(Instant::now());
+        }
+    }
+
+    /// That delta, and those that have already come behind it: applied together, then kept, then acknowledged.
+    async fn deltas(&mut self, stream: &mut Stream, first: feed::Delta) -> Result<(), Lost> {
+        let mut changes = 0;
+        let mut deltas = Vec::new();
+        let mut had = self.directory.revision().0;
+        let mut next = Some(first);
+        let mut behind = None;
+        let mut broken = None;
+        while let Some(delta) = next.take() {
+            if delta.revision > had {
+                if delta.revision - 1 != had {
+                    let got = delta.revision;
+                    broken = Some(Lost::Gap { had, got });
+                    break;
+                }
+                had = delta.revision;
+                changes += delta.changes.len();
+                deltas.push(delta);
+            }
+            if changes >= CHANGES_TOGETHER {
+                break;
+            }
+            match stream.inbound.next().now_or_never() {
+                Some(Some(Ok(FromControl {
+                    message: Some(Told::Delta(delta)),
+                }))) => next = Some(delta),
+                Some(Some(Ok(other))) => behind = Some(other),
+                Some(Some(Err(status))) => broken = Some(Lost::Status(Box::new(status))),
+                Some(None) => broken = Some(Lost::Closed),
+                None => {}
+            }
+        }
+        self.enforce(deltas, changes).await?;
+        if let Some(lost) = broken {
+            return Err(lost);
+        }
+        match behind {
+            Some(message) => Box::pin(self.told(stream, message)).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn enforce(&mut self, deltas: Vec<feed::Delta>, changes: usize) -> Result<(), Lost> {
+        let Some(reached) = deltas.last().map(|delta| Revision(delta.revision)) else {
+            return Ok(());
+        };
+        let directory = Arc::clone(&self.directory);
+        let for_disk = work(changes > CHANGES_INLINE, move || {
+            let mut for_disk = Vec::with_capacity(deltas.len());
+            let mut changes = Vec::with_capacity(changes);
+            for delta in deltas {
+                for_disk.push(Delta {
+                    revision: Revision(delta.revision),
+                    bytes: delta.encode_to_vec(),
+                    secret: delta
+                        .changes
+                        .iter()
+                        .any(|change| matches!(change.change, Some(Kind::Destination(_)))),
+                });
+                for change in delta.changes {
+                    changes.extend(change.into_model()?);
+                }
+            }
+            directory.apply(reached, changes);
+            Ok::<_, Lost>(for_disk)
+        });
+        let for_disk = for_disk.await?;
+        let lineage = self
+            .directory
+            .identity()
+            .map_or(0, |(_, lineage, ..)| lineage);
+        for delta in for_disk {
+            self.keeper.delta(lineage, delta);
+        }
+        Ok(())
+    }
+
+    async fn install_if_complete(&mut self, stream: &mut Stream) -> Result<(), Lost> {
+        let Some(complete) = stream
+            .collecting
+            .take_if(|collecting| collecting.is_complete())
+        else {
+            return Ok(());
+        };
+        let directory = Arc::clone(&self.directory);
+        let revision = complete.reached;
+        let installed = task::spawn_blocking(move || {
+            directory.install(complete.collected, complete.beside, complete.reached);
+        });
+        installed
+            .await
+            .map_err(|_| Lost::Protocol("a snapshot that can't be built"))?;
+        self.keeper.replaced();
+        self.ask_all = false;
+        self.progress = true;
+        stream.is_following = true;
+        stream.is_same = true;
+        self.directory.heard(stream.head.0, stream.head.1);
+        info!(store = %stream.store, %revision, tokens = self.directory.tokens(), "a snapshot is enforced");
+        Ok(())
+    }
+
+    /// Says what is kept, if it is of the store that this connection follows.
+    fn acknowledge(&mut self, stream: &Stream) {
+        let kept = *self.kept.borrow_and_update();
+        let lineage = self.directory.identity().map(|(_, lineage, ..)| lineage);
+        if stream.is_following && lineage == Some(kept.lineage) {
+            let _ = stream.acknowledged.send(kept.revision.0);
+        }
+    }
+}
+
+impl Stream {
+    fn collect(&self, begin: Revision, tokens: u64, floor: Revision) -> Collecting {
+        Collecting::new(
+            Collected::new(&self.store, self.key.clone(), tokens),
+            begin,
+            floor,
+        )
+    }
+
+    /// Deltas from the first one on, up to the head, in the place of a snapshot.
+    fn collect_deltas(&mut self, floor: Revision) {
+        let mut collecting = self.collect(Revision(0), 0, floor);
+        collecting.ends_at(self.head.0);
+        self.collecting = Some(collecting);
+    }
+}
+
+/// Runs CPU work, elsewhere when there is much of it.
+async fn work<T, F>(is_large: bool, work: F) -> Result<T, Lost>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, Lost> + Send + 'static,
+{
+    if !is_large {
+        return work();
+    }
+    let done = task::spawn_blocking(work).await;
+    done.map_err(|_| Lost::Protocol("changes that can't be taken"))?
+}

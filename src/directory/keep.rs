@@ -1,0 +1,156 @@
+//! The last good copy on disk: a snapshot and the deltas after it, so that a gateway starts and serves with the control plane away.
+//!
+//! The folder (0700) holds `table.snapshot`, `table.<revision>.log`, `seal.key` and `lock` (0600 each).
+
+mod record;
+mod seal;
+mod snapshot;
+mod log;
+mod writer;
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tracing::{error, warn};
+
+use self::{seal::Seal, snapshot::Missing};
+use super::Directory;
+use crate::model::Revision;
+
+pub(super) use log::Delta;
+pub(super) use writer::{Keeper, Kept};
+
+/// Overrides `seal.key`: 64 hexadecimal digits.
+const SEAL_KEY_VARIABLE: &str = "WHARFINGER_SEAL_KEY";
+
+/// A folder with the kept copy, held by this process alone.
+pub struct Keep {
+    folder: PathBuf,
+    seal: Arc<Seal>,
+    /// Locked as long as it is open.
+    lock: File,
+    on_disk: Option<OnDisk>,
+    /// What another version wrote may lack what this one enforces: serve it, but ask for everything anew.
+    same_version: bool,
+    #[cfg(test)]
+    pub(super) broken: Arc<std::sync::atomic::AtomicBool>,
+}
+
+/// What is kept now.
+struct OnDisk {
+    lineage: u64,
+    revision: Revision,
+    snapshot_bytes: u64,
+    /// Logs that the next compaction makes superfluous.
+    logs: Vec<PathBuf>,
+    logs_bytes: u64,
+}
+
+/// What [`Keep::load`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loaded {
+    /// Nothing is kept: the table waits for the feed.
+    Nothing,
+    /// The kept copy serves.
+    Table {
+        /// Up to here.
+        revision: Revision,
+        /// So many tokens.
+        tokens: usize,
+        /// Deltas from the logs among the revisions.
+        deltas: u64,
+        /// Bytes of logs that were damaged or cut, and left out.
+        torn_bytes: u64,
+    },
+    /// What is kept can't be believed; it was set aside, and the table waits for the feed.
+    Refused(&'static str),
+}
+
+impl Keep {
+    /// Opens the folder, made when it is missing.
+    ///
+    /// # Errors
+    /// The folder can't be made, written or locked; the seal key can't be read or made.
+    pub fn open(folder: &Path) -> io::Result<Self> {
+        Self::open_with(folder, std::env::var(SEAL_KEY_VARIABLE).ok().as_deref())
+    }
+
+    fn open_with(folder: &Path, seal_key: Option<&str>) -> io::Result<Self> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
+        let lock = record::create_private(&folder.join("lock"))?;
+        lock.try_lock().map_err(|error| match error {
+            fs::TryLockError::WouldBlock => io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "another process keeps its copy in this folder",
+            ),
+            fs::TryLockError::Error(error) => error,
+        })?;
+        Ok(Self {
+            seal: Arc::new(Seal::open(folder, seal_key)?),
+            folder: folder.to_owned(),
+            lock,
+            on_disk: None,
+            same_version: true,
+            #[cfg(test)]
+            broken: Arc::default(),
+        })
+    }
+
+    /// Loads what is kept into an empty directory. A damaged snapshot is set aside as `table.snapshot.refused`.
+    ///
+    /// # Errors
+    /// The disk's own; damage is no error.
+    pub fn load(&mut self, directory: &Directory) -> io::Result<Loaded> {
+        let snapshot = match snapshot::read(&self.folder, &self.seal)? {
+            Ok(snapshot) => snapshot,
+            Err(Missing::None) => return Ok(Loaded::Nothing),
+            Err(Missing::Refused(why)) => {
+                error!(why, folder = %self.folder.display(), "the kept table is refused and set aside");
+                let path = snapshot::path(&self.folder);
+                fs::rename(&path, path.with_extension("snapshot.refused"))?;
+                return Ok(Loaded::Refused(why));
+            }
+        };
+        directory.install(snapshot.collected, Vec::new(), snapshot.revision);
+        let found = log::replay(&self.folder, snapshot.lineage, &self.seal, directory)?;
+        directory.was_fresh_at(snapshot.fresh_at.max(found.fresh_at));
+        if found.torn_bytes > 0 {
+            warn!(
+                bytes = found.torn_bytes,
+                revision = %directory.revision(),
+                "the kept table's log is torn, its tail is left out"
+            );
+        }
+        let revision = directory.revision();
+        self.same_version = snapshot.same_version;
+        self.on_disk = Some(OnDisk {
+            lineage: snapshot.lineage,
+            revision,
+            snapshot_bytes: snapshot.bytes,
+            logs: found.paths,
+            logs_bytes: found.bytes,
+        });
+        Ok(Loaded::Table {
+            revision,
+            tokens: directory.tokens(),
+            deltas: found.deltas,
+            torn_bytes: found.torn_bytes,
+        })
+    }
+
+    /// Whether the kept copy was written by another version of the executable.
+    pub(super) fn is_of_another_version(&self) -> bool {
+        !self.same_version
+    }
+}
+
+#[cfg(test)]
+mod tests;

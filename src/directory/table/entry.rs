@@ -1,0 +1,104 @@
+//! One token in 32 bytes, half a cache line, never across two.
+
+use crate::model::{Digest, Signal, Token, TokenId, TokenState};
+
+const SLOT_BITS: u32 = 28;
+
+/// The slot of an account that could not be given one: it is never filled.
+pub(crate) const SLOT_NONE: u32 = (1 << SLOT_BITS) - 1;
+
+/// What the table knows of a token. The account is a slot, so that an account's change touches no token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(32))]
+pub(crate) struct Entry {
+    digest: [u8; 16],
+    token: u64,
+    /// From the low end: 28 bits of slot, 2 of signal, 2 of state.
+    packed: u32,
+    expires_at: u32,
+}
+
+const _: () = assert!(size_of::<Entry>() == 32);
+
+impl Entry {
+    /// Packs a token whose account has that slot.
+    pub(crate) fn new(token: &Token, slot: u32) -> Self {
+        let slot = slot.min(SLOT_NONE);
+        Self {
+            digest: token.digest.0,
+            token: token.id.0,
+            packed: slot
+                | (token.signal as u32) << SLOT_BITS
+                | (token.state as u32) << (SLOT_BITS + 2),
+            expires_at: token.expires_at,
+        }
+    }
+
+    /// The keyed digest of the token.
+    pub(crate) fn digest(&self) -> Digest {
+        Digest(self.digest)
+    }
+
+    /// What entries are sorted by.
+    pub(crate) fn order(&self) -> u128 {
+        u128::from_be_bytes(self.digest)
+    }
+
+    /// Its public number.
+    pub(crate) fn token(&self) -> TokenId {
+        TokenId(self.token)
+    }
+
+    /// Where its account stands.
+    pub(crate) fn slot(&self) -> u32 {
+        self.packed & SLOT_NONE
+    }
+
+    /// What it ships.
+    pub(crate) fn signal(&self) -> Signal {
+        Signal::ALL[((self.packed >> SLOT_BITS) & 3).min(2) as usize]
+    }
+
+    /// Live, disabled or revoked.
+    pub(crate) fn state(&self) -> TokenState {
+        match self.packed >> (SLOT_BITS + 2) {
+            0 => TokenState::Live,
+            1 => TokenState::Disabled,
+            _ => TokenState::Revoked,
+        }
+    }
+
+    /// Seconds since 1970 from which it is dead; 0 = never.
+    pub(crate) fn expires_at(&self) -> u32 {
+        self.expires_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::AccountId;
+
+    #[test]
+    fn every_signal_and_state_survives_packing_beside_the_largest_slot() {
+        for signal in Signal::ALL {
+            for state in [TokenState::Live, TokenState::Disabled, TokenState::Revoked] {
+                let token = Token {
+                    id: TokenId(u64::MAX),
+                    digest: Digest([0xA5; 16]),
+                    account: AccountId(1),
+                    signal,
+                    state,
+                    expires_at: u32::MAX,
+                };
+                let entry = Entry::new(&token, SLOT_NONE - 1);
+                assert_eq!(entry.slot(), SLOT_NONE - 1);
+                assert_eq!((entry.signal(), entry.state()), (signal, state));
+                assert_eq!(entry.token(), token.id);
+                assert_eq!(entry.digest(), token.digest);
+                assert_eq!(entry.expires_at(), u32::MAX);
+                assert_eq!(Entry::new(&token, u32::MAX).slot(), SLOT_NONE);
+            }
+        }
+    }
+}
