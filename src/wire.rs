@@ -2,3 +2,4 @@
 
 pub mod grpc;
 pub mod status;
+pub mod otlp_convert;

@@ -1,0 +1,12 @@
+//! The last stage before the answer: to the destination of the account.
+
+pub mod upstream;
+
+mod shipment;
+mod target;
+mod http;
+mod grpc;
+mod answer;
+mod pool;
+mod connect;
+mod body;
