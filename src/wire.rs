@@ -19,6 +19,7 @@ mod proto_json;
 pub mod otlp_lines;
 pub mod write_lines;
 pub mod line_type;
+pub mod otlp_convert;
 
 pub mod grpc;
 pub mod status;

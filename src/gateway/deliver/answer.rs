@@ -1,0 +1,225 @@
+//! What a destination's HTTP answer means for the sender.
+
+use std::time::Duration;
+
+use ::http::{
+    HeaderMap, StatusCode,
+    header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
+};
+use bytes::Bytes;
+
+use super::shipment::Shipment;
+use crate::{
+    clock,
+    model::{Content, Credentials, Delivery, Destination, Rejection, Written},
+    wire::status,
+};
+
+/// Of a destination's words, as relayed.
+const MESSAGE_BYTES_MAX: usize = 1 << 10;
+/// A destination that asks for more is held to this.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// How one endpoint took it.
+pub(super) enum Attempt {
+    /// The destination has spoken.
+    Final(Result<Delivery, Rejection>),
+    /// This endpoint is down or broken; another may not be. What to say if there is none.
+    Elsewhere(Rejection),
+}
+
+/// An answer over HTTP, its body cut at the ceiling.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    /// The body was read to its end, or to the ceiling.
+    pub(super) is_whole: bool,
+}
+
+/// Our own set-up, in one sentence about the destination.
+pub(super) fn misconfigured(destination: &Destination, what: &str) -> Rejection {
+    Rejection::DestinationMisconfigured(format!("destination {} {what}", destination.name).into())
+}
+
+/// The destination is down, slow or overloaded.
+pub(super) fn unavailable(why: &'static str) -> Rejection {
+    Rejection::DestinationUnavailable {
+        retry_after: None,
+        why: why.into(),
+    }
+}
+
+/// The meaning of an HTTP answer.
+pub(super) fn judge(answer: &Answer, shipment: &Shipment, destination: &Destination) -> Attempt {
+    let is_v2 = shipment.content == Content::RemoteWrite2;
+    let code = answer.status.as_u16();
+    let written = written(&answer.headers).filter(|_| is_v2);
+    match code {
+        200..=299 if is_v2 && written.is_none() => {
+            Attempt::Final(Err(Rejection::DestinationLacksVersion))
+        }
+        200..=299 => delivered(answer, shipment, destination, written),
+        415 if is_v2 => Attempt::Final(Err(Rejection::DestinationLacksVersion)),
+        408 | 429 | 500..=599 => {
+            let rejection = Rejection::DestinationUnavailable {
+                retry_after: retry_after(answer, shipment),
+                why: format!("destination answered {code}").into(),
+            };
+            match code {
+                502..=504 => Attempt::Elsewhere(rejection),
+                _ => Attempt::Final(Err(rejection)),
+            }
+        }
+        401 | 403 | 404 | 405 | 407 => {
+            Attempt::Final(Err(misconfigured(destination, &format!("answered {code}"))))
+        }
+        400..=499 => Attempt::Final(Err(Rejection::DestinationRefused {
+            status: code,
+            message: clean(&words(answer, shipment), destination),
+            written,
+            lines: None,
+        })),
+        300..=399 => Attempt::Final(Err(misconfigured(
+            destination,
+            &format!("answered {code}; redirects are not followed"),
+        ))),
+        _ => Attempt::Final(Err(misconfigured(destination, &format!("answered {code}")))),
+    }
+}
+
+fn delivered(
+    answer: &Answer,
+    shipment: &Shipment,
+    destination: &Destination,
+    written: Option<Written>,
+) -> Attempt {
+    let partial = match shipment.content {
+        Content::OtlpProtobuf | Content::OtlpJson if !answer.is_whole => {
+            // The part that is missing may be the refusal of some of it.
+            return Attempt::Elsewhere(unavailable("destination's answer was cut off"));
+        }
+        Content::OtlpProtobuf | Content::OtlpJson if is_json(answer, shipment) => {
+            status::parse_partial_success_json(shipment.signal, &answer.body)
+        }
+        Content::OtlpProtobuf | Content::OtlpJson => {
+            status::parse_partial_success_protobuf(&answer.body)
+        }
+        _ => None,
+    };
+    Attempt::Final(Ok(delivery(partial, destination, written)))
+}
+
+/// A delivery with what the destination said besides yes.
+pub(super) fn delivery(
+    partial: Option<(u64, String)>,
+    destination: &Destination,
+    written: Option<Written>,
+) -> Delivery {
+    let (refused_items, message) = partial.unwrap_or_default();
+    Delivery {
+        refused_items,
+        message: Some(clean(&message, destination)).filter(|message| !message.is_empty()),
+        written,
+        lines: None,
+    }
+}
+
+/// The destination's words: printable, one line, cut, and without any secret of ours it may echo.
+pub(super) fn clean(words: &str, destination: &Destination) -> String {
+    let mut words = words.to_owned();
+    let mut hide = |secret: &str| {
+        if !secret.is_empty() && words.contains(secret) {
+            words = words.replace(secret, "[redacted]");
+        }
+    };
+    match &destination.credentials {
+        Credentials::None => {}
+        Credentials::Bearer(secret) => hide(secret.reveal()),
+        Credentials::Basic { password, .. } => hide(password.reveal()),
+    }
+    // Header values are where operators put the keys of receivers with ways of their own; short ones are no keys.
+    for (_, value) in &destination.headers {
+        if value.len() >= 8 {
+            hide(value);
+        }
+    }
+    let mut out = String::with_capacity(words.len().min(MESSAGE_BYTES_MAX));
+    for character in words.trim().chars() {
+        let character = if character.is_control() {
+            ' '
+        } else {
+            character
+        };
+        if out.len() + character.len_utf8() > MESSAGE_BYTES_MAX {
+            break;
+        }
+        out.push(character);
+    }
+    out
+}
+
+fn words(answer: &Answer, shipment: &Shipment) -> String {
+    if answer.headers.contains_key(CONTENT_ENCODING) {
+        return String::new();
+    }
+    let is_otlp = matches!(shipment.content, Content::OtlpProtobuf | Content::OtlpJson);
+    match own_status(answer, shipment) {
+        Some(status) if is_otlp && !status.message.is_empty() => status.message,
+        _ => String::from_utf8_lossy(&answer.body).into_owned(),
+    }
+}
+
+fn own_status(answer: &Answer, shipment: &Shipment) -> Option<status::Status> {
+    match shipment.content {
+        Content::OtlpProtobuf | Content::OtlpJson if is_json(answer, shipment) => {
+            status::parse_status_json(&answer.body)
+        }
+        Content::OtlpProtobuf | Content::OtlpJson => status::parse_status_protobuf(&answer.body),
+        _ => None,
+    }
+}
+
+fn is_json(answer: &Answer, shipment: &Shipment) -> bool {
+    let stated = answer.headers.get(CONTENT_TYPE);
+    stated.map_or(shipment.content == Content::OtlpJson, |stated| {
+        stated.as_bytes().starts_with(b"application/json")
+    })
+}
+
+fn retry_after(answer: &Answer, shipment: &Shipment) -> Option<Duration> {
+    let stated = answer.headers.get(RETRY_AFTER).and_then(|value| {
+        let text = value.to_str().ok()?.trim();
+        match text.parse() {
+            Ok(seconds) => Some(Duration::from_secs(seconds)),
+            Err(_) => {
+                let until = httpdate::parse_http_date(text).ok()?;
+                let until = until.duration_since(std::time::UNIX_EPOCH).ok()?;
+                Some(until.saturating_sub(clock::wall()))
+            }
+        }
+    });
+    stated
+        .or_else(|| own_status(answer, shipment)?.retry)
+        .map(bounded)
+}
+
+/// A wait that a destination asks for, held to a day.
+pub(super) fn bounded(retry: Duration) -> Duration {
+    retry.min(RETRY_AFTER_MAX)
+}
+
+/// Remote write 2.0: what the destination says it wrote; `None` when it says nothing at all.
+fn written(headers: &HeaderMap) -> Option<Written> {
+    let read =
+        |name: &str| -> Option<u64> { headers.get(name)?.to_str().ok()?.trim().parse().ok() };
+    let samples = read("x-prometheus-remote-write-samples-written");
+    let histograms = read("x-prometheus-remote-write-histograms-written");
+    let exemplars = read("x-prometheus-remote-write-exemplars-written");
+    samples.or(histograms).or(exemplars)?;
+    Some(Written {
+        samples: samples.unwrap_or(0),
+        histograms: histograms.unwrap_or(0),
+        exemplars: exemplars.unwrap_or(0),
+    })
+}

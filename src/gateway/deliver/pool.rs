@@ -1,0 +1,282 @@
+//! The connections of one endpoint and what is remembered of its health. One worker thread's own: nothing is shared.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::{sync::Semaphore, task::spawn_local, time::Instant};
+
+use super::{
+    body::Chain,
+    connect::{ConnectFault, Place},
+    upstream::Config,
+};
+
+/// A destination's answer needs no larger head.
+const ANSWER_HEAD_BYTES_MAX: usize = 16 << 10;
+/// Streams of ours on one HTTP/2 connection before another is opened, however many the destination allows.
+const STREAMS_MAX: usize = 256;
+/// HTTP/2 connections to one endpoint; past them streams wait for their turn.
+const SHARED_MAX: usize = 8;
+/// How long a failing endpoint is passed over: doubled with each failure up to the second.
+const REST: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
+
+/// One endpoint with its connections.
+pub(super) struct Endpoint {
+    place: Place,
+    idle: RefCell<Vec<Idle>>,
+    shared: RefCell<Vec<Rc<Shared>>>,
+    dialing: Semaphore,
+    dialed: RefCell<(u64, Option<ConnectFault>)>,
+    failures: Cell<u32>,
+    resting_until: Cell<Option<Instant>>,
+}
+
+struct Idle {
+    sender: http1::SendRequest<Chain>,
+    since: Instant,
+}
+
+/// An HTTP/1.1 connection held for one request.
+pub(super) struct Exclusive {
+    pub(super) sender: http1::SendRequest<Chain>,
+    /// It has answered before: its death before an answer may be no more than a keep-alive that ended.
+    pub(super) is_reused: bool,
+}
+
+/// An HTTP/2 connection that carries many requests.
+struct Shared {
+    sender: h2::client::SendRequest<Bytes>,
+    streams: Cell<usize>,
+    last_used: Cell<Instant>,
+    is_retired: Cell<bool>,
+}
+
+/// A claim on one stream of a shared connection.
+pub(super) struct Stream {
+    connection: Rc<Shared>,
+    /// As [`Exclusive::is_reused`].
+    pub(super) is_reused: bool,
+}
+
+// === impl Endpoint ===
+
+impl Endpoint {
+    pub(super) const fn new(place: Place) -> Self {
+        Self {
+            place,
+            idle: RefCell::new(Vec::new()),
+            shared: RefCell::new(Vec::new()),
+            dialing: Semaphore::const_new(1),
+            dialed: RefCell::new((0, None)),
+            failures: Cell::new(0),
+            resting_until: Cell::new(None),
+        }
+    }
+
+    /// An HTTP/1.1 connection: the one used last, so that the others may go; a new one if `fresh` or none is idle.
+    pub(super) async fn exclusive(
+        &self,
+        fresh: bool,
+        connect_timeout: Duration,
+        config: &Config,
+    ) -> Result<Exclusive, ConnectFault> {
+        while let Some(idle) = if fresh { None } else { self.pop_idle() } {
+            if idle.since.elapsed() < config.idle_timeout
+                && !idle.sender.is_closed()
+                && idle.sender.is_ready()
+            {
+                return Ok(Exclusive {
+                    sender: idle.sender,
+                    is_reused: true,
+                });
+            }
+        }
+        let stream = self
+            .place
+            .connect(connect_timeout, config.resolve_every)
+            .await?;
+        let (sender, connection) = http1::Builder::new()
+            .max_header_size(ANSWER_HEAD_BYTES_MAX)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|_| ConnectFault::Down("connecting to the destination failed".into()))?;
+        // Its end is seen by the sender; there is nothing more to say of it.
+        spawn_local(async move {
+            let _ = connection.await;
+        });
+        Ok(Exclusive {
+            sender,
+            is_reused: false,
+        })
+    }
+
+    fn pop_idle(&self) -> Option<Idle> {
+        self.idle.borrow_mut().pop()
+    }
+
+    /// Takes a connection back whose answer was read to its end.
+    pub(super) async fn release(&self, sender: http1::SendRequest<Chain>, config: &Config) {
+        if !sender.is_ready() {
+            // The connection's own task may need one more turn; whatever is not ready then has something left to say.
+            tokio::task::yield_now().await;
+        }
+        let mut idle = self.idle.borrow_mut();
+        if sender.is_ready() && !sender.is_closed() && idle.len() < config.idle_per_endpoint_max {
+            idle.push(Idle {
+                sender,
+                since: Instant::now(),
+            });
+        }
+    }
+
+    /// A stream on a shared HTTP/2 connection. Those who come while one is being opened wait for it.
+    pub(super) async fn stream(
+        &self,
+        connect_timeout: Duration,
+        config: &Config,
+    ) -> Result<Stream, ConnectFault> {
+        if let Some(stream) = self.claim() {
+            return Ok(stream);
+        }
+        let before = self.dialed.borrow().0;
+        let _turn = self.dialing.acquire().await;
+        if let Some(stream) = self.claim() {
+            return Ok(stream);
+        }
+        if let (after, Some(fault)) = &*self.dialed.borrow()
+            && *after != before
+        {
+            // The one waited for has failed: asking again at once would make a queue of time-outs.
+            return Err(fault.clone());
+        }
+        let dialed = self.dial_shared(connect_timeout, config).await;
+        let mut last = self.dialed.borrow_mut();
+        last.0 += 1;
+        last.1 = dialed.as_ref().err().cloned();
+        let connection = dialed?;
+        self.shared.borrow_mut().push(connection.clone());
+        Ok(Stream::new(connection, false))
+    }
+
+    async fn dial_shared(
+        &self,
+        connect_timeout: Duration,
+        config: &Config,
+    ) -> Result<Rc<Shared>, ConnectFault> {
+        let stream = self
+            .place
+            .connect(connect_timeout, config.resolve_every)
+            .await?;
+        let handshake = h2::client::Builder::new()
+            .enable_push(false)
+            .max_header_list_size(ANSWER_HEAD_BYTES_MAX as u32)
+            .handshake::<_, Bytes>(stream);
+        let (sender, connection) = handshake
+            .await
+            .map_err(|_| ConnectFault::Down("connecting to the destination failed".into()))?;
+        let shared = Rc::new(Shared {
+            sender,
+            streams: Cell::new(0),
+            last_used: Cell::new(Instant::now()),
+            is_retired: Cell::new(false),
+        });
+        let ended = Rc::downgrade(&shared);
+        spawn_local(async move {
+            let _ = connection.await;
+            if let Some(shared) = ended.upgrade() {
+                shared.is_retired.set(true);
+            }
+        });
+        Ok(shared)
+    }
+
+    fn claim(&self) -> Option<Stream> {
+        let mut shared = self.shared.borrow_mut();
+        shared.retain(|connection| !connection.is_retired.get());
+        let is_free = |connection: &&Rc<Shared>| {
+            let streams_max = connection.sender.current_max_send_streams();
+            connection.streams.get() < streams_max.min(STREAMS_MAX)
+        };
+        let least = || {
+            shared
+                .iter()
+                .min_by_key(|connection| connection.streams.get())
+        };
+        let free = shared.iter().find(is_free);
+        let connection = free.or_else(|| least().filter(|_| shared.len() >= SHARED_MAX))?;
+        Some(Stream::new(connection.clone(), true))
+    }
+
+    /// Whether requests should rather go elsewhere now.
+    pub(super) fn is_resting(&self, now: Instant) -> bool {
+        self.resting_until.get().is_some_and(|until| now < until)
+    }
+
+    /// About to be tried: after its rest one request probes it, and the others wait for what that finds.
+    pub(super) fn probe(&self, now: Instant) {
+        if self.failures.get() > 0 && !self.is_resting(now) {
+            self.resting_until.set(Some(now + REST[0]));
+        }
+    }
+
+    /// It has answered.
+    pub(super) fn succeeded(&self) {
+        self.failures.set(0);
+        self.resting_until.set(None);
+    }
+
+    /// It could not be reached, or is down.
+    pub(super) fn failed(&self, now: Instant) {
+        let failures = self.failures.get();
+        let rest = REST[0] * 2u32.saturating_pow(failures.min(10));
+        self.resting_until.set(Some(now + rest.min(REST[1])));
+        self.failures.set(failures.saturating_add(1));
+    }
+
+    /// Closes what has been idle for long.
+    pub(super) fn sweep(&self, idle_timeout: Duration) {
+        self.idle
+            .borrow_mut()
+            .retain(|idle| idle.since.elapsed() < idle_timeout && !idle.sender.is_closed());
+        self.shared.borrow_mut().retain(|connection| {
+            let is_idle = connection.streams.get() == 0
+                && connection.last_used.get().elapsed() >= idle_timeout;
+            !is_idle && !connection.is_retired.get()
+        });
+    }
+}
+
+// === impl Stream ===
+
+impl Stream {
+    fn new(connection: Rc<Shared>, is_reused: bool) -> Self {
+        connection.streams.set(connection.streams.get() + 1);
+        Self {
+            connection,
+            is_reused,
+        }
+    }
+
+    pub(super) fn sender(&self) -> h2::client::SendRequest<Bytes> {
+        self.connection.sender.clone()
+    }
+
+    /// No further stream goes onto this connection; those on it run to their end.
+    pub(super) fn retire(&self) {
+        self.connection.is_retired.set(true);
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let streams = &self.connection.streams;
+        streams.set(streams.get() - 1);
+        self.connection.last_used.set(Instant::now());
+    }
+}

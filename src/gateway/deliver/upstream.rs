@@ -1,0 +1,325 @@
+//! Delivery over the network: one deliverer per worker thread, with its own connections.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    rc::{Rc, Weak},
+    sync::{Arc, Weak as ArcWeak},
+    time::Duration,
+};
+
+use serde::{Deserialize, Deserializer, de::Error};
+use tokio::{
+    task::spawn_local,
+    time::{Instant, sleep, timeout_at},
+};
+
+use super::{
+    answer::{Attempt, judge, misconfigured, unavailable},
+    body::Chain,
+    grpc, http,
+    pool::Endpoint,
+    shipment::{Shipment, prepare},
+    target::{self, Identity, Target},
+};
+use crate::model::{
+    AccountId, Counts, Delivery, Destination, DestinationKind, LineCounts, Payload, Rejection,
+    TokenId, UpstreamTls,
+};
+
+/// How connections to destinations are kept. The same for all of them; what differs stands in the destination.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// HTTP/1.1 connections kept for reuse, per endpoint and worker thread. 64: a worker's usual concurrency.
+    pub idle_per_endpoint_max: usize,
+    /// Of a destination's answer; the rest is cut. 64 KiB.
+    pub answer_bytes_max: usize,
+    /// An idle connection is closed after this. 30 s: below what receivers and balancers keep.
+    #[serde(deserialize_with = "duration")]
+    pub idle_timeout: Duration,
+    /// A name is resolved again after this, when a connection is opened. 30 s.
+    #[serde(deserialize_with = "duration")]
+    pub resolve_every: Duration,
+}
+
+/// Sends payloads to destinations of the kinds `http`, `otlp_http` and `otlp_grpc`.
+///
+/// Belongs to one thread: it must be used inside a [`tokio::task::LocalSet`].
+pub struct Upstreams {
+    shared: Rc<Shared>,
+}
+
+struct Shared {
+    config: Config,
+    /// By the address of the destination, which a [`Known`] keeps from being given to another.
+    known: RefCell<HashMap<*const Destination, Known>>,
+    endpoints: RefCell<HashMap<String, Vec<Pooled>>>,
+    sweeps: RefCell<bool>,
+}
+
+struct Known {
+    destination: ArcWeak<Destination>,
+    target: Result<Rc<Target>, &'static str>,
+    /// The endpoint that the next request starts at.
+    next: usize,
+}
+
+/// An endpoint with what must be equal for connections to be shared between destinations and their later versions.
+struct Pooled {
+    tls: UpstreamTls,
+    is_grpc: bool,
+    allows_link_local: bool,
+    endpoint: Weak<Endpoint>,
+}
+
+fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(from)?;
+    humantime::parse_duration(&text).map_err(D::Error::custom)
+}
+
+// === impl Config ===
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            idle_per_endpoint_max: 64,
+            answer_bytes_max: 64 << 10,
+            idle_timeout: Duration::from_secs(30),
+            resolve_every: Duration::from_secs(30),
+        }
+    }
+}
+
+// === impl Upstreams ===
+
+impl Upstreams {
+    /// A deliverer without connections.
+    pub fn new(config: Config) -> Self {
+        Self {
+            shared: Rc::new(Shared {
+                config,
+                known: RefCell::default(),
+                endpoints: RefCell::default(),
+                sweeps: RefCell::new(false),
+            }),
+        }
+    }
+
+    /// Sends a payload to the destination and waits for its answer, within the destination's `request_timeout`.
+    ///
+    /// Endpoints are tried in turn, starting at another each time; each has its share of the time that is left. A payload
+    /// may arrive twice (an endpoint that dies before its answer may have taken it), never half.
+    ///
+    /// # Errors
+    /// The `Destination*` reasons; `Malformed` for OTLP in JSON that has no protobuf form.
+    pub async fn send(
+        &self,
+        destination: &Arc<Destination>,
+        account: AccountId,
+        token: TokenId,
+        payload: &Payload,
+    ) -> Result<Delivery, Rejection> {
+        let (target, start) = self.shared.target(destination)?;
+        let shipment = prepare(payload, destination)?;
+        let caller = (account, token);
+        let answer = self
+            .try_endpoints(destination, &target, start, caller, &shipment)
+            .await;
+        with_lines(answer, payload)
+    }
+
+    async fn try_endpoints(
+        &self,
+        destination: &Destination,
+        target: &Target,
+        start: usize,
+        caller: (AccountId, TokenId),
+        shipment: &Shipment,
+    ) -> Result<Delivery, Rejection> {
+        let deadline = Instant::now() + destination.request_timeout;
+        let mut tried = 0u64;
+        let mut last = unavailable("destination timed out");
+        for left in (1..=target.sites.len()).rev() {
+            let now = Instant::now();
+            let Some(index) = pick(target, start, tried, now) else {
+                break;
+            };
+            tried |= 1 << index;
+            let endpoint = &target.sites[index].endpoint;
+            endpoint.probe(now);
+            let share = deadline.saturating_duration_since(now) / u32::try_from(left).unwrap_or(1);
+            let attempt = self.attempt(destination, target, index, caller, shipment);
+            let attempt = timeout_at(now + share, attempt).await;
+            match attempt {
+                Ok(Attempt::Final(answer)) => {
+                    endpoint.succeeded();
+                    return answer;
+                }
+                Ok(Attempt::Elsewhere(rejection)) => last = rejection,
+                Err(_) => last = unavailable("destination timed out"),
+            }
+            endpoint.failed(Instant::now());
+        }
+        Err(last)
+    }
+
+    async fn attempt(
+        &self,
+        destination: &Destination,
+        target: &Target,
+        index: usize,
+        caller: (AccountId, TokenId),
+        shipment: &Shipment,
+    ) -> Attempt {
+        let site = &target.sites[index];
+        let chunks = &shipment.chunks;
+        let config = &self.shared.config;
+        if destination.kind == DestinationKind::OtlpGrpc {
+            let request = || target.request(site, shipment, caller, ());
+            return grpc::call(&site.endpoint, destination, config, request, chunks).await;
+        }
+        let request = || target.request(site, shipment, caller, Chain::from(chunks));
+        match http::exchange(&site.endpoint, destination, config, request).await {
+            Ok(answer) => judge(&answer, shipment, destination),
+            Err(attempt) => attempt,
+        }
+    }
+}
+
+/// The next endpoint that was not tried: those at rest come last, and come all the same if there is no other.
+fn pick(target: &Target, start: usize, tried: u64, now: Instant) -> Option<usize> {
+    let count = target.sites.len();
+    let untried = || {
+        (0..count)
+            .map(|step| (start + step) % count)
+            .filter(|index| tried & 1 << index == 0)
+    };
+    untried()
+        .find(|index| !target.sites[*index].endpoint.is_resting(now))
+        .or_else(|| untried().next())
+}
+
+/// Bulk: how its lines ended. All of a refused body's lines count as malformed.
+fn with_lines(
+    mut answer: Result<Delivery, Rejection>,
+    payload: &Payload,
+) -> Result<Delivery, Rejection> {
+    let Counts::Lines(counted) = payload.counts else {
+        return answer;
+    };
+    match &mut answer {
+        Ok(delivery) => delivery.lines = Some(counted),
+        Err(Rejection::DestinationRefused { lines, .. }) => {
+            *lines = Some(LineCounts {
+                good: Default::default(),
+                malformed: counted.malformed + counted.good,
+                ..counted
+            });
+        }
+        Err(_) => {}
+    }
+    answer
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// The destination compiled, and the endpoint to start at. Compiled once for each version of it.
+    fn target(
+        self: &Rc<Self>,
+        destination: &Arc<Destination>,
+    ) -> Result<(Rc<Target>, usize), Rejection> {
+        let mut known = self.known.borrow_mut();
+        let address = Arc::as_ptr(destination);
+        if !known.contains_key(&address) {
+            self.start_sweeping();
+            known.retain(|_, known| known.destination.strong_count() > 0);
+            let target = target::compile(destination, |identity| self.endpoint(identity));
+            known.insert(
+                address,
+                Known {
+                    destination: Arc::downgrade(destination),
+                    target: target.map(Rc::new),
+                    next: 0,
+                },
+            );
+        }
+        let known = known
+            .get_mut(&address)
+            .expect("inserted above if it was missing");
+        match &known.target {
+            Ok(target) => {
+                let start = known.next;
+                known.next = (start + 1) % target.sites.len();
+                Ok((target.clone(), start))
+            }
+            Err(what) => Err(misconfigured(destination, what)),
+        }
+    }
+
+    fn endpoint(&self, identity: &Identity<'_>) -> Result<Rc<Endpoint>, &'static str> {
+        let Identity { uri, destination } = identity;
+        let scheme = uri.scheme_str().unwrap_or_default();
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let mut endpoints = self.endpoints.borrow_mut();
+        let pooled = endpoints
+            .entry(format!("{scheme}://{authority}"))
+            .or_default();
+        let is_grpc = destination.kind == DestinationKind::OtlpGrpc;
+        let found = pooled.iter().find(|pooled| {
+            pooled.is_grpc == is_grpc
+                && pooled.allows_link_local == destination.allow_link_local
+                && pooled.tls == destination.tls
+        });
+        if let Some(endpoint) = found.and_then(|pooled| pooled.endpoint.upgrade()) {
+            return Ok(endpoint);
+        }
+        let endpoint = Rc::new(target::endpoint(identity)?);
+        pooled.retain(|pooled| pooled.endpoint.strong_count() > 0);
+        pooled.push(Pooled {
+            tls: destination.tls.clone(),
+            is_grpc,
+            allows_link_local: destination.allow_link_local,
+            endpoint: Rc::downgrade(&endpoint),
+        });
+        Ok(endpoint)
+    }
+
+    /// Idle connections are closed, and destinations that are gone forgotten, also when nothing is sent.
+    fn start_sweeping(self: &Rc<Self>) {
+        if self.sweeps.replace(true) {
+            return;
+        }
+        let every = self.config.idle_timeout.max(Duration::from_millis(100)) / 2;
+        let shared = Rc::downgrade(self);
+        spawn_local(async move {
+            loop {
+                sleep(every).await;
+                let Some(shared) = shared.upgrade() else {
+                    return;
+                };
+                shared.sweep();
+            }
+        });
+    }
+
+    fn sweep(&self) {
+        self.known
+            .borrow_mut()
+            .retain(|_, known| known.destination.strong_count() > 0);
+        self.endpoints.borrow_mut().retain(|_, pooled| {
+            pooled.retain(|pooled| match pooled.endpoint.upgrade() {
+                Some(endpoint) => {
+                    endpoint.sweep(self.config.idle_timeout);
+                    true
+                }
+                None => false,
+            });
+            !pooled.is_empty()
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;
