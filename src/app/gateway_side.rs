@@ -14,11 +14,7 @@ use tracing::{error, info, warn};
 use super::{operators::GatewayParts, ports::Bound};
 use crate::{
     config::{self, Config, Unusable},
-    directory::{
-        Directory,
-        follow::{self, FollowConfig, Source},
-        keep::Keep,
-    },
+    directory::{Directory, FollowConfig, Keep, Source, follow},
     gateway::{
         admit::Memory,
         deliver::archive::Archive,
@@ -32,7 +28,7 @@ use crate::{
 /// Where the feed comes from, and the key to it.
 pub(super) struct Upline {
     source: Source,
-    join_key: Secret,
+    join_key: Option<Secret>,
 }
 
 /// Workers with everything they share.
@@ -46,8 +42,7 @@ pub(super) struct GatewaySide {
     drain: Drain,
     workers: Vec<JoinHandle<()>>,
     stop: CancellationToken,
-    following: Task<()>,
-    _lock: std::fs::File,
+    following: Task<std::io::Result<()>>,
 }
 
 // === impl Upline ===
@@ -57,7 +52,7 @@ impl Upline {
     pub(super) fn pipe(pipes: mpsc::Sender<DuplexStream>, join_key: Secret) -> Self {
         Self {
             source: Source::Pipe(pipes),
-            join_key,
+            join_key: Some(join_key),
         }
     }
 
@@ -69,8 +64,8 @@ impl Upline {
                 .map_err(|error| Unusable(format!("cannot read {}: {error}", path.display())))
         };
         let join_key = match &feed.join_key_file {
-            Some(path) => read(path)?.trim().to_owned(),
-            None => String::new(),
+            Some(path) => Some(Secret::new(read(path)?.trim().to_owned())),
+            None => None,
         };
         let is_tls = feed.endpoints.iter().any(|url| url.starts_with("https:"));
         let tls = if is_tls {
@@ -84,7 +79,7 @@ impl Upline {
                     tonic::transport::Identity::from_pem(read(certificate)?, read(key)?);
                 tls = tls.identity(identity);
             }
-            Some(tls)
+            Some(Box::new(tls))
         } else {
             None
         };
@@ -93,7 +88,7 @@ impl Upline {
                 endpoints: feed.endpoints.clone(),
                 tls,
             },
-            join_key: Secret::new(join_key),
+            join_key,
         })
     }
 }
@@ -108,14 +103,11 @@ impl GatewaySide {
         upline: Upline,
     ) -> anyhow::Result<Self> {
         let folder = config.data.join("gateway");
-        let lock = lock(&folder)?;
         let metrics = Metrics::new()?;
         let directory = Arc::new(Directory::new(config.directory.clone()));
-        let keep = Keep::open(folder.join("directory"), &directory)
-            .await
-            .with_context(|| format!("the kept directory in {}", folder.display()))?;
+        let keep = load_kept(folder.join("directory"), &directory).await?;
         let stop = CancellationToken::new();
-        let following = tokio::spawn(follow::follow(
+        let following = tokio::spawn(follow(
             Arc::clone(&directory),
             keep,
             FollowConfig {
@@ -158,7 +150,6 @@ impl GatewaySide {
             workers,
             stop,
             following,
-            _lock: lock,
         })
     }
 
@@ -216,20 +207,23 @@ impl GatewaySide {
         }
         self.archive.close();
         self.stop.cancel();
-        let _ = self.following.await;
+        if let Ok(Err(error)) = self.following.await {
+            error!(%error, "the feed's follower");
+        }
     }
 }
 
-/// Two processes on one folder would lose each other's files.
-fn lock(folder: &std::path::Path) -> Result<std::fs::File, Unusable> {
-    let unusable = |error: &dyn std::fmt::Display| {
-        Unusable(format!("the folder {} cannot be used: {error}", folder.display()))
-    };
-    std::fs::create_dir_all(folder).map_err(|error| unusable(&error))?;
-    let file = std::fs::File::create(folder.join("lock")).map_err(|error| unusable(&error))?;
-    file.try_lock()
-        .map_err(|_| unusable(&"another gateway uses it"))?;
-    Ok(file)
+/// The last good copy of the directory, loaded before a door opens.
+async fn load_kept(folder: std::path::PathBuf, directory: &Arc<Directory>) -> anyhow::Result<Keep> {
+    let directory = Arc::clone(directory);
+    let loading = tokio::task::spawn_blocking(move || {
+        let unusable = |error| Unusable(format!("the folder {}: {error}", folder.display()));
+        let mut keep = Keep::open(&folder).map_err(unusable)?;
+        let loaded = keep.load(&directory).map_err(unusable)?;
+        info!(?loaded, "the kept directory");
+        Ok(keep)
+    });
+    loading.await.context("loading the kept directory")?
 }
 
 fn gateway_name(config: &Config) -> String {

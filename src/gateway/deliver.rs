@@ -3,6 +3,15 @@
 pub mod archive;
 pub mod upstream;
 
+mod shipment;
+mod target;
+mod http;
+mod grpc;
+mod answer;
+mod pool;
+mod connect;
+mod body;
+
 use std::sync::Arc;
 
 use tracing::warn;
