@@ -1,0 +1,3 @@
+//! Deliver: the payload goes to its account's destination.
+
+pub mod archive;
