@@ -1,0 +1,211 @@
+//! The two queues: payloads that wait for conversion, and lines that wait for the disk.
+
+use std::{
+    collections::VecDeque,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::oneshot;
+
+use super::{files::Key, unavailable};
+use crate::model::{Payload, Rejection, TokenId};
+
+/// Bodies that inflate to more than this are converted one at a time, so that their inflated bytes are in memory once.
+const LARGE_BYTES: u64 = 8 << 20;
+/// Converted lines that may wait for the writer; converters stop there.
+const OUTBOX_BYTES_MAX: usize = 32 << 20;
+/// Records in one commit, which bounds the time to its answers.
+const COMMIT_RECORDS_MAX: usize = 4096;
+
+pub(super) type Answer = oneshot::Sender<Result<(), Rejection>>;
+
+/// A payload on its way to the disk.
+pub(super) struct Job {
+    pub(super) key: Key,
+    pub(super) token: TokenId,
+    pub(super) payload: Payload,
+    pub(super) answer: Answer,
+}
+
+/// Lines on their way to the disk.
+pub(super) struct Record {
+    pub(super) key: Key,
+    pub(super) lines: Vec<u8>,
+    pub(super) answer: Answer,
+}
+
+/// Payloads that wait for a converter.
+pub(super) struct Inbox {
+    waiting: Mutex<Waiting>,
+    arrived: Condvar,
+    bytes_max: u64,
+    payloads_max: usize,
+}
+
+#[derive(Default)]
+struct Waiting {
+    small: VecDeque<Job>,
+    large: VecDeque<Job>,
+    bytes: u64,
+    /// A large payload is being converted.
+    is_large_running: bool,
+    /// The last one taken was large: a small one goes first, so that neither starves.
+    is_small_next: bool,
+    is_closed: bool,
+}
+
+/// The claim to be the one that converts a large payload; ends when dropped.
+pub(super) struct Turn<'a>(Option<&'a Inbox>);
+
+/// Lines that wait for the writer.
+#[derive(Default)]
+pub(super) struct Outbox {
+    lines: Mutex<Lines>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Lines {
+    records: VecDeque<Record>,
+    bytes: usize,
+    is_closed: bool,
+}
+
+// === impl Inbox ===
+
+impl Inbox {
+    pub(super) fn new(bytes_max: u64, payloads_max: usize) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            arrived: Condvar::new(),
+            bytes_max,
+            payloads_max,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a payload, or says at once that there is no room.
+    pub(super) fn push(&self, job: Job) -> Result<(), Rejection> {
+        let mut waiting = self.lock();
+        if waiting.is_closed {
+            return Err(unavailable("archive is closed"));
+        }
+        let payloads = waiting.small.len() + waiting.large.len();
+        let bytes = waiting.bytes.saturating_add(job.payload.chunks.len());
+        if payloads >= self.payloads_max.max(1) || (payloads > 0 && bytes > self.bytes_max) {
+            return Err(unavailable("archive queue is full"));
+        }
+        waiting.bytes = bytes;
+        if job.payload.inflated_bytes > LARGE_BYTES {
+            waiting.large.push_back(job);
+        } else {
+            waiting.small.push_back(job);
+        }
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Waits for the next payload; none when closed and empty.
+    pub(super) fn pop(&self) -> Option<(Job, Turn<'_>)> {
+        let mut waiting = self.lock();
+        loop {
+            let prefers_large = !waiting.is_small_next || waiting.small.is_empty();
+            if prefers_large && !waiting.is_large_running {
+                if let Some(job) = waiting.large.pop_front() {
+                    waiting.bytes -= job.payload.chunks.len();
+                    waiting.is_large_running = true;
+                    waiting.is_small_next = true;
+                    return Some((job, Turn(Some(self))));
+                }
+            }
+            if let Some(job) = waiting.small.pop_front() {
+                waiting.bytes -= job.payload.chunks.len();
+                waiting.is_small_next = false;
+                return Some((job, Turn(None)));
+            }
+            if waiting.is_closed && waiting.large.is_empty() {
+                return None;
+            }
+            waiting = self
+                .arrived
+                .wait(waiting)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Takes nothing more; what waits is still handed out.
+    pub(super) fn close(&self) {
+        self.lock().is_closed = true;
+        self.arrived.notify_all();
+    }
+
+    /// Bytes that wait.
+    pub(super) fn bytes(&self) -> u64 {
+        self.lock().bytes
+    }
+}
+
+// === impl Turn ===
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if let Some(inbox) = self.0 {
+            inbox.lock().is_large_running = false;
+            inbox.arrived.notify_all();
+        }
+    }
+}
+
+// === impl Outbox ===
+
+impl Outbox {
+    fn lock(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues lines for the writer, waiting for room. A closed outbox drops them, which answers their sender.
+    pub(super) fn push(&self, record: Record) {
+        let mut lines = self.lock();
+        while lines.bytes > OUTBOX_BYTES_MAX && !lines.is_closed {
+            lines = self
+                .changed
+                .wait(lines)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        if !lines.is_closed {
+            lines.bytes += record.lines.len();
+            lines.records.push_back(record);
+            drop(lines);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits for lines and takes all that wait; none when closed and empty.
+    pub(super) fn take(&self) -> Option<Vec<Record>> {
+        let mut lines = self.lock();
+        while lines.records.is_empty() {
+            if lines.is_closed {
+                return None;
+            }
+            lines = self
+                .changed
+                .wait(lines)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        let count = lines.records.len().min(COMMIT_RECORDS_MAX);
+        let taken: Vec<Record> = lines.records.drain(..count).collect();
+        lines.bytes -= taken.iter().map(|record| record.lines.len()).sum::<usize>();
+        drop(lines);
+        self.changed.notify_all();
+        Some(taken)
+    }
+
+    /// Takes nothing more; what waits is still handed out.
+    pub(super) fn close(&self) {
+        self.lock().is_closed = true;
+        self.changed.notify_all();
+    }
+}
