@@ -1,0 +1,400 @@
+//! How every command about accounts, destinations and tokens gets to the admin API, and what it makes of the answers.
+
+use std::{fmt::Write, fs, net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::Args;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{client::Client, output};
+use crate::{
+    config::{self, Config},
+    model::Secret,
+};
+
+/// Longer than the API itself waits for enforcement.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// Pages followed before a list is taken to have no end: a million objects at the API's page of 100.
+const PAGES_MAX: usize = 10_000;
+
+/// Options of every command about accounts, destinations and tokens.
+#[derive(Debug, Args)]
+pub(super) struct Access {
+    /// Prints the API's object, one line.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Where the admin API is.
+    #[arg(
+        long,
+        global = true,
+        env = "WHARFINGER_URL",
+        default_value = "http://127.0.0.1:9600"
+    )]
+    url: String,
+    /// File with the admin token; by default `admin-token` in the data folder.
+    #[arg(
+        long,
+        global = true,
+        env = "WHARFINGER_ADMIN_TOKEN_FILE",
+        value_name = "FILE"
+    )]
+    admin_token_file: Option<PathBuf>,
+    /// PEM certificates trusted for https instead of the system's.
+    #[arg(long, global = true, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Returns only when every connected gateway enforces the change; exit code 3 if some don't in time.
+    #[arg(long, global = true)]
+    wait: bool,
+    /// How long to wait for that, 1 minute at most.
+    #[arg(long, global = true, value_name = "DURATION", requires = "wait", value_parser = humantime::parse_duration)]
+    wait_timeout: Option<Duration>,
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The command line has to change.
+    #[error("{0}")]
+    Usage(String),
+    /// It was understood and failed.
+    #[error("{0}")]
+    Failed(String),
+    /// It was done, but some gateways have not confirmed it.
+    #[error("{0}")]
+    NotEnforced(String),
+}
+
+/// The API, opened.
+pub(super) struct Api {
+    client: Client,
+    token: Secret,
+    wait: Option<Option<Duration>>,
+    pub(super) json: bool,
+}
+
+impl Access {
+    pub(super) fn run(
+        self,
+        config: impl FnOnce() -> Result<Config, config::Mistakes>,
+        work: impl AsyncFnOnce(&Api) -> Result<(), Failure>,
+    ) -> anyhow::Result<()> {
+        let file = match self.admin_token_file {
+            Some(file) => file,
+            None => config()?.data.join("admin-token"),
+        };
+        let api = Api {
+            client: Client::new(&self.url, self.ca.as_deref(), REQUEST_TIMEOUT)?,
+            token: read_secret(&file).map_err(|why| {
+                Failure::Failed(format!(
+                    "cannot read the admin token: {why} (name its file with --admin-token-file, or the data folder with --data)"
+                ))
+            })?,
+            wait: self.wait.then_some(self.wait_timeout),
+            json: self.json,
+        };
+        Ok(runtime()?.block_on(work(&api))?)
+    }
+}
+
+/// A runtime for one command.
+pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}
+
+/// The URL at which this machine reaches a listener of its own.
+pub(super) fn reachable(mut address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    format!("http://{address}")
+}
+
+/// The file's text without the line end that editors leave; `-` is stdin.
+pub(super) fn read_secret(path: &std::path::Path) -> Result<Secret, String> {
+    let text = if path.as_os_str() == "-" {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        fs::read_to_string(path)
+    };
+    let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = text.trim_end_matches(['\r', '\n']);
+    if text.is_empty() {
+        return Err(format!("{}: is empty", path.display()));
+    }
+    Ok(Secret::new(text.to_owned()))
+}
+
+// === impl Api ===
+
+impl Api {
+    /// Asks without changing anything; the body as it came, and as JSON.
+    pub(super) async fn get(&self, path: &str) -> Result<(String, Value), Failure> {
+        self.call(Method::GET, path, None).await
+    }
+
+    /// Changes something, waits for enforcement if asked to, and prints the object: as it came, or by `say`.
+    pub(super) async fn change(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        say: impl FnOnce(&Value) -> Result<String, Failure>,
+    ) -> Result<(), Failure> {
+        let (text, object) = self.call(method, &self.waiting(path), body).await?;
+        if self.json {
+            output::line(&one_line(text, &object))?;
+        } else {
+            let mut sentence = say(&object)?;
+            if let Some(proof) = enforcement(&object) {
+                let _ = write!(sentence, "\n{proof}");
+            }
+            output::line(&sentence)?;
+        }
+        enforced(&object)
+    }
+
+    /// Like [`Api::change`] for what brings a secret: `take` says what is told about it and, unless it has put the secret
+    /// elsewhere, the secret. The secret alone goes to stdout; what is told, to stderr.
+    pub(super) async fn bring(
+        &self,
+        path: &str,
+        body: Option<Value>,
+        take: impl FnOnce(&Value) -> Result<(String, Option<String>), Failure>,
+    ) -> Result<(), Failure> {
+        let (text, mut object) = self.call(Method::POST, &self.waiting(path), body).await?;
+        let (sentence, secret) = take(&object)?;
+        if self.json {
+            if secret.is_some() {
+                output::line(&one_line(text, &object))?;
+            } else {
+                if let Some(fields) = object.as_object_mut() {
+                    fields.remove("token");
+                }
+                output::line(&object.to_string())?;
+            }
+        } else {
+            let told = [Some(sentence), enforcement(&object)];
+            for sentence in told.iter().flatten().filter(|told| !told.is_empty()) {
+                eprintln!("{sentence}");
+            }
+            if let Some(secret) = secret {
+                output::line(&secret)?;
+            }
+        }
+        enforced(&object)
+    }
+
+    /// Every page of a list: the one page as it came, or all of them as one.
+    pub(super) async fn list(&self, path: &str) -> Result<(String, Vec<Value>), Failure> {
+        let (mut text, mut page) = self.get(path).await?;
+        let mut items = take_items(&mut page)?;
+        let mut pages = 1;
+        while let Some(after) = next(&page) {
+            pages += 1;
+            if pages > PAGES_MAX {
+                return Err(Failure::Failed(format!("{path} has no end")));
+            }
+            let separator = if path.contains('?') { '&' } else { '?' };
+            (_, page) = self.get(&format!("{path}{separator}after={after}")).await?;
+            let more = take_items(&mut page)?;
+            if more.is_empty() {
+                break;
+            }
+            items.extend(more);
+        }
+        if pages > 1 {
+            text = json!({"items": items, "next": null}).to_string();
+        }
+        Ok((text, items))
+    }
+
+    /// Lists and prints: as it came, or as a table.
+    pub(super) async fn print_list(
+        &self,
+        path: &str,
+        table: impl FnOnce(&[Value]) -> String,
+    ) -> Result<(), Failure> {
+        let (text, items) = self.list(path).await?;
+        if self.json {
+            let text = text.trim();
+            if text.contains('\n') {
+                return output::line(&json!({"items": items, "next": null}).to_string());
+            }
+            return output::line(text);
+        }
+        output::line(table(&items).trim_end())
+    }
+
+    /// The id of what a person named: a number is an id, everything else a name.
+    pub(super) async fn id(
+        &self,
+        collection: &str,
+        noun: &str,
+        named: &str,
+        describe: impl Fn(&Value) -> String,
+    ) -> Result<u64, Failure> {
+        if is_number(named) {
+            return named
+                .parse()
+                .map_err(|_| Failure::Usage(format!("{named} is too large for an id")));
+        }
+        let (_, items) = self.list(collection).await?;
+        let found: Vec<&Value> = items.iter().filter(|item| item["name"] == named).collect();
+        let id = |item: &Value| {
+            item["id"]
+                .as_u64()
+                .ok_or_else(|| Failure::Failed(format!("the answer has a {noun} without an id")))
+        };
+        match found.as_slice() {
+            [] => Err(Failure::Failed(format!("there is no {noun} {named:?}"))),
+            [one] => id(one),
+            several => {
+                let mut message =
+                    format!("{} {noun}s are called {named:?}; use an id:", several.len());
+                for item in several {
+                    let _ = write!(message, "\n  {} {}", id(item)?, describe(item));
+                }
+                Err(Failure::Failed(message))
+            }
+        }
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<(String, Value), Failure> {
+        let body = body.map(|body| body.to_string());
+        let path = format!("/api/v1{path}");
+        let answer = self
+            .client
+            .send(method, &path, Some(&self.token), body)
+            .await?;
+        let text = answer.text();
+        let object: Option<Value> = serde_json::from_slice(&answer.body).ok();
+        if !answer.status.is_success() {
+            return Err(Failure::Failed(problem(answer.status, object.as_ref())));
+        }
+        match object {
+            Some(object) => Ok((text, object)),
+            None => Err(Failure::Failed(format!(
+                "the answer to {path} is not JSON: is that an admin API?"
+            ))),
+        }
+    }
+
+    fn waiting(&self, path: &str) -> String {
+        let Some(timeout) = self.wait else {
+            return path.to_owned();
+        };
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let timeout = timeout.map_or_else(String::new, |timeout| {
+            format!("&timeout_ms={}", timeout.as_millis())
+        });
+        format!("{path}{separator}wait=enforced{timeout}")
+    }
+}
+
+/// Whether a person's word is an id.
+pub(super) fn is_number(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// A number where it is an id, else a text: as the API takes accounts and destinations in bodies.
+pub(super) fn reference(word: &str) -> Value {
+    match word.parse::<u64>() {
+        Ok(id) if is_number(word) => json!(id),
+        _ => json!(word),
+    }
+}
+
+/// A query's value, everything but unreserved characters encoded.
+pub(super) fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+fn one_line(text: String, object: &Value) -> String {
+    let trimmed = text.trim();
+    if trimmed.contains('\n') {
+        return object.to_string();
+    }
+    trimmed.to_owned()
+}
+
+fn take_items(page: &mut Value) -> Result<Vec<Value>, Failure> {
+    match page.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) => Ok(items),
+        _ => Err(Failure::Failed(
+            "the answer has no items: is that an admin API?".to_owned(),
+        )),
+    }
+}
+
+fn next(page: &Value) -> Option<String> {
+    match &page["next"] {
+        Value::Number(next) => Some(next.to_string()),
+        Value::String(next) => Some(encoded(next)),
+        _ => None,
+    }
+}
+
+/// One sentence from a problem document, from a stranger's answer its status.
+fn problem(status: http::StatusCode, object: Option<&Value>) -> String {
+    let text = |key: &str| {
+        object
+            .and_then(|object| object[key].as_str())
+            .filter(|text| !text.is_empty())
+            .map(output::plain)
+    };
+    match text("detail").or_else(|| text("title")) {
+        Some(sentence) => sentence,
+        None => format!("the admin API answered {status}"),
+    }
+}
+
+fn enforcement(object: &Value) -> Option<String> {
+    let enforcement = object.get("enforcement")?;
+    let count = |key: &str| enforcement[key].as_u64().unwrap_or(0);
+    let mut sentence = format!(
+        "revision {}: enforced on {} of {} gateways",
+        count("revision"),
+        count("enforced"),
+        count("gateways")
+    );
+    if let Some(slowest) = enforcement["slowest_ms"].as_u64() {
+        let _ = write!(sentence, ", the slowest after {slowest} ms");
+    }
+    Some(sentence)
+}
+
+/// An error if the answer names gateways that have not confirmed the change.
+fn enforced(object: &Value) -> Result<(), Failure> {
+    let laggards = object["enforcement"]["laggards"].as_array();
+    let names: Vec<String> = laggards
+        .into_iter()
+        .flatten()
+        .map(|name| output::plain(name.as_str().unwrap_or("?")))
+        .collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::NotEnforced(format!(
+        "changed, but not yet enforced on {}",
+        names.join(", ")
+    )))
+}

@@ -1,0 +1,213 @@
+//! `wharfinger account ...`
+
+use clap::{Args, Subcommand};
+use http::Method;
+use serde_json::{Map, Value, json};
+
+use super::{
+    access::{Api, Failure, reference},
+    output::{cell, table},
+};
+use crate::model::Signal;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Lists accounts.
+    List,
+    /// Makes an account.
+    Create {
+        /// Unique among accounts.
+        #[arg(long)]
+        name: String,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Changes an account's name, limits or destinations; what is not named stays.
+    Set {
+        /// Name or id.
+        account: String,
+        /// A new name.
+        #[arg(long)]
+        name: Option<String>,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Takes a suspended account's payloads again.
+    Enable {
+        /// Name or id.
+        account: String,
+    },
+    /// Suspends an account: all its payloads are refused, whatever their token.
+    #[command(visible_alias = "suspend")]
+    Disable {
+        /// Name or id.
+        account: String,
+    },
+    /// Deletes an account that has no tokens but revoked ones.
+    Delete {
+        /// Name or id.
+        account: String,
+    },
+}
+
+/// What can be set of an account.
+#[derive(Debug, Args)]
+pub(super) struct Settings {
+    /// Where a signal goes: `logs=archive`, a name or an id; `logs=` for nowhere. Repeatable.
+    #[arg(long = "destination", value_name = "SIGNAL=DESTINATION", value_parser = destination)]
+    destinations: Vec<(Signal, Value)>,
+    /// A ceiling: `bulk_body_bytes_max=5MiB`, `concurrency_max=64`. Repeatable; `account list --json` shows all.
+    #[arg(long = "limit", value_name = "LIMIT=VALUE", value_parser = limit)]
+    limits: Vec<(String, Value)>,
+}
+
+impl Verb {
+    pub(super) async fn run(self, api: &Api) -> Result<(), Failure> {
+        match self {
+            Self::List => api.print_list("/accounts", list).await,
+            Self::Create { name, settings } => {
+                let mut body = settings.body();
+                body.insert("name".to_owned(), json!(name));
+                api.change(
+                    Method::POST,
+                    "/accounts",
+                    Some(body.into()),
+                    said("created"),
+                )
+                .await
+            }
+            Self::Set {
+                account,
+                name,
+                settings,
+            } => {
+                let mut body = settings.body();
+                if let Some(name) = name {
+                    body.insert("name".to_owned(), json!(name));
+                }
+                if body.is_empty() {
+                    return Err(Failure::Usage(
+                        "nothing to set: give --name, --destination or --limit".to_owned(),
+                    ));
+                }
+                patch(api, &account, body.into(), "changed").await
+            }
+            Self::Enable { account } => {
+                patch(api, &account, json!({"state": "active"}), "enabled").await
+            }
+            Self::Disable { account } => {
+                patch(api, &account, json!({"state": "suspended"}), "suspended").await
+            }
+            Self::Delete { account } => {
+                let path = path(api, &account).await?;
+                let sentence = format!("account {account} is deleted");
+                api.change(Method::DELETE, &path, None, |_| Ok(sentence))
+                    .await
+            }
+        }
+    }
+}
+
+async fn path(api: &Api, account: &str) -> Result<String, Failure> {
+    let id = api
+        .id("/accounts", "account", account, |_| String::new())
+        .await?;
+    Ok(format!("/accounts/{id}"))
+}
+
+async fn patch(api: &Api, account: &str, body: Value, done: &'static str) -> Result<(), Failure> {
+    let path = path(api, account).await?;
+    api.change(Method::PATCH, &path, Some(body), said(done))
+        .await
+}
+
+fn said(done: &'static str) -> impl FnOnce(&Value) -> Result<String, Failure> {
+    move |account| {
+        let (id, name) = (cell(&account["id"]), cell(&account["name"]));
+        Ok(format!("account {name} (id {id}) is {done}"))
+    }
+}
+
+fn list(items: &[Value]) -> String {
+    let rows = items
+        .iter()
+        .map(|item| {
+            let goes = &item["destinations"];
+            [
+                cell(&item["id"]),
+                cell(&item["name"]),
+                cell(&item["state"]),
+                cell(&goes["logs"]),
+                cell(&goes["metrics"]),
+                cell(&goes["traces"]),
+                cell(&item["created_at"]),
+            ]
+        })
+        .collect();
+    table(
+        [
+            "ID",
+            "NAME",
+            "STATE",
+            "LOGS TO",
+            "METRICS TO",
+            "TRACES TO",
+            "CREATED",
+        ],
+        rows,
+    )
+}
+
+fn destination(text: &str) -> Result<(Signal, Value), String> {
+    let (signal, destination) = text
+        .split_once('=')
+        .ok_or("expected SIGNAL=DESTINATION, such as logs=archive")?;
+    let signal = Signal::parse(signal)
+        .ok_or_else(|| format!("{signal:?} is not a signal: logs, metrics or traces"))?;
+    let destination = if destination.is_empty() {
+        Value::Null
+    } else {
+        reference(destination)
+    };
+    Ok((signal, destination))
+}
+
+fn limit(text: &str) -> Result<(String, Value), String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or("expected LIMIT=VALUE, such as concurrency_max=64")?;
+    let parsed = match value {
+        "true" => json!(true),
+        "false" => json!(false),
+        number => match number.parse::<u64>() {
+            Ok(number) => json!(number),
+            Err(_) => {
+                let size: bytesize::ByteSize = number
+                    .parse()
+                    .map_err(|_| format!("{number:?} is not a number, a size or true or false"))?;
+                json!(size.as_u64())
+            }
+        },
+    };
+    Ok((name.to_owned(), parsed))
+}
+
+// === impl Settings ===
+
+impl Settings {
+    fn body(self) -> Map<String, Value> {
+        let mut body = Map::new();
+        if !self.destinations.is_empty() {
+            let named = self
+                .destinations
+                .into_iter()
+                .map(|(signal, value)| (signal.name().to_owned(), value));
+            body.insert("destinations".to_owned(), Value::Object(named.collect()));
+        }
+        if !self.limits.is_empty() {
+            let limits = self.limits.into_iter().collect();
+            body.insert("limits".to_owned(), Value::Object(limits));
+        }
+        body
+    }
+}

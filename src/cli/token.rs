@@ -1,0 +1,312 @@
+//! `wharfinger token ...`
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Subcommand, ValueEnum};
+use http::Method;
+use serde_json::{Map, Value, json};
+
+use super::{
+    access::{Api, Failure, encoded, reference},
+    output::{SecretFile, cell, table},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Lists tokens, never what they are.
+    List {
+        #[command(flatten)]
+        filter: Filter,
+        /// Only those in this state.
+        #[arg(long)]
+        state: Option<State>,
+    },
+    /// Makes a token and prints it.
+    Create {
+        /// Name or id of the account it opens.
+        #[arg(long)]
+        account: String,
+        /// What it ships.
+        #[arg(long)]
+        signal: SignalName,
+        /// For people; need not be unique.
+        #[arg(long)]
+        name: String,
+        /// When it ends: `30d` from now, or a time such as 2027-01-31T00:00:00Z.
+        #[arg(long, value_parser = expiry)]
+        expires: Option<String>,
+        #[command(flatten)]
+        out: Out,
+    },
+    /// Accepts a disabled token again.
+    Enable(Named),
+    /// Refuses a token until it is enabled again.
+    Disable(Named),
+    /// Makes a new token and lets the old one end after an overlap.
+    Rotate {
+        #[command(flatten)]
+        named: Named,
+        /// How long both are good.
+        #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
+        overlap: Duration,
+        #[command(flatten)]
+        out: Out,
+    },
+    /// Refuses a token for ever.
+    Revoke(Named),
+    /// Shows a token again; that is audited.
+    Reveal {
+        #[command(flatten)]
+        named: Named,
+        #[command(flatten)]
+        out: Out,
+    },
+    /// Hides a revoked token from lists.
+    Delete(Named),
+}
+
+/// One token.
+#[derive(Debug, Args)]
+pub(super) struct Named {
+    /// Id, or a name that only one token has.
+    token: String,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+/// Which tokens are looked at.
+#[derive(Debug, Args)]
+pub(super) struct Filter {
+    /// Only those of this account, by name or id.
+    #[arg(long)]
+    account: Option<String>,
+    /// Only those for this signal.
+    #[arg(long)]
+    signal: Option<SignalName>,
+}
+
+/// Where the token goes.
+#[derive(Debug, Args)]
+pub(super) struct Out {
+    /// Writes the token to a new file of mode 0600 instead of printing it.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum SignalName {
+    Logs,
+    Metrics,
+    Traces,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum State {
+    Live,
+    Disabled,
+    Revoked,
+    Expired,
+}
+
+impl Verb {
+    pub(super) async fn run(self, api: &Api) -> Result<(), Failure> {
+        match self {
+            Self::List { filter, state } => {
+                let state = state.map(|state| ("state", value_name(state)));
+                api.print_list(&filter.path(state), list).await
+            }
+            Self::Create {
+                account,
+                signal,
+                name,
+                expires,
+                out,
+            } => {
+                let mut body = Map::new();
+                body.insert("account".to_owned(), reference(&account));
+                body.insert("signal".to_owned(), json!(value_name(signal)));
+                body.insert("name".to_owned(), json!(name));
+                if let Some(expires) = expires {
+                    body.insert("expires_at".to_owned(), json!(expires));
+                }
+                out.deliver(api, "/tokens", Some(body.into()), created)
+                    .await
+            }
+            Self::Rotate {
+                named,
+                overlap,
+                out,
+            } => {
+                let path = format!("{}/rotate", named.path(api).await?);
+                let body = json!({"overlap_seconds": overlap.as_secs()});
+                out.deliver(api, &path, Some(body), rotated).await
+            }
+            Self::Reveal { named, out } => {
+                let path = format!("{}/reveal", named.path(api).await?);
+                out.deliver(api, &path, None, |_| String::new()).await
+            }
+            Self::Enable(named) => named.switch(api, "enable", "enabled").await,
+            Self::Disable(named) => named.switch(api, "disable", "disabled").await,
+            Self::Revoke(named) => named.switch(api, "revoke", "revoked").await,
+            Self::Delete(named) => {
+                let path = named.path(api).await?;
+                let sentence = format!("token {} is deleted", named.token);
+                api.change(Method::DELETE, &path, None, |_| Ok(sentence))
+                    .await
+            }
+        }
+    }
+}
+
+fn created(token: &Value) -> String {
+    format!("{} is created", described(token))
+}
+
+fn rotated(token: &Value) -> String {
+    let old = &token["replaces"];
+    format!(
+        "{} replaces token {}, which is good until {}",
+        described(token),
+        cell(&old["id"]),
+        cell(&old["expires_at"])
+    )
+}
+
+fn described(token: &Value) -> String {
+    format!(
+        "token {} (id {}, {} of account {})",
+        cell(&token["name"]),
+        cell(&token["id"]),
+        cell(&token["signal"]),
+        account(token)
+    )
+}
+
+fn account(token: &Value) -> String {
+    match &token["account_name"] {
+        Value::Null => cell(&token["account"]),
+        name => cell(name),
+    }
+}
+
+fn list(items: &[Value]) -> String {
+    let rows = items
+        .iter()
+        .map(|item| {
+            [
+                cell(&item["id"]),
+                cell(&item["name"]),
+                account(item),
+                cell(&item["signal"]),
+                cell(&item["state"]),
+                cell(&item["expires_at"]),
+                cell(&item["created_at"]),
+            ]
+        })
+        .collect();
+    table(
+        [
+            "ID", "NAME", "ACCOUNT", "SIGNAL", "STATE", "EXPIRES", "CREATED",
+        ],
+        rows,
+    )
+}
+
+fn value_name(value: impl ValueEnum) -> String {
+    value
+        .to_possible_value()
+        .map(|value| value.get_name().to_owned())
+        .unwrap_or_default()
+}
+
+fn expiry(text: &str) -> Result<String, String> {
+    if let Ok(time) = humantime::parse_rfc3339(text) {
+        return Ok(humantime::format_rfc3339_seconds(time).to_string());
+    }
+    let from_now = humantime::parse_duration(text)
+        .map_err(|_| "expected a duration such as 30d or a time such as 2027-01-31T00:00:00Z")?;
+    let time = std::time::SystemTime::now()
+        .checked_add(from_now)
+        .filter(|_| from_now < Duration::from_secs(1000 * 366 * 86_400))
+        .ok_or("is too far away")?;
+    Ok(humantime::format_rfc3339_seconds(time).to_string())
+}
+
+// === impl Filter ===
+
+impl Filter {
+    fn path(&self, state: Option<(&str, String)>) -> String {
+        let account = self.account.clone().map(|account| ("account", account));
+        let signal = self.signal.map(|signal| ("signal", value_name(signal)));
+        let query: Vec<String> = [account, signal, state]
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| format!("{key}={}", encoded(&value)))
+            .collect();
+        if query.is_empty() {
+            return "/tokens".to_owned();
+        }
+        format!("/tokens?{}", query.join("&"))
+    }
+}
+
+// === impl Named ===
+
+impl Named {
+    async fn path(&self, api: &Api) -> Result<String, Failure> {
+        let describe = |token: &Value| {
+            format!(
+                "{} of account {}, {}",
+                cell(&token["signal"]),
+                account(token),
+                cell(&token["state"])
+            )
+        };
+        let id = api
+            .id(&self.filter.path(None), "token", &self.token, describe)
+            .await?;
+        Ok(format!("/tokens/{id}"))
+    }
+
+    async fn switch(&self, api: &Api, verb: &str, done: &str) -> Result<(), Failure> {
+        let path = format!("{}/{verb}", self.path(api).await?);
+        api.change(Method::POST, &path, None, |token| {
+            Ok(format!("{} is {done}", described(token)))
+        })
+        .await
+    }
+}
+
+// === impl Out ===
+
+impl Out {
+    /// The token itself goes to stdout, where it was asked for, and the sentence about it to stderr: `$(...)` gets the token alone.
+    async fn deliver(
+        &self,
+        api: &Api,
+        path: &str,
+        body: Option<Value>,
+        say: impl FnOnce(&Value) -> String,
+    ) -> Result<(), Failure> {
+        let file = match &self.out {
+            Some(path) => Some(SecretFile::create(path)?),
+            None => None,
+        };
+        api.bring(path, body, |object| {
+            let token = object["token"]
+                .as_str()
+                .ok_or_else(|| Failure::Failed("the answer has no token".to_owned()))?
+                .to_owned();
+            let mut sentence = say(object);
+            let Some(file) = file else {
+                return Ok((sentence, Some(token)));
+            };
+            if !sentence.is_empty() {
+                sentence.push_str("; ");
+            }
+            sentence.push_str(&file.write(&token)?);
+            Ok((sentence, None))
+        })
+        .await
+    }
+}
