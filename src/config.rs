@@ -21,7 +21,14 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::operate::logging;
+use crate::{
+    control, directory,
+    gateway::{
+        deliver::{archive, upstream},
+        listen, receive,
+    },
+    operate::logging,
+};
 
 /// A configuration file may have this many bytes: far above any real one, far below what would hurt.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -40,6 +47,18 @@ pub struct Config {
     pub gateway: Gateway,
     /// Where a gateway of its own process finds the control plane.
     pub feed: Feed,
+    /// Limits on connections and heads.
+    pub limits: listen::Config,
+    /// How slowly a body may come.
+    pub receive: receive::Config,
+    /// The embedded destination.
+    pub archive: archive::Config,
+    /// Connections to destinations.
+    pub upstream: upstream::Config,
+    /// How old the token table may be.
+    pub directory: directory::Config,
+    /// The store and the feed's other end.
+    pub control: control::Config,
     /// How a process ends.
     pub drain: Drain,
     /// What is logged, and how.
@@ -114,6 +133,12 @@ impl Default for Config {
             tls: Tls::default(),
             gateway: Gateway::default(),
             feed: Feed::default(),
+            limits: listen::Config::default(),
+            receive: receive::Config::default(),
+            archive: archive::Config::default(),
+            upstream: upstream::Config::default(),
+            directory: directory::Config::default(),
+            control: control::Config::default(),
             drain: Drain::default(),
             log: logging::Config::default(),
         }
