@@ -426,4 +426,4 @@ fn each_scalar<'b>(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
