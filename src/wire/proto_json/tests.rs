@@ -176,7 +176,7 @@ pub(in crate::wire) fn scrambled(
             }
             _ => bytes[found.start..end].to_vec(),
         };
-        if random() % 8 == 0 {
+        if random().is_multiple_of(8) {
             pieces.push(piece.clone());
         }
         pieces.push(piece);

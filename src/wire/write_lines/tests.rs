@@ -340,7 +340,10 @@ fn the_second_version_resolves_its_symbols_and_says_more() {
         "samples": [{"timestamp_ms": 10, "value": 1.0, "start_timestamp_ms": 4}],
         "exemplars": [{"labels": {"job": "Help."}, "timestamp_ms": 9, "value": 0.5}],
         "metadata": {"type": "gauge", "help": "Help."}, "start_timestamp_ms": 3});
-    assert_eq!(written_2(&request).unwrap(), [expected.clone()]);
+    assert_eq!(
+        written_2(&request).unwrap(),
+        std::slice::from_ref(&expected)
+    );
 
     // Symbols may also come after the series that refer to them.
     let [symbols, series] = [
