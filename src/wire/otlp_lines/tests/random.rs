@@ -22,7 +22,6 @@ use opentelemetry_proto::tonic::{
         span::{Event, Link},
     },
 };
-use proptest::prelude::*;
 
 /// Random messages from one seed.
 pub(super) struct Random(pub(super) u64);
