@@ -1,10 +1,11 @@
 //! Protobuf to JSON by walking the bytes along a table, without building the message.
 //!
 //! # Cost
-//! A message is read once to find where each known field starts, ends and how often it occurs, and once more per known
-//! field that occurs, each time stepping over the other fields by their length. A byte's content is looked into by its own
-//! message only, so the cost is at most (fields in the table + 1) x (fields on the wire), whatever the order or nesting:
-//! interleaving repeated fields buys an attacker a factor of 18, not a square.
+//! A message's headers are read once to find where each known field starts, ends and how often it occurs, and once more for
+//! each repeated field (and each sub-message sent in pieces) that occurs, stepping over all others by their length.
+//! A field's content is looked into by its own message only, so the cost is at most (such fields in the table + 1) x (fields
+//! on the wire), whatever the order or nesting: interleaving buys an attacker a small factor (no table has more than 10 such
+//! fields), not a square.
 //! Memory: one array of [`FIELDS_MAX`] slots per level, and at most [`MERGED_BYTES_MAX`] for sub-messages sent in pieces.
 
 mod fields;
@@ -426,4 +427,4 @@ fn each_scalar<'b>(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

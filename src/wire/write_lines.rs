@@ -21,7 +21,7 @@ const SERIES_2: u32 = 5;
 /// # Errors
 /// The body is not protobuf or holds text that is not UTF-8; or `out` failed.
 /// What was written until then must not be kept.
-pub fn write_1(body: &[u8], out: &mut impl io::Write) -> Result<(), Unwritable> {
+pub fn write_1<W: io::Write>(body: &[u8], out: &mut W) -> Result<(), Unwritable> {
     let mut walker = Walker::new(out, Symbols::default());
     let mut has_metadata = false;
     for found in Fields::new(body) {
@@ -46,7 +46,7 @@ pub fn write_1(body: &[u8], out: &mut impl io::Write) -> Result<(), Unwritable> 
 ///
 /// # Errors
 /// As [`write_1`]; and references to symbols that are not there.
-pub fn write_2(body: &[u8], out: &mut impl io::Write) -> Result<(), Unwritable> {
+pub fn write_2<W: io::Write>(body: &[u8], out: &mut W) -> Result<(), Unwritable> {
     let mut walker = Walker::new(out, Symbols::find(body, SYMBOLS_2)?);
     for found in Fields::new(body) {
         let found = found?;

@@ -269,10 +269,10 @@ static RESOURCE: Message = Message {
 
 static ENTITY_REF: Message = Message {
     fields: &[
-        Field::one(1, "schemaUrl", Kind::Text),
-        Field::one(2, "type", Kind::Text),
-        Field::many(3, "idKeys", Kind::Text),
-        Field::many(4, "descriptionKeys", Kind::Text),
+        Field::one(1, "schemaUrl", Kind::Text).always(),
+        Field::one(2, "type", Kind::Text).always(),
+        Field::many(3, "idKeys", Kind::Text).always(),
+        Field::many(4, "descriptionKeys", Kind::Text).always(),
     ],
 };
 

@@ -21,10 +21,10 @@ use crate::{
     wire::{Unwritable, line_type, otlp_lines, write_lines},
 };
 
-/// Lines may take this many times the inflated body. Honest senders stay below 15 (remote write 2.0 names a label once
-/// and refers to it thousands of times); one long symbol, referred to from everywhere, would make terabytes.
+/// Lines may take this many times the inflated body: far above what labels named once and referred to by every series
+/// should need, far below the terabytes of one long symbol referred to from everywhere. An estimate, not a measurement.
 const GROWTH_MAX: u64 = 64;
-/// Lines of one body at most. The worst a 64 MiB OTLP body can do is some 900 MB.
+/// Lines of one body at most, above the growth by field names alone that a 64 MiB OTLP body allows (some 27 bytes for 2).
 const LINES_BYTES_MAX: u64 = 1 << 30;
 /// zstd windows of at most 8 MiB.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;

@@ -284,10 +284,11 @@ fn make_folder(path: &Path) -> io::Result<()> {
 fn newest_number(folder: &Path, key: Key, hour: Hour) -> io::Result<u32> {
     let mut newest = 0;
     for file in fs::read_dir(folder)? {
-        if let Some(name) = file?.file_name().to_str().and_then(Name::parse) {
-            if name.kind == key.kind && name.hour == hour {
-                newest = newest.max(name.number);
-            }
+        if let Some(name) = file?.file_name().to_str().and_then(Name::parse)
+            && name.kind == key.kind
+            && name.hour == hour
+        {
+            newest = newest.max(name.number);
         }
     }
     Ok(newest)

@@ -113,13 +113,14 @@ impl Inbox {
         let mut waiting = self.lock();
         loop {
             let prefers_large = !waiting.is_small_next || waiting.small.is_empty();
-            if prefers_large && !waiting.is_large_running {
-                if let Some(job) = waiting.large.pop_front() {
-                    waiting.bytes -= job.payload.chunks.len();
-                    waiting.is_large_running = true;
-                    waiting.is_small_next = true;
-                    return Some((job, Turn(Some(self))));
-                }
+            if prefers_large
+                && !waiting.is_large_running
+                && let Some(job) = waiting.large.pop_front()
+            {
+                waiting.bytes -= job.payload.chunks.len();
+                waiting.is_large_running = true;
+                waiting.is_small_next = true;
+                return Some((job, Turn(Some(self))));
             }
             if let Some(job) = waiting.small.pop_front() {
                 waiting.bytes -= job.payload.chunks.len();
