@@ -1,1 +1,196 @@
+use super::*;
+use crate::model::{self, AccountState, DestinationKind, Limits, Token};
 
+pub(super) fn account(id: u64) -> Change {
+    Change::Account(model::Account {
+        id: AccountId(id),
+        name: format!("account {id}"),
+        state: AccountState::Active,
+        limits: Limits::default(),
+        destinations: [Some(DestinationId(1)), None, None],
+    })
+}
+
+pub(super) fn destination(id: u64, password: &str) -> Change {
+    let mut destination = Destination::new(DestinationId(id), "there", DestinationKind::Http);
+    destination.credentials = model::Credentials::Basic {
+        user: "u".into(),
+        password: model::Secret::new(password.into()),
+    };
+    Change::Destination(destination)
+}
+
+pub(super) fn key() -> DigestKey {
+    DigestKey::new(3, [9; 32])
+}
+
+pub(super) fn text(n: u64) -> String {
+    format!("token-number-{n:08}")
+}
+
+pub(super) fn token(n: u64, state: TokenState) -> Change {
+    Change::Token(Token {
+        id: TokenId(n),
+        digest: key().digest(text(n).as_bytes()),
+        account: AccountId(1),
+        signal: Signal::Metrics,
+        state,
+        expires_at: 0,
+    })
+}
+
+pub(super) fn filled(tokens: u64) -> Directory {
+    let directory = Directory::new(Config::default());
+    let mut collected = Collected::new("store", key(), tokens);
+    collected.push(destination(1, "hush-hush-secret"));
+    collected.push(account(1));
+    for n in 1..=tokens {
+        collected.push(token(n, TokenState::Live));
+    }
+    directory.install(collected, Vec::new(), Revision(1));
+    directory
+}
+
+pub(super) fn state_of(directory: &Directory, n: u64) -> Option<TokenState> {
+    let (_, entry) = directory.look_up(text(n).as_bytes())?;
+    entry.map(|entry| entry.state)
+}
+
+#[test]
+fn an_empty_directory_knows_nothing_and_says_so() {
+    let directory = Directory::new(Config::default());
+    assert!(directory.digest(b"token").is_none());
+    assert!(directory.look_up(b"token").is_none());
+    assert!(!directory.is_fresh() && !directory.is_loaded() && directory.is_stale());
+    assert_eq!(directory.age(), None);
+    assert_eq!((directory.revision(), directory.tokens()), (Revision(0), 0));
+}
+
+#[test]
+fn a_token_leads_to_its_account_and_to_no_other() {
+    let directory = filled(10);
+    directory.apply(Revision(2), vec![account(2)]);
+    let digest = directory.digest(text(4).as_bytes()).expect("a key");
+    let found = directory.find(&digest).expect("there");
+    assert_eq!((found.token, found.signal), (TokenId(4), Signal::Metrics));
+    assert_eq!(found.account.expect("its account").record.id, AccountId(1));
+    directory.apply(Revision(3), vec![Change::AccountRemoved(AccountId(1))]);
+    assert!(
+        directory
+            .find(&digest)
+            .expect("still known")
+            .account
+            .is_none()
+    );
+    assert_eq!(directory.accounts().len(), 1);
+    assert!(directory.books(AccountId(1)).is_some());
+}
+
+#[test]
+fn a_token_may_come_before_its_account() {
+    let directory = filled(0);
+    directory.apply(Revision(2), vec![Change::AccountRemoved(AccountId(1))]);
+    directory.apply(Revision(3), vec![token(1, TokenState::Live)]);
+    directory.apply(Revision(4), vec![account(1)]);
+    let (_, entry) = directory.look_up(text(1).as_bytes()).expect("a key");
+    assert!(entry.expect("there").account.is_some());
+}
+
+#[test]
+fn books_survive_a_snapshot() {
+    let directory = filled(1);
+    let before = directory.books(AccountId(1)).expect("books");
+    let mut collected = Collected::new("another", key(), 0);
+    collected.push(account(1));
+    directory.install(collected, Vec::new(), Revision(9));
+    assert!(Arc::ptr_eq(&before, &directory.accounts()[0].books));
+}
+
+#[test]
+fn an_unchanged_destination_keeps_its_identity() {
+    let directory = filled(1);
+    let before = directory.destination(DestinationId(1)).expect("there");
+    directory.apply(Revision(2), vec![destination(1, "hush-hush-secret")]);
+    let again = directory.destination(DestinationId(1)).expect("there");
+    assert!(Arc::ptr_eq(&before, &again));
+    directory.apply(Revision(3), vec![destination(1, "changed")]);
+    let changed = directory.destination(DestinationId(1)).expect("there");
+    assert!(!Arc::ptr_eq(&before, &changed));
+    directory.apply(
+        Revision(4),
+        vec![Change::DestinationRemoved(DestinationId(1))],
+    );
+    assert!(directory.destination(DestinationId(1)).is_none());
+}
+
+#[test]
+fn fresh_means_at_the_head_a_moment_ago() {
+    let directory = filled(1);
+    assert!(!directory.is_fresh(), "no heartbeat yet");
+    directory.heard(Revision(2), Instant::now());
+    assert!(!directory.is_fresh(), "behind the head");
+    directory.apply(Revision(2), vec![token(2, TokenState::Live)]);
+    assert!(directory.is_fresh(), "has caught up");
+    directory.heard(Revision(3), Instant::now());
+    assert!(directory.is_fresh(), "was fresh a moment ago");
+
+    let late = Directory::new(Config {
+        fresh_within: Duration::from_millis(20),
+        ..Config::default()
+    });
+    late.install(Collected::new("store", key(), 0), Vec::new(), Revision(1));
+    late.heard(Revision(1), Instant::now());
+    assert!(late.is_fresh());
+    thread::sleep(Duration::from_millis(40));
+    assert!(!late.is_fresh());
+    assert!(late.age().expect("known") >= Duration::from_millis(40));
+    assert!(!late.is_stale());
+}
+
+#[test]
+fn the_hash_is_that_of_the_content_whatever_its_order() {
+    let directory = filled(50);
+    let mut rows: Vec<Change> = (1..=50).map(|n| token(n, TokenState::Live)).collect();
+    rows.push(account(1));
+    rows.push(destination(1, "hush-hush-secret"));
+    assert_eq!(directory.hash(), content_hash(rows.clone()));
+    rows.reverse();
+    assert_eq!(directory.hash(), content_hash(rows));
+    let before = directory.hash();
+    directory.apply(Revision(2), vec![token(7, TokenState::Revoked)]);
+    assert_ne!(directory.hash(), before);
+}
+
+#[test]
+fn a_large_snapshot_replaces_the_table_under_readers_without_a_gap() {
+    let directory = Arc::new(filled(1_000));
+    let done = Arc::new(AtomicBool::new(false));
+    let (reader, stop) = (Arc::clone(&directory), Arc::clone(&done));
+    let reading = thread::spawn(move || {
+        let mut reads = 0u64;
+        while !stop.load(Ordering::Relaxed) {
+            for n in 1..=1_000 {
+                assert_eq!(state_of(&reader, n), Some(TokenState::Live));
+                reads += 1;
+            }
+        }
+        reads
+    });
+    for revision in 2..30 {
+        let mut collected = Collected::new("store", key(), 1_000);
+        collected.push(account(1));
+        (1..=1_000).for_each(|n| collected.push(token(n, TokenState::Live)));
+        directory.install(collected, Vec::new(), Revision(revision));
+    }
+    done.store(true, Ordering::Relaxed);
+    assert!(reading.join().expect("a reader missed a token") > 0);
+}
+
+#[test]
+fn config_takes_human_durations_and_refuses_unknown_keys() {
+    let config: Config = toml::from_str("fresh_within = \"3s\"").expect("valid");
+    assert_eq!(config.fresh_within, Duration::from_secs(3));
+    assert_eq!(config.stale_after, Duration::from_secs(86_400));
+    assert!(toml::from_str::<Config>("fresh = \"3s\"").is_err());
+    assert!(toml::from_str::<Config>("fresh_within = \"soon\"").is_err());
+}

@@ -280,13 +280,13 @@ impl Writer {
                 self.log.insert(log)
             }
         };
+        if let Some(wall_seconds) = batch.fresh {
+            log.append_fresh(wall_seconds)?;
+        }
         let mut reached = disk.revision;
         for delta in deltas {
             log.append(&delta, &self.keep.seal)?;
             reached = delta.revision;
-        }
-        if let Some(wall_seconds) = batch.fresh {
-            log.append_fresh(wall_seconds)?;
         }
         if must_sync {
             log.sync()?
