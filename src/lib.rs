@@ -1,5 +1,8 @@
 //! Wharfinger: an ingestion gateway.
 
+// Tests may sleep and read clocks.
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
+
 pub mod model;
 
 pub mod operate;
