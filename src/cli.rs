@@ -140,7 +140,7 @@ impl Arguments {
                 app::gateway(config)?;
             }
             Command::Control => app::control(started(file, data)?)?,
-            Command::Check { file } => return Ok(check(&file)),
+            Command::Check { file } => return Ok(check(&file)?),
             Command::Health { url } => health(url, || configured(file, data))?,
             Command::Account { access, verb } => {
                 access.run(|| configured(file, data), async |api| verb.run(api).await)?;
@@ -177,15 +177,15 @@ fn started(file: Option<&Path>, data: Option<&Path>) -> anyhow::Result<Config> {
 }
 
 /// What is found is what was asked for, so it goes to stdout.
-fn check(file: &Path) -> ExitCode {
+fn check(file: &Path) -> Result<ExitCode, Failure> {
     match Config::read(Some(file), std::iter::empty()) {
         Ok(_) => {
-            println!("{}: ok", file.display());
-            ExitCode::SUCCESS
+            output::line(&format!("{}: ok", file.display()))?;
+            Ok(ExitCode::SUCCESS)
         }
         Err(mistakes) => {
-            println!("{mistakes}");
-            ExitCode::from(UNUSABLE)
+            output::line(&mistakes.to_string())?;
+            Ok(ExitCode::from(UNUSABLE))
         }
     }
 }
@@ -209,7 +209,7 @@ fn health(
     let text = answer.text();
     let text = text.trim();
     if answer.status.is_success() {
-        println!("{}", if text.is_empty() { "ready" } else { text });
+        output::line(if text.is_empty() { "ready" } else { text })?;
         return Ok(());
     }
     anyhow::bail!("not ready ({}): {text}", answer.status.as_u16())

@@ -15,7 +15,8 @@ pub use mistake::{Mistake, Place};
 pub use sections::{Drain, Feed, Gateway, Listen, Tls};
 
 use std::{
-    fmt, fs, io,
+    fmt, fs,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -110,13 +111,16 @@ pub fn environment() -> impl Iterator<Item = (String, String)> {
 
 fn read_text(path: &Path) -> Result<String, String> {
     let sentence = |error: io::Error| format!("cannot be read: {error}");
-    let length = fs::metadata(path).map_err(sentence)?.len();
-    if length > FILE_BYTES_MAX {
+    let mut bytes = Vec::new();
+    // Not by the announced length: a pipe or a device announces none.
+    fs::File::open(path)
+        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .map_err(sentence)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(format!(
-            "has {length} bytes; a configuration has at most {FILE_BYTES_MAX}"
+            "has more than {FILE_BYTES_MAX} bytes, so it is no configuration"
         ));
     }
-    let bytes = fs::read(path).map_err(sentence)?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         format!("is not UTF-8 from byte {valid} on")

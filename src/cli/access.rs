@@ -1,6 +1,13 @@
 //! How every command about accounts, destinations and tokens gets to the admin API, and what it makes of the answers.
 
-use std::{fmt::Write, fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    fmt::Write,
+    fs,
+    io::{self, Read},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 use http::Method;
@@ -17,6 +24,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Pages followed before a list is taken to have no end: a million objects at the API's page of 100.
 const PAGES_MAX: usize = 10_000;
+
+/// No token or password comes near; what is longer is some other file.
+const SECRET_BYTES_MAX: u64 = 64 << 10;
 
 /// Options of every command about accounts, destinations and tokens.
 #[derive(Debug, Args)]
@@ -98,7 +108,7 @@ impl Access {
 }
 
 /// A runtime for one command.
-pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+pub(super) fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -116,13 +126,14 @@ pub(super) fn reachable(mut address: SocketAddr) -> String {
 }
 
 /// The file's text without the line end that editors leave; `-` is stdin.
-pub(super) fn read_secret(path: &std::path::Path) -> Result<Secret, String> {
-    let text = if path.as_os_str() == "-" {
-        std::io::read_to_string(std::io::stdin())
+pub(super) fn read_secret(path: &Path) -> Result<Secret, String> {
+    let mut text = String::new();
+    let read = if path.as_os_str() == "-" {
+        io::stdin().take(SECRET_BYTES_MAX).read_to_string(&mut text)
     } else {
-        fs::read_to_string(path)
+        fs::File::open(path).and_then(|file| file.take(SECRET_BYTES_MAX).read_to_string(&mut text))
     };
-    let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
+    read.map_err(|error| format!("{}: {error}", path.display()))?;
     let text = text.trim_end_matches(['\r', '\n']);
     if text.is_empty() {
         return Err(format!("{}: is empty", path.display()));

@@ -1,6 +1,9 @@
 //! `wharfinger token ...`
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
@@ -10,6 +13,7 @@ use super::{
     access::{Api, Failure, encoded, reference},
     output::{SecretFile, cell, table},
 };
+use crate::clock;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
@@ -225,8 +229,9 @@ fn expiry(text: &str) -> Result<String, String> {
     }
     let from_now = humantime::parse_duration(text)
         .map_err(|_| "expected a duration such as 30d or a time such as 2027-01-31T00:00:00Z")?;
-    let time = std::time::SystemTime::now()
-        .checked_add(from_now)
+    let time = UNIX_EPOCH
+        .checked_add(clock::wall())
+        .and_then(|now| now.checked_add(from_now))
         .filter(|_| from_now < Duration::from_secs(1000 * 366 * 86_400))
         .ok_or("is too far away")?;
     Ok(humantime::format_rfc3339_seconds(time).to_string())

@@ -276,6 +276,12 @@ fn a_file_that_cannot_be_read_is_one_sentence() {
         "{error}"
     );
 
+    let error = Config::read(Some(Path::new("/dev/zero")), none()).expect_err("endless");
+    assert!(
+        error.to_string().contains("has more than 1048576 bytes"),
+        "{error}"
+    );
+
     fs::write(&bad, b"\n[log]\nlevle = 1\n").expect("the folder is writable");
     let error = Config::read(Some(&bad), none()).expect_err("a typo");
     assert!(
