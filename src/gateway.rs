@@ -1,1 +1,3 @@
 //! Floor 3: the life of a request.
+
+pub mod listen;
