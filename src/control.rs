@@ -1,1 +1,342 @@
 //! Floor 3: the control plane; blind to the gateway.
+//!
+//! [`store`] keeps accounts, destinations and tokens; [`publish`] knows the newest changes and who enforces them;
+//! [`feed`] streams them to gateways; [`admin`] is how people change them.
+
+mod error;
+mod record;
+mod view;
+mod secret_file;
+mod publish;
+mod store;
+mod feed;
+mod admin;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    future::Future,
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Deserializer, de::Error as _};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Connected;
+
+pub use error::Error;
+pub use publish::Gateway;
+
+use crate::model::{
+    Account, AccountId, AccountState, Destination, DestinationId, DestinationKind, Digest, Limits,
+    Secret, Signal,
+};
+use store::{NewToken, Store};
+
+/// How short a join key may be.
+const JOIN_KEY_BYTES_MIN: usize = 16;
+
+/// The control plane's part of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Between two heartbeats on a quiet feed. 500 ms.
+    #[serde(deserialize_with = "duration")]
+    pub heartbeat: Duration,
+    /// How many deltas the store keeps; a gateway further behind gets a snapshot. 100,000.
+    pub keep_changes: u64,
+    /// Holds the key that gateways present; `<data>/join-key`, made at the first start, when unset.
+    pub join_key_file: Option<PathBuf>,
+    /// How long `?wait=enforced` waits when the caller doesn't say; 60 s at most. 10 s.
+    #[serde(deserialize_with = "duration")]
+    pub enforced_wait: Duration,
+    /// TLS of the feed over TCP.
+    pub feed_tls: Option<FeedTls>,
+}
+
+/// Certificates of the feed's server; PEM files.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeedTls {
+    /// The server's chain.
+    pub certificate_file: PathBuf,
+    /// Its key.
+    pub key_file: PathBuf,
+    /// When set, gateways must present a certificate of this authority, which then stands for the join key.
+    #[serde(default)]
+    pub client_ca_file: Option<PathBuf>,
+}
+
+/// The control plane. Cheap to clone.
+#[derive(Clone)]
+pub struct Control {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    data: PathBuf,
+    store: Store,
+    join_key: Secret,
+    /// Digests that open the admin API, with their ids.
+    api_tokens: Mutex<Vec<(u64, Digest)>>,
+    stop: CancellationToken,
+    lock: File,
+}
+
+/// What there is after a first start; also after every later one.
+#[derive(Clone, Debug)]
+pub struct FirstStart {
+    /// Name of the first account, as it was made.
+    pub account: String,
+    /// Files with the first tokens, one per signal; revoked ones are left out.
+    pub tokens: Vec<(Signal, PathBuf)>,
+    /// File with the admin API token.
+    pub admin_token: PathBuf,
+    /// File with the key that gateways present.
+    pub join_key: PathBuf,
+    /// Whether this start made them.
+    pub is_new: bool,
+}
+
+/// The feed's state in figures.
+#[derive(Clone, Debug)]
+pub struct FeedState {
+    /// The newest revision.
+    pub head: u64,
+    /// Who is connected, by name.
+    pub gateways: Vec<Gateway>,
+}
+
+// === impl Config ===
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(500),
+            keep_changes: 100_000,
+            join_key_file: None,
+            enforced_wait: Duration::from_secs(10),
+            feed_tls: None,
+        }
+    }
+}
+
+fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(from)?;
+    let duration = humantime::parse_duration(&text).map_err(D::Error::custom)?;
+    if duration.is_zero() {
+        return Err(D::Error::custom("must be longer than nothing"));
+    }
+    Ok(duration)
+}
+
+// === impl Control ===
+
+impl Control {
+    /// Opens the store under `data`, made when there is none, and locks the folder until [`Control::close`].
+    ///
+    /// # Errors
+    /// The folder is locked or unusable, a key is missing or wrong, the store is damaged.
+    pub async fn open(config: &Config, data: &Path) -> Result<Self, Error> {
+        secret_file::make_folder(data)?;
+        let lock = lock(data)?;
+        let store = Store::open(data, config.keep_changes).await?;
+        let join_key = join_key(config, data)?;
+        let api_tokens = Mutex::new(store.api_tokens().await?);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                config: config.clone(),
+                data: data.to_owned(),
+                store,
+                join_key,
+                api_tokens,
+                stop: CancellationToken::new(),
+                lock,
+            }),
+        })
+    }
+
+    /// Makes destination `archive`, account `main` with a token per signal, and the admin API token, once;
+    /// and on every call the files that hold their secrets, where they are missing.
+    ///
+    /// # Errors
+    /// The store or a file can't be written.
+    pub async fn first_start(&self) -> Result<FirstStart, Error> {
+        let inner = &*self.inner;
+        let is_new = match inner.store.first_things().await? {
+            Some(_) => false,
+            None => {
+                self.make_first_things().await?;
+                true
+            }
+        };
+        let Some(first) = inner.store.first_things().await? else {
+            return Err(Error::damaged("what the first start made"));
+        };
+        let folder = inner.data.join("tokens");
+        secret_file::make_folder(&folder)?;
+        let mut tokens = Vec::new();
+        for (signal, id) in first.tokens {
+            if let Some(token) = inner.store.open_token(id).await? {
+                let path = folder.join(format!("{}-{signal}", first.account));
+                secret_file::keep(&path, &token)?;
+                tokens.push((signal, path));
+            }
+        }
+        let admin_token = inner.data.join("admin-token");
+        if let Some(token) = inner.store.open_api_token(first.api_token).await? {
+            secret_file::keep(&admin_token, &token)?;
+        }
+        Ok(FirstStart {
+            account: first.account,
+            tokens,
+            admin_token,
+            join_key: join_key_path(&inner.config, &inner.data),
+            is_new,
+        })
+    }
+
+    async fn make_first_things(&self) -> Result<(), Error> {
+        let store = &self.inner.store;
+        let mut commit = store.begin("first start").await?;
+        let archive = Destination::new(DestinationId(0), "archive", DestinationKind::Archive);
+        let archive = commit.insert_destination(archive).await?.destination.id;
+        let account = Account {
+            id: AccountId(0),
+            name: "main".to_owned(),
+            state: AccountState::Active,
+            limits: Limits::default(),
+            destinations: [Some(archive); 3],
+        };
+        let account = commit.insert_account(account).await?.account;
+        let mut tokens = Vec::new();
+        for signal in Signal::ALL {
+            let new = NewToken {
+                account: account.id.0,
+                signal,
+                name: "first".to_owned(),
+                expires_at: 0,
+            };
+            let (row, _) = commit.insert_token(new).await?;
+            tokens.push((signal, row.token.id.0));
+        }
+        let api_token = commit.insert_api_token("first").await?;
+        let first = store::FirstThings {
+            account: account.name,
+            tokens,
+            api_token,
+        };
+        commit.keep_first_things(&first).await?;
+        commit.finish().await?;
+        let api_tokens = store.api_tokens().await?;
+        *self
+            .inner
+            .api_tokens
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = api_tokens;
+        Ok(())
+    }
+
+    /// What gateways present on the feed.
+    pub fn join_key(&self) -> Secret {
+        self.inner.join_key.clone()
+    }
+
+    /// The admin API, under `/api/v1`. Every error it answers is `application/problem+json`.
+    pub fn admin(&self) -> axum::Router {
+        admin::router(self.clone())
+    }
+
+    /// Serves the feed to every connection of `incoming` until `shutdown` is done or [`Control::close`] is called.
+    /// A TCP caller sets `TCP_NODELAY` on what it accepts. `tls` is for TCP; a pipe needs none.
+    ///
+    /// # Errors
+    /// A certificate file can't be used, or the server failed.
+    pub async fn serve_feed<I, S>(
+        &self,
+        incoming: S,
+        tls: Option<&FeedTls>,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), Error>
+    where
+        I: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+        S: Stream<Item = io::Result<I>> + Send,
+    {
+        feed::serve(self.clone(), incoming, tls, shutdown).await
+    }
+
+    /// The head and who is connected.
+    pub fn feed_state(&self) -> FeedState {
+        let publisher = self.inner.store.publisher();
+        FeedState {
+            head: publisher.head(),
+            gateways: publisher.gateways.list(),
+        }
+    }
+
+    /// Ends every stream of the feed, lets the commit under way end, closes the store and unlocks the folder.
+    pub async fn close(self) {
+        self.inner.stop.cancel();
+        if let Err(error) = self.inner.store.close().await {
+            tracing::warn!(%error, "the store did not close cleanly");
+        }
+        if let Err(error) = self.inner.lock.unlock() {
+            tracing::warn!(%error, "the data folder's lock could not be released");
+        }
+    }
+}
+
+fn lock(data: &Path) -> Result<File, Error> {
+    let path = data.join("lock");
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|source| secret_file::failed("open", &path, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked(data.to_owned())),
+        Err(TryLockError::Error(source)) => Err(secret_file::failed("lock", &path, source)),
+    }
+}
+
+fn join_key_path(config: &Config, data: &Path) -> PathBuf {
+    config
+        .join_key_file
+        .clone()
+        .unwrap_or_else(|| data.join("join-key"))
+}
+
+fn join_key(config: &Config, data: &Path) -> Result<Secret, Error> {
+    let path = join_key_path(config, data);
+    let key = match secret_file::read(&path)? {
+        Some(key) => key,
+        None if config.join_key_file.is_some() => {
+            let missing = io::Error::from(io::ErrorKind::NotFound);
+            return Err(secret_file::failed("read the join key", &path, missing));
+        }
+        None => {
+            let key = Secret::new(URL_SAFE_NO_PAD.encode(store::random::<32>()));
+            secret_file::write(&path, &key)?;
+            key
+        }
+    };
+    let text = key.reveal();
+    if text.len() < JOIN_KEY_BYTES_MIN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Error::BadKey(format!(
+            "the join key in {} must be at least {JOIN_KEY_BYTES_MIN} printable characters without blanks",
+            path.display()
+        )));
+    }
+    Ok(key)
+}

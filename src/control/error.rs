@@ -1,0 +1,60 @@
+//! What can go wrong in the control plane, in words for the person who must act on it.
+
+use std::{io, path::PathBuf};
+
+/// Why a call of the control plane failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or folder of ours can't be used.
+    #[error("cannot {what} {}: {source}", path.display())]
+    File {
+        /// What was tried, as a verb.
+        what: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process has the data folder.
+    #[error("the data folder {} is in use by another wharfinger process", .0.display())]
+    Locked(PathBuf),
+    /// The store was sealed with another master key.
+    #[error("the master key is not the one that this store was sealed with")]
+    WrongMasterKey,
+    /// There is a store, and no key to it.
+    #[error("the store exists, but its master key {} does not; restore that file or set WHARFINGER_MASTER_KEY", .0.display())]
+    MissingMasterKey(PathBuf),
+    /// A key of ours is not what it must be.
+    #[error("{0}")]
+    BadKey(String),
+    /// The database failed.
+    #[error("the store failed: {0}")]
+    Store(#[from] sqlx::Error),
+    /// The database's tables could not be brought up to date.
+    #[error("the store cannot be brought up to date: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// A record reads as something we never wrote.
+    #[error("the store holds a damaged record: {0}")]
+    Damaged(String),
+    /// The feed's server failed.
+    #[error("the feed's server failed: {0}")]
+    Feed(#[from] tonic::transport::Error),
+    /// No such record.
+    #[error("{0}")]
+    NotFound(String),
+    /// The record's state, or another record, stands against it.
+    #[error("{0}")]
+    Conflict(String),
+    /// The caller asks for what can't be.
+    #[error("{0}")]
+    Invalid(String),
+    /// The control plane is going down.
+    #[error("the control plane is going down")]
+    Closed,
+}
+
+impl Error {
+    pub(super) fn damaged(what: impl Into<String>) -> Self {
+        Self::Damaged(what.into())
+    }
+}

@@ -1,0 +1,157 @@
+//! The feed's server: one stream per gateway, checked at the door, sent as messages that were encoded once.
+
+mod follow;
+mod messages;
+
+use std::{
+    convert::Infallible,
+    fs,
+    future::Future,
+    io,
+    path::Path,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::mpsc,
+};
+use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Request, Response, Status, Streaming,
+    body::Body,
+    metadata::MetadataMap,
+    server::{Grpc, NamedService, StreamingService},
+    transport::{Certificate, Identity, Server, ServerTlsConfig, server::Connected},
+};
+
+use super::{Control, Error, FeedTls, secret_file};
+use crate::{model::Secret, rpc::feed::FromGateway};
+
+/// Between two pings on a connection, and until one is missed: a peer that vanished is gone in ten seconds.
+const KEEPALIVE: std::time::Duration = std::time::Duration::from_secs(5);
+/// A gateway sends a greeting and acknowledgements; nothing of it is large.
+const MESSAGE_BYTES_MAX: usize = 16 << 10;
+/// Messages on their way to one gateway; the largest are chunks, so some 2 MiB at worst.
+const OUTBOX_MESSAGES_MAX: usize = 8;
+
+#[derive(Clone)]
+struct Service {
+    control: Control,
+    stop: CancellationToken,
+    /// The handshake has checked the gateway's certificate, which stands for the join key.
+    is_proven: bool,
+}
+
+/// See [`Control::serve_feed`].
+pub(super) async fn serve<I, S>(
+    control: Control,
+    incoming: S,
+    tls: Option<&FeedTls>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), Error>
+where
+    I: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    S: Stream<Item = io::Result<I>> + Send,
+{
+    let mut server = Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE));
+    if let Some(tls) = tls {
+        server = server.tls_config(server_tls(tls)?)?;
+    }
+    // Streams never end by themselves, and the server waits for them: they must hear of the shutdown, too.
+    let stop = control.inner.stop.child_token();
+    let service = Service {
+        control,
+        stop: stop.clone(),
+        is_proven: tls.is_some_and(|tls| tls.client_ca_file.is_some()),
+    };
+    let ending = async {
+        tokio::select! {
+            () = shutdown => stop.cancel(),
+            () = stop.cancelled() => {}
+        }
+    };
+    server
+        .add_service(service)
+        .serve_with_incoming_shutdown(incoming, ending)
+        .await?;
+    Ok(())
+}
+
+fn server_tls(tls: &FeedTls) -> Result<ServerTlsConfig, Error> {
+    let read =
+        |path: &Path| fs::read(path).map_err(|source| secret_file::failed("read", path, source));
+    let identity = Identity::from_pem(read(&tls.certificate_file)?, read(&tls.key_file)?);
+    let config = ServerTlsConfig::new().identity(identity);
+    Ok(match &tls.client_ca_file {
+        None => config,
+        Some(path) => config.client_ca_root(Certificate::from_pem(read(path)?)),
+    })
+}
+
+// === impl Service ===
+
+impl NamedService for Service {
+    const NAME: &'static str = "wharfinger.feed.v1.Feed";
+}
+
+// Written out instead of generated: the generated service would encode every message once per gateway.
+impl tower::Service<http::Request<Body>> for Service {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move {
+            if request.uri().path() != "/wharfinger.feed.v1.Feed/Follow" {
+                return Ok(Status::unimplemented("no such method").into_http());
+            }
+            let mut grpc = Grpc::new(messages::Codec).max_decoding_message_size(MESSAGE_BYTES_MAX);
+            Ok(grpc.streaming(service, request).await)
+        })
+    }
+}
+
+impl StreamingService<FromGateway> for Service {
+    type Response = Bytes;
+    type ResponseStream = ReceiverStream<Result<Bytes, Status>>;
+    type Future = BoxFuture<'static, Result<Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<FromGateway>>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move {
+            if !service.is_proven {
+                check_join_key(request.metadata(), &service.control.inner.join_key)?;
+            }
+            let (outbox, messages) = mpsc::channel(OUTBOX_MESSAGES_MAX);
+            let Service { control, stop, .. } = service;
+            tokio::spawn(follow::follow(control, stop, request.into_inner(), outbox));
+            Ok(Response::new(ReceiverStream::new(messages)))
+        })
+    }
+}
+
+fn check_join_key(metadata: &MetadataMap, join_key: &Secret) -> Result<(), Status> {
+    let mut given = metadata.get_all("authorization").iter();
+    let key = given
+        .next()
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .map(|key| Secret::new(key.to_owned()));
+    if key.as_ref() == Some(join_key) && given.next().is_none() {
+        return Ok(());
+    }
+    Err(Status::unauthenticated(
+        "the join key is missing or wrong; copy it from the control plane's data folder",
+    ))
+}

@@ -1,0 +1,345 @@
+//! One gateway's stream, from its greeting to its end.
+
+use std::{convert::Infallible, time::Duration};
+
+use bytes::Bytes;
+use prost::Message as _;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+
+use super::messages::encoded;
+use crate::{
+    control::{
+        Control, Error,
+        publish::{Publisher, Session, Since},
+        store::{Kept, Store},
+    },
+    model::Change,
+    rpc::feed::{
+        self, FromGateway, Hello, SnapshotBegin, SnapshotChunk, SnapshotEnd, Welcome,
+        from_control::Message, from_gateway,
+    },
+};
+
+/// How long a gateway may leave its messages lying before it is cut.
+const STALL_MAX: Duration = Duration::from_secs(10);
+/// How long a gateway may take to say who it is.
+const HELLO_MAX: Duration = Duration::from_secs(10);
+/// Bytes of a name or version.
+const NAME_BYTES_MAX: usize = 128;
+/// Rows read at once.
+const PAGE_ROWS: u32 = 10_000;
+/// Destinations may be large.
+const PAGE_LARGE_ROWS: u32 = 16;
+/// A chunk is sent once it is past this; one change more fits under 1 MiB.
+const CHUNK_BYTES: usize = 128 << 10;
+
+struct Follower<'a> {
+    store: &'a Store,
+    publisher: &'a Publisher,
+    outbox: &'a mpsc::Sender<Result<Bytes, Status>>,
+    head: watch::Receiver<u64>,
+    /// Everything up to here is on the stream.
+    sent: u64,
+}
+
+#[derive(Default)]
+struct Chunk {
+    changes: Vec<feed::Change>,
+    bytes: usize,
+}
+
+/// Serves the stream to its end.
+pub(super) async fn follow(
+    control: Control,
+    stop: CancellationToken,
+    mut inbox: Streaming<FromGateway>,
+    outbox: mpsc::Sender<Result<Bytes, Status>>,
+) {
+    let end = tokio::select! {
+        Err(end) = converse(&control, &mut inbox, &outbox) => end,
+        () = stop.cancelled() => Status::unavailable("the control plane is going down"),
+    };
+    // A gateway that doesn't read finds out when its stream ends.
+    let _ = outbox.try_send(Err(end));
+}
+
+async fn converse(
+    control: &Control,
+    inbox: &mut Streaming<FromGateway>,
+    outbox: &mpsc::Sender<Result<Bytes, Status>>,
+) -> Result<Infallible, Status> {
+    let store = &control.inner.store;
+    let publisher = store.publisher();
+    let hello = timeout(HELLO_MAX, greeting(inbox))
+        .await
+        .map_err(|_| Status::deadline_exceeded("no hello came"))??;
+    // Before the head is looked at: what is committed from here on is waited for.
+    let session = publisher
+        .gateways
+        .connect(&hello.gateway, &hello.version, 0);
+    let mut follower = Follower {
+        store,
+        publisher,
+        outbox,
+        head: publisher.subscribe(),
+        sent: hello.revision,
+    };
+    let head = publisher.head();
+    let is_known = hello.store == store.id()
+        && hello.digest_key_id == store.digest_key().id
+        && (1..=head).contains(&hello.revision);
+    if is_known {
+        session.acknowledge(hello.revision);
+    }
+    tracing::info!(gateway = %hello.gateway, version = %hello.version, revision = hello.revision, head,
+        snapshot = !is_known, "gateway follows");
+    let heartbeat = control.inner.config.heartbeat;
+    let end = tokio::select! {
+        end = follower.run(is_known, heartbeat) => end,
+        end = acknowledgements(inbox, &session, publisher) => end,
+        () = session.replaced() => Err(Status::aborted("another stream came under this gateway's name")),
+    };
+    if let Err(status) = &end {
+        tracing::info!(gateway = %hello.gateway, reason = status.message(), "gateway's stream ends");
+    }
+    end
+}
+
+async fn greeting(inbox: &mut Streaming<FromGateway>) -> Result<Hello, Status> {
+    let Some(from_gateway::Message::Hello(hello)) =
+        inbox.message().await?.and_then(|message| message.message)
+    else {
+        return Err(Status::invalid_argument(
+            "the first message must be a hello",
+        ));
+    };
+    let is_sane = |text: &str| text.len() <= NAME_BYTES_MAX && !text.chars().any(char::is_control);
+    if hello.gateway.is_empty() || !is_sane(&hello.gateway) || !is_sane(&hello.version) {
+        return Err(Status::invalid_argument(
+            "a gateway's name and version are text of at most 128 bytes, and the name is not empty",
+        ));
+    }
+    Ok(hello)
+}
+
+async fn acknowledgements(
+    inbox: &mut Streaming<FromGateway>,
+    session: &Session,
+    publisher: &Publisher,
+) -> Result<Infallible, Status> {
+    while let Some(message) = inbox.message().await? {
+        match message.message {
+            Some(from_gateway::Message::Acknowledge(acknowledge)) => {
+                if acknowledge.revision > publisher.head() {
+                    return Err(Status::invalid_argument("acknowledged what was never sent"));
+                }
+                session.acknowledge(acknowledge.revision);
+            }
+            Some(from_gateway::Message::Hello(_)) => {
+                return Err(Status::invalid_argument("a second hello"));
+            }
+            // From a newer version.
+            None => {}
+        }
+    }
+    Err(Status::cancelled("the gateway has hung up"))
+}
+
+// === impl Follower ===
+
+impl Follower<'_> {
+    async fn run(&mut self, is_known: bool, heartbeat: Duration) -> Result<Infallible, Status> {
+        let key = self.store.digest_key();
+        self.send(Message::Welcome(Welcome {
+            store: self.store.id().to_owned(),
+            digest_key_id: key.id,
+            digest_key: key.bytes().to_vec(),
+            head: self.publisher.head(),
+            heartbeat_ms: heartbeat.as_millis().try_into().unwrap_or(u32::MAX),
+        }))
+        .await?;
+        if !is_known || !self.catch_up().await? {
+            self.snapshot().await?;
+        }
+        let mut beat = interval(heartbeat);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                _ = beat.tick() => {
+                    self.live().await?;
+                    // All up to here is on the stream, so nobody is told of a head without its deltas.
+                    self.send(Message::Heartbeat(feed::Heartbeat { head: self.sent })).await?;
+                }
+                _ = self.head.changed() => self.live().await?,
+            }
+        }
+    }
+
+    async fn live(&mut self) -> Result<(), Status> {
+        if !self.catch_up().await? {
+            self.snapshot().await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what was committed until this call; false when some of it is no longer kept.
+    async fn catch_up(&mut self) -> Result<bool, Status> {
+        let head = *self.head.borrow_and_update();
+        while self.sent < head {
+            let deltas = match self.publisher.since(self.sent) {
+                Since::Deltas(deltas) => deltas,
+                Since::Older => match self.store.kept_since(self.sent).await.map_err(internal)? {
+                    Kept::Deltas(deltas) => deltas,
+                    Kept::Gone => return Ok(false),
+                },
+            };
+            for delta in deltas {
+                self.put(delta).await?;
+                self.sent += 1;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Everything, in key ranges, with deltas beside it.
+    async fn snapshot(&mut self) -> Result<(), Status> {
+        self.sent = *self.head.borrow_and_update();
+        let tokens = self.store.token_count().await.map_err(internal)?;
+        self.send(Message::SnapshotBegin(SnapshotBegin {
+            revision: self.sent,
+            tokens,
+        }))
+        .await?;
+        let mut chunk = Chunk::default();
+        self.snapshot_destinations(&mut chunk).await?;
+        self.snapshot_accounts(&mut chunk).await?;
+        let tokens = self.snapshot_tokens(&mut chunk).await?;
+        self.flush(&mut chunk).await?;
+        // Rows may be as new as this, so every delta up to it must be on the stream before the end.
+        let newest = self.store.head().await.map_err(internal)?;
+        loop {
+            self.catch_up_beside().await?;
+            if self.sent >= newest {
+                break;
+            }
+            // In the database, and about to be published.
+            if self.head.changed().await.is_err() {
+                return Err(Status::unavailable("the control plane is going down"));
+            }
+        }
+        self.send(Message::SnapshotEnd(SnapshotEnd {
+            revision: self.sent,
+            tokens,
+        }))
+        .await
+    }
+
+    async fn snapshot_destinations(&mut self, chunk: &mut Chunk) -> Result<(), Status> {
+        let mut after = 0;
+        loop {
+            let page = self.store.destinations(after, PAGE_LARGE_ROWS).await;
+            let page = page.map_err(internal)?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = last.destination.id.0;
+            for row in page {
+                self.add(chunk, &Change::Destination(row.destination))
+                    .await?;
+            }
+            self.catch_up_beside().await?;
+        }
+    }
+
+    async fn snapshot_accounts(&mut self, chunk: &mut Chunk) -> Result<(), Status> {
+        let mut after = 0;
+        loop {
+            let page = self
+                .store
+                .accounts(after, PAGE_ROWS)
+                .await
+                .map_err(internal)?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = last.account.id.0;
+            for row in page {
+                self.add(chunk, &Change::Account(row.account)).await?;
+            }
+            self.catch_up_beside().await?;
+        }
+    }
+
+    async fn snapshot_tokens(&mut self, chunk: &mut Chunk) -> Result<u64, Status> {
+        let (mut after, mut sent) = (0, 0);
+        loop {
+            let page = self
+                .store
+                .token_page(after, PAGE_ROWS)
+                .await
+                .map_err(internal)?;
+            let Some(last) = page.last() else {
+                return Ok(sent);
+            };
+            after = last.id.0;
+            for token in page {
+                self.add(chunk, &Change::Token(token)).await?;
+                sent += 1;
+            }
+            self.catch_up_beside().await?;
+        }
+    }
+
+    async fn catch_up_beside(&mut self) -> Result<(), Status> {
+        if self.catch_up().await? {
+            return Ok(());
+        }
+        Err(Status::unavailable(
+            "changes came faster than the snapshot could be sent; come again",
+        ))
+    }
+
+    async fn add(&mut self, chunk: &mut Chunk, change: &Change) -> Result<(), Status> {
+        let change = feed::Change::from(change);
+        chunk.bytes += change.encoded_len() + 4;
+        chunk.changes.push(change);
+        if chunk.bytes >= CHUNK_BYTES {
+            self.flush(chunk).await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self, chunk: &mut Chunk) -> Result<(), Status> {
+        let Chunk { changes, .. } = std::mem::take(chunk);
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.send(Message::SnapshotChunk(SnapshotChunk { changes }))
+            .await
+    }
+
+    async fn send(&self, message: Message) -> Result<(), Status> {
+        self.put(encoded(message)).await
+    }
+
+    async fn put(&self, message: Bytes) -> Result<(), Status> {
+        match timeout(STALL_MAX, self.outbox.send(Ok(message))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Status::cancelled("the gateway has hung up")),
+            Err(_) => Err(Status::deadline_exceeded(
+                "the gateway does not read its stream",
+            )),
+        }
+    }
+}
+
+fn internal(error: Error) -> Status {
+    tracing::error!(%error, "the feed cannot read the store");
+    Status::internal("the store cannot be read")
+}

@@ -1,0 +1,286 @@
+//! From a commit to everybody who waits for it: the newest deltas in memory, the head, and who enforces what.
+
+mod gateways;
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use serde::Serialize;
+use tokio::sync::watch;
+use utoipa::ToSchema;
+
+pub use gateways::Gateway;
+pub(super) use gateways::{Gateways, Session};
+
+/// What a gateway that was away for a moment needs; older deltas come from the store.
+const TAIL_DELTAS_MAX: usize = 8192;
+/// So that a run of large destinations doesn't fill the memory.
+const TAIL_BYTES_MAX: usize = 8 << 20;
+/// Deltas handed out at once; keeps the lock short.
+const BATCH_MAX: usize = 256;
+
+/// The live end of the feed.
+pub(super) struct Publisher {
+    tail: Mutex<Tail>,
+    head: watch::Sender<u64>,
+    pub(super) gateways: Gateways,
+}
+
+struct Tail {
+    /// Revision of the last delta in `deltas`, or the head when there is none.
+    newest: u64,
+    deltas: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+/// Deltas after a revision.
+pub(super) enum Since {
+    /// In order, the next one first; none when the revision is the head.
+    Deltas(Vec<Bytes>),
+    /// The tail has lost some of them.
+    Older,
+}
+
+/// A commit as it went out.
+#[derive(Clone, Debug)]
+pub(crate) struct Published {
+    pub(super) revision: u64,
+    at: Instant,
+    /// Connected when it went out.
+    gateways: Vec<String>,
+}
+
+/// How far a revision has come.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct Enforcement {
+    revision: u64,
+    /// Gateways that enforce it and have it on disk.
+    enforced: usize,
+    /// Gateways that were connected at the commit, or came while it was waited for.
+    gateways: usize,
+    /// From the commit to the last of the acknowledgements, in milliseconds.
+    slowest_ms: u64,
+    /// Gateways that have not acknowledged it, in time or at all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) laggards: Vec<String>,
+}
+
+// === impl Publisher ===
+
+impl Publisher {
+    /// Starts at the store's head.
+    pub(super) fn new(head: u64) -> Self {
+        Self {
+            tail: Mutex::new(Tail {
+                newest: head,
+                deltas: VecDeque::new(),
+                bytes: 0,
+            }),
+            head: watch::Sender::new(head),
+            gateways: Gateways::default(),
+        }
+    }
+
+    /// The caller holds the store's writer, so that revisions come in order.
+    pub(super) fn publish(&self, revision: u64, delta: Bytes) -> Published {
+        self.tail().push(revision, delta);
+        let gateways = self.gateways.names();
+        self.head.send_replace(revision);
+        Published {
+            revision,
+            at: Instant::now(),
+            gateways,
+        }
+    }
+
+    /// The newest revision that went out.
+    pub(super) fn head(&self) -> u64 {
+        *self.head.borrow()
+    }
+
+    /// Wakes whenever the head moves.
+    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.head.subscribe()
+    }
+
+    /// The next deltas after `revision`, a batch of them at most.
+    pub(super) fn since(&self, revision: u64) -> Since {
+        self.tail().since(revision)
+    }
+
+    /// Waits until everybody who is or comes connected has acknowledged, or until the time is up.
+    pub(super) async fn enforcement(&self, published: Published, wait: Duration) -> Enforcement {
+        let until = tokio::time::Instant::now() + wait;
+        let mut changed = self.gateways.subscribe();
+        let mut names = published.gateways;
+        let mut acknowledged = Vec::new();
+        let mut slowest_ms = 0;
+        loop {
+            changed.mark_unchanged();
+            self.gateways.add_behind(published.revision, &mut names);
+            // Acknowledged is on disk, so it outlives the connection; only one that comes back without it is behind again.
+            acknowledged.retain(|name| !names.contains(name));
+            let before = names.len();
+            names.retain(|name| {
+                let is_done = self.gateways.acknowledged(name) >= Some(published.revision);
+                if is_done {
+                    acknowledged.push(name.clone());
+                }
+                !is_done
+            });
+            if names.len() < before {
+                slowest_ms = published
+                    .at
+                    .elapsed()
+                    .as_millis()
+                    .try_into()
+                    .unwrap_or(u64::MAX);
+            }
+            let is_late = !names.is_empty()
+                && !matches!(
+                    tokio::time::timeout_at(until, changed.changed()).await,
+                    Ok(Ok(()))
+                );
+            if names.is_empty() || is_late {
+                names.sort_unstable();
+                return Enforcement {
+                    revision: published.revision,
+                    enforced: acknowledged.len(),
+                    gateways: acknowledged.len() + names.len(),
+                    slowest_ms,
+                    laggards: names,
+                };
+            }
+        }
+    }
+
+    fn tail(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Tail ===
+
+impl Tail {
+    fn push(&mut self, revision: u64, delta: Bytes) {
+        // A commit whose outcome the database could not tell may have left a hole: the store has what is missing.
+        if revision != self.newest + 1 {
+            self.deltas.clear();
+            self.bytes = 0;
+        }
+        self.newest = revision;
+        self.bytes += delta.len();
+        self.deltas.push_back(delta);
+        while self.deltas.len() > TAIL_DELTAS_MAX || self.bytes > TAIL_BYTES_MAX {
+            let Some(oldest) = self.deltas.pop_front() else {
+                break;
+            };
+            self.bytes -= oldest.len();
+        }
+    }
+
+    fn since(&self, revision: u64) -> Since {
+        let missing = self.newest.saturating_sub(revision);
+        match usize::try_from(missing) {
+            Ok(missing) if missing <= self.deltas.len() => {
+                let from = self.deltas.len() - missing;
+                Since::Deltas(self.deltas.range(from..).take(BATCH_MAX).cloned().collect())
+            }
+            _ => Since::Older,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deltas(tail: &Tail, after: u64) -> Option<Vec<Bytes>> {
+        match tail.since(after) {
+            Since::Deltas(deltas) => Some(deltas),
+            Since::Older => None,
+        }
+    }
+
+    #[test]
+    fn the_tail_hands_out_what_follows_and_says_when_it_cannot() {
+        let publisher = Publisher::new(4);
+        publisher.publish(5, Bytes::from_static(b"five"));
+        publisher.publish(6, Bytes::from_static(b"six"));
+        let tail = publisher.tail();
+        assert_eq!(deltas(&tail, 6), Some(vec![]));
+        assert_eq!(deltas(&tail, 5), Some(vec![Bytes::from_static(b"six")]));
+        assert_eq!(deltas(&tail, 4).map(|deltas| deltas.len()), Some(2));
+        assert_eq!(deltas(&tail, 3), None);
+    }
+
+    #[test]
+    fn a_hole_empties_the_tail_instead_of_hiding_in_it() {
+        let publisher = Publisher::new(0);
+        publisher.publish(1, Bytes::from_static(b"one"));
+        publisher.publish(3, Bytes::from_static(b"three"));
+        assert_eq!(deltas(&publisher.tail(), 1), None);
+        assert_eq!(deltas(&publisher.tail(), 2).map(|d| d.len()), Some(1));
+    }
+
+    #[test]
+    fn the_tail_stays_within_its_bytes_and_its_count() {
+        let publisher = Publisher::new(0);
+        for revision in 1..=40 {
+            publisher.publish(revision, Bytes::from(vec![0; 1 << 20]));
+        }
+        assert!(publisher.tail().bytes <= TAIL_BYTES_MAX);
+        for revision in 41..=10_000 {
+            publisher.publish(revision, Bytes::new());
+        }
+        assert_eq!(publisher.tail().deltas.len(), TAIL_DELTAS_MAX);
+    }
+
+    #[tokio::test]
+    async fn a_gateway_that_leaves_while_it_is_waited_for_counts_as_not_enforced() {
+        let publisher = Publisher::new(0);
+        let a = publisher.gateways.connect("a", "1", 0);
+        let b = publisher.gateways.connect("b", "1", 0);
+        let published = publisher.publish(1, Bytes::new());
+        a.acknowledge(1);
+        drop(a);
+        drop(b);
+        let enforcement = publisher
+            .enforcement(published, Duration::from_millis(30))
+            .await;
+        // `a` was gone before anybody looked, and nobody remembers for it.
+        assert_eq!(enforcement.gateways, 2);
+        assert!(enforcement.laggards.contains(&"b".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_gateway_that_comes_back_with_the_revision_is_enforced() {
+        let publisher = Publisher::new(0);
+        let a = publisher.gateways.connect("a", "1", 0);
+        let published = publisher.publish(1, Bytes::new());
+        drop(a);
+        let waiting = publisher.enforcement(published, Duration::from_secs(5));
+        let coming = async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            publisher.gateways.connect("a", "1", 1)
+        };
+        let (enforcement, _session) = tokio::join!(waiting, coming);
+        assert_eq!((enforcement.enforced, enforcement.gateways), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn a_gateway_that_comes_late_and_behind_is_waited_for() {
+        let publisher = Publisher::new(0);
+        let _a = publisher.gateways.connect("a", "1", 0);
+        let published = publisher.publish(1, Bytes::new());
+        let _late = publisher.gateways.connect("late", "1", 0);
+        let enforcement = publisher
+            .enforcement(published, Duration::from_millis(20))
+            .await;
+        assert_eq!(enforcement.laggards, ["a", "late"]);
+    }
+}

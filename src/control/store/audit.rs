@@ -1,0 +1,138 @@
+//! The audit log: append-only, each record's hash covering the one before it.
+
+use serde_json::Value;
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+
+use super::{Store, counter, get_u64, signed};
+use crate::control::Error;
+
+const PAGE_ROWS: i64 = 1000;
+const NOTHING: [u8; 32] = [0; 32];
+
+/// What one action did; `old` and `new` hold no secret.
+pub(super) struct Entry {
+    pub(super) action: &'static str,
+    pub(super) subject: String,
+    pub(super) old: Option<Value>,
+    pub(super) new: Option<Value>,
+}
+
+/// The first record that is not what was written, or is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AuditBroken {
+    /// Its place in the log, from 1.
+    pub(crate) seq: u64,
+}
+
+struct Record<'a> {
+    seq: u64,
+    revision: u64,
+    at: u64,
+    texts: [&'a str; 3],
+    states: [Option<&'a str>; 2],
+}
+
+impl Record<'_> {
+    /// Every field with its length before it, so that no two records hash the same bytes.
+    fn hash(&self, previous: &[u8]) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(previous);
+        for number in [self.seq, self.revision, self.at] {
+            hasher.update(&number.to_le_bytes());
+        }
+        let texts = self.texts.into_iter().map(Some);
+        for text in texts.chain(self.states) {
+            let length = text.map_or(u64::MAX, |text| text.len() as u64);
+            hasher.update(&length.to_le_bytes());
+            hasher.update(text.unwrap_or_default().as_bytes());
+        }
+        *hasher.finalize().as_bytes()
+    }
+}
+
+/// Appends a record at `seq`, which must be the next.
+pub(super) async fn append(
+    connection: &mut SqliteConnection,
+    seq: u64,
+    revision: u64,
+    at: u64,
+    actor: &str,
+    entry: Entry,
+) -> Result<(), Error> {
+    let previous: Option<Vec<u8>> = sqlx::query_scalar("SELECT hash FROM audit WHERE seq = $1")
+        .bind(signed(seq - 1))
+        .fetch_optional(&mut *connection)
+        .await?;
+    let previous = previous.unwrap_or_else(|| NOTHING.to_vec());
+    let old = entry.old.map(|state| state.to_string());
+    let new = entry.new.map(|state| state.to_string());
+    let record = Record {
+        seq,
+        revision,
+        at,
+        texts: [actor, entry.action, &entry.subject],
+        states: [old.as_deref(), new.as_deref()],
+    };
+    let hash = record.hash(&previous).to_vec();
+    sqlx::query(
+        "INSERT INTO audit (seq, revision, at, actor, action, subject, old_state, new_state, previous, hash) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    )
+    .bind(signed(seq))
+    .bind(signed(revision))
+    .bind(signed(at))
+    .bind(actor)
+    .bind(entry.action)
+    .bind(&entry.subject)
+    .bind(&old)
+    .bind(&new)
+    .bind(previous)
+    .bind(hash)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+impl Store {
+    /// Recomputes the whole chain; how many records it has, or where it breaks.
+    pub(crate) async fn verify_audit(&self) -> Result<Result<u64, AuditBroken>, Error> {
+        let written = counter(&mut *self.reader.acquire().await?, "audit").await?;
+        let mut previous = NOTHING.to_vec();
+        let mut seq = 0;
+        while seq < written {
+            let rows = sqlx::query("SELECT * FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2")
+                .bind(signed(seq))
+                .bind(PAGE_ROWS)
+                .fetch_all(&self.reader)
+                .await?;
+            if rows.is_empty() {
+                return Ok(Err(AuditBroken { seq: seq + 1 }));
+            }
+            for row in rows {
+                seq += 1;
+                match verify(&row, seq, &previous)? {
+                    Some(hash) => previous = hash,
+                    None => return Ok(Err(AuditBroken { seq })),
+                }
+            }
+        }
+        Ok(Ok(seq))
+    }
+}
+
+fn verify(row: &SqliteRow, seq: u64, previous: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    let stored: Vec<u8> = row.try_get("hash")?;
+    let record = Record {
+        seq: get_u64(row, "seq")?,
+        revision: get_u64(row, "revision")?,
+        at: get_u64(row, "at")?,
+        texts: [
+            row.try_get("actor")?,
+            row.try_get("action")?,
+            row.try_get("subject")?,
+        ],
+        states: [row.try_get("old_state")?, row.try_get("new_state")?],
+    };
+    let is_intact = record.seq == seq && stored == record.hash(previous);
+    Ok(is_intact.then_some(stored))
+}

@@ -1,0 +1,338 @@
+//! Tokens in the store: digest and sealed text; a row is never removed.
+
+use serde_json::json;
+use sqlx::{Row, sqlite::SqliteRow};
+
+use super::{Commit, Store, commit::Table, digest_of, get_u64, signal_of, signed};
+use crate::{
+    clock,
+    control::{Error, record::TokenRow, view},
+    model::{AccountId, Change, Digest, Secret, Signal, Token, TokenId, TokenKind, TokenState},
+};
+
+/// A shipping token to be made.
+pub(crate) struct NewToken {
+    pub(crate) account: u64,
+    pub(crate) signal: Signal,
+    pub(crate) name: String,
+    /// Seconds since 1970, 0 = never.
+    pub(crate) expires_at: u32,
+}
+
+/// Which tokens to list.
+#[derive(Default)]
+pub(crate) struct Filter {
+    pub(crate) account: Option<u64>,
+    pub(crate) signal: Option<Signal>,
+    /// `live`, `disabled`, `revoked` or `expired`.
+    pub(crate) state: Option<&'static str>,
+}
+
+const SELECT: &str = "SELECT t.id, t.account_id, a.name AS account_name, t.signal, t.name, t.digest, \
+     t.enabled, t.expires_at, t.revoked_at, t.created_at, t.updated_at, t.revision \
+     FROM shipping_tokens t JOIN accounts a ON a.id = t.account_id \
+     WHERE t.id > $1 AND t.deleted_at IS NULL \
+     AND ($3 IS NULL OR t.account_id = $3) AND ($4 IS NULL OR t.signal = $4) \
+     AND ($5 IS NULL OR CASE WHEN t.revoked_at IS NOT NULL THEN 'revoked' \
+       WHEN t.expires_at <> 0 AND t.expires_at <= $6 THEN 'expired' \
+       WHEN NOT t.enabled THEN 'disabled' ELSE 'live' END = $5) \
+     ORDER BY t.id LIMIT $2";
+
+fn select(
+    after: u64,
+    limit: u32,
+    filter: &Filter,
+) -> sqlx::query::Query<'static, sqlx::Sqlite, sqlx::sqlite::SqliteArguments> {
+    sqlx::query(SELECT)
+        .bind(signed(after))
+        .bind(limit)
+        .bind(filter.account.map(signed))
+        .bind(filter.signal.map(Signal::name))
+        .bind(filter.state)
+        .bind(i64::from(clock::wall_seconds()))
+}
+
+// === impl Store ===
+
+impl Store {
+    /// Those after `after`, by id, `limit` at most; hidden ones are left out.
+    pub(crate) async fn tokens(
+        &self,
+        after: u64,
+        limit: u32,
+        filter: &Filter,
+    ) -> Result<Vec<TokenRow>, Error> {
+        select(after, limit, filter)
+            .fetch_all(&self.reader)
+            .await?
+            .iter()
+            .map(read)
+            .collect()
+    }
+
+    /// That one.
+    pub(crate) async fn token(&self, id: u64) -> Result<TokenRow, Error> {
+        let rows = match id.checked_sub(1) {
+            Some(after) => self.tokens(after, 1, &Filter::default()).await?,
+            None => Vec::new(),
+        };
+        one(rows, id)
+    }
+
+    /// For a snapshot: every token after `after`, hidden ones too.
+    pub(crate) async fn token_page(&self, after: u64, limit: u32) -> Result<Vec<Token>, Error> {
+        sqlx::query(
+            "SELECT id, account_id, signal, digest, enabled, expires_at, revoked_at \
+             FROM shipping_tokens WHERE id > $1 ORDER BY id LIMIT $2",
+        )
+        .bind(signed(after))
+        .bind(limit)
+        .fetch_all(&self.reader)
+        .await?
+        .iter()
+        .map(read_token)
+        .collect()
+    }
+
+    /// How many tokens there are, hidden ones too: rows stay, so the counter knows.
+    pub(crate) async fn token_count(&self) -> Result<u64, Error> {
+        super::counter(&mut *self.reader.acquire().await?, "token").await
+    }
+
+    /// API tokens that open the admin API: id and digest.
+    pub(crate) async fn api_tokens(&self) -> Result<Vec<(u64, Digest)>, Error> {
+        sqlx::query("SELECT id, digest FROM api_tokens WHERE revoked_at IS NULL ORDER BY id")
+            .fetch_all(&self.reader)
+            .await?
+            .iter()
+            .map(|row| Ok((get_u64(row, "id")?, digest_of(row.try_get("digest")?)?)))
+            .collect()
+    }
+
+    /// The text of an API token.
+    pub(crate) async fn open_api_token(&self, id: u64) -> Result<Option<Secret>, Error> {
+        let sealed: Option<Vec<u8>> = sqlx::query_scalar(
+            "SELECT sealed FROM api_tokens WHERE id = $1 AND revoked_at IS NULL",
+        )
+        .bind(signed(id))
+        .fetch_optional(&self.reader)
+        .await?;
+        sealed
+            .map(|sealed| self.sealer.open_text(&api_place(id), &sealed))
+            .transpose()
+    }
+
+    /// The text of a shipping token that is not revoked. Only for our own files: people go through the audit log.
+    pub(crate) async fn open_token(&self, id: u64) -> Result<Option<Secret>, Error> {
+        let sealed: Option<Vec<u8>> = sqlx::query_scalar(
+            "SELECT sealed FROM shipping_tokens WHERE id = $1 AND revoked_at IS NULL",
+        )
+        .bind(signed(id))
+        .fetch_optional(&self.reader)
+        .await?;
+        sealed
+            .map(|sealed| self.sealer.open_text(&place(id), &sealed))
+            .transpose()
+    }
+}
+
+fn one(rows: Vec<TokenRow>, id: u64) -> Result<TokenRow, Error> {
+    rows.into_iter()
+        .find(|row| row.token.id.0 == id)
+        .ok_or_else(|| Error::NotFound(format!("there is no token {id}")))
+}
+
+// === impl Commit ===
+
+impl Commit {
+    /// That one, as of this transaction.
+    pub(crate) async fn token(&mut self, id: u64) -> Result<TokenRow, Error> {
+        let rows = select(id.saturating_sub(1), 1, &Filter::default())
+            .fetch_all(self.connection()?)
+            .await?;
+        let rows: Result<Vec<_>, _> = rows.iter().map(read).collect();
+        one(rows?, id)
+    }
+
+    /// Mints one and adds it.
+    pub(crate) async fn insert_token(
+        &mut self,
+        new: NewToken,
+    ) -> Result<(TokenRow, Secret), Error> {
+        let account = self.account(new.account).await?;
+        let id = self.next_id("token").await?;
+        let (secret, digest) = self.mint(TokenKind::Shipping);
+        let row = TokenRow {
+            token: Token {
+                id: TokenId(id),
+                digest,
+                account: account.account.id,
+                signal: new.signal,
+                state: TokenState::Live,
+                expires_at: new.expires_at,
+            },
+            account_name: account.account.name,
+            name: new.name,
+            created_at: self.now,
+            updated_at: self.now,
+            revision: 0,
+        };
+        let sealed = self.sealer.seal(&place(id), secret.reveal().as_bytes());
+        sqlx::query(
+            "INSERT INTO shipping_tokens (id, account_id, signal, name, digest, sealed, enabled, \
+             expires_at, created_at, updated_at, revision) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, 0)",
+        )
+        .bind(signed(id))
+        .bind(signed(row.token.account.0))
+        .bind(row.token.signal.name())
+        .bind(&row.name)
+        .bind(digest.0.to_vec())
+        .bind(sealed)
+        .bind(true)
+        .bind(i64::from(row.token.expires_at))
+        .bind(signed(row.created_at))
+        .execute(self.connection()?)
+        .await?;
+        self.tell_token("token.create", None, &row);
+        Ok((row, secret))
+    }
+
+    /// Replaces name, state and expiry. A revoked token is past that.
+    pub(crate) async fn update_token(
+        &mut self,
+        action: &'static str,
+        old: &TokenRow,
+        mut new: TokenRow,
+    ) -> Result<TokenRow, Error> {
+        let id = new.token.id.0;
+        if old.token.state == TokenState::Revoked {
+            return Err(Error::Conflict(format!(
+                "token {id} is revoked, and that is final; create a new one"
+            )));
+        }
+        new.updated_at = self.now;
+        let revoked_at = (new.token.state == TokenState::Revoked).then_some(signed(self.now));
+        sqlx::query(
+            "UPDATE shipping_tokens SET name = $1, enabled = $2, revoked_at = $3, expires_at = $4, \
+             updated_at = $5 WHERE id = $6",
+        )
+        .bind(&new.name)
+        .bind(new.token.state == TokenState::Live)
+        .bind(revoked_at)
+        .bind(i64::from(new.token.expires_at))
+        .bind(signed(new.updated_at))
+        .bind(signed(id))
+        .execute(self.connection()?)
+        .await?;
+        self.tell_token(action, Some(old), &new);
+        Ok(new)
+    }
+
+    /// Hides a revoked token; gateways keep its tombstone.
+    pub(crate) async fn hide_token(&mut self, id: u64) -> Result<(), Error> {
+        let row = self.token(id).await?;
+        if row.token.state != TokenState::Revoked {
+            return Err(Error::Conflict(format!(
+                "token {id} is not revoked; revoke it before you delete it"
+            )));
+        }
+        let now = signed(self.now);
+        sqlx::query("UPDATE shipping_tokens SET deleted_at = $1, updated_at = $1 WHERE id = $2")
+            .bind(now)
+            .bind(signed(id))
+            .execute(self.connection()?)
+            .await?;
+        self.tell_token("token.delete", Some(&row), &row);
+        Ok(())
+    }
+
+    /// The text of a token; the reading is audited.
+    pub(crate) async fn reveal_token(&mut self, id: u64) -> Result<Secret, Error> {
+        let row = self.token(id).await?;
+        if row.token.state == TokenState::Revoked {
+            return Err(Error::Conflict(format!(
+                "token {id} is revoked; there is nothing left to reveal"
+            )));
+        }
+        let sealed: Vec<u8> =
+            sqlx::query_scalar("SELECT sealed FROM shipping_tokens WHERE id = $1")
+                .bind(signed(id))
+                .fetch_one(self.connection()?)
+                .await?;
+        self.note("token.reveal", format!("token/{id}"), None, None);
+        self.sealer.open_text(&place(id), &sealed)
+    }
+
+    /// Mints a token for the admin API.
+    pub(crate) async fn insert_api_token(&mut self, name: &str) -> Result<u64, Error> {
+        let id = self.next_id("api_token").await?;
+        let (secret, digest) = self.mint(TokenKind::Api);
+        let sealed = self.sealer.seal(&api_place(id), secret.reveal().as_bytes());
+        let now = signed(self.now);
+        sqlx::query(
+            "INSERT INTO api_tokens (id, name, digest, sealed, created_at) VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(signed(id))
+        .bind(name)
+        .bind(digest.0.to_vec())
+        .bind(sealed)
+        .bind(now)
+        .execute(self.connection()?)
+        .await?;
+        let new = json!({"id": id, "name": name});
+        self.note(
+            "api_token.create",
+            format!("api_token/{id}"),
+            None,
+            Some(new),
+        );
+        Ok(id)
+    }
+
+    fn tell_token(&mut self, action: &'static str, old: Option<&TokenRow>, new: &TokenRow) {
+        let id = new.token.id.0;
+        self.change(Change::Token(new.token));
+        self.stamp(Table::Tokens, id);
+        let old = old.map(|old| json!(view::Token::from(old)));
+        let new = json!(view::Token::from(new));
+        self.note(action, format!("token/{id}"), old, Some(new));
+    }
+}
+
+fn place(id: u64) -> String {
+    format!("token/{id}")
+}
+
+fn api_place(id: u64) -> String {
+    format!("api_token/{id}")
+}
+
+fn read_token(row: &SqliteRow) -> Result<Token, Error> {
+    let revoked_at: Option<i64> = row.try_get("revoked_at")?;
+    let state = match (revoked_at, row.try_get("enabled")?) {
+        (Some(_), _) => TokenState::Revoked,
+        (None, true) => TokenState::Live,
+        (None, false) => TokenState::Disabled,
+    };
+    Ok(Token {
+        id: TokenId(get_u64(row, "id")?),
+        digest: digest_of(row.try_get("digest")?)?,
+        account: AccountId(get_u64(row, "account_id")?),
+        signal: signal_of(row.try_get("signal")?)?,
+        state,
+        expires_at: u32::try_from(get_u64(row, "expires_at")?)
+            .map_err(|_| Error::damaged("an expiry past 2106"))?,
+    })
+}
+
+fn read(row: &SqliteRow) -> Result<TokenRow, Error> {
+    Ok(TokenRow {
+        token: read_token(row)?,
+        account_name: row.try_get("account_name")?,
+        name: row.try_get("name")?,
+        created_at: get_u64(row, "created_at")?,
+        updated_at: get_u64(row, "updated_at")?,
+        revision: get_u64(row, "revision")?,
+    })
+}

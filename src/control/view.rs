@@ -1,0 +1,245 @@
+//! Records as people see them, in the admin API's answers and in the audit log: no secret is in them.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::record::{AccountRow, DestinationRow, TokenRow, rfc3339, rfc3339_seconds};
+use crate::{
+    clock,
+    model::{AccountState, Compression, Credentials, DestinationId, Limits, Signal},
+};
+
+/// An account.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct Account {
+    pub(super) id: u64,
+    pub(super) name: String,
+    /// `active` or `suspended`.
+    pub(super) state: &'static str,
+    pub(super) limits: AccountLimits,
+    pub(super) destinations: Destinations,
+    pub(super) created_at: String,
+    pub(super) revision: u64,
+}
+
+/// Ceilings of one account on one gateway; 0 in the last two means none.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct AccountLimits {
+    /// Log bulk: bytes of a body.
+    pub(super) bulk_body_bytes_max: u64,
+    /// Log bulk: bytes of a line.
+    pub(super) bulk_line_bytes_max: u64,
+    /// OTLP: bytes of a body after inflation.
+    pub(super) otlp_body_bytes_max: u64,
+    /// Remote write: bytes of a body after inflation.
+    pub(super) remote_write_body_bytes_max: u64,
+    /// Body bytes in memory at once.
+    pub(super) in_flight_bytes_max: u64,
+    /// Requests at once.
+    pub(super) concurrency_max: u64,
+    /// Remote write over a ceiling: 503 instead of 429.
+    pub(super) remote_write_throttle_as_unavailable: bool,
+}
+
+/// Ids of destinations by signal; null refuses the signal.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub(super) struct Destinations {
+    logs: Option<u64>,
+    metrics: Option<u64>,
+    traces: Option<u64>,
+}
+
+/// A destination.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct Destination {
+    id: u64,
+    name: String,
+    /// `archive`, `http`, `otlp_http` or `otlp_grpc`.
+    kind: &'static str,
+    endpoints: Vec<String>,
+    headers: Vec<Header>,
+    credentials: Option<ShownCredentials>,
+    tls: Tls,
+    connect_timeout_ms: u64,
+    request_timeout_ms: u64,
+    /// `as_received` or `identity`.
+    compression: &'static str,
+    allow_link_local: bool,
+    created_at: String,
+    pub(super) revision: u64,
+}
+
+/// A header added to every request; `{account}` and `{token_id}` stand for ids.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Header {
+    pub(super) name: String,
+    pub(super) value: String,
+}
+
+/// Which credentials there are; never their secret.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum ShownCredentials {
+    Bearer,
+    Basic { user: String },
+}
+
+/// TLS towards the endpoints, without the key.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+struct Tls {
+    ca_pem: Option<String>,
+    client_certificate_pem: Option<String>,
+    server_name: Option<String>,
+}
+
+/// A shipping token; never the token itself.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct Token {
+    pub(super) id: u64,
+    account: u64,
+    account_name: String,
+    /// `logs`, `metrics` or `traces`.
+    signal: &'static str,
+    name: String,
+    /// `live`, `disabled`, `revoked` or `expired`.
+    state: &'static str,
+    pub(super) expires_at: Option<String>,
+    created_at: String,
+    updated_at: String,
+    pub(super) revision: u64,
+}
+
+// === impl Account ===
+
+impl From<&AccountRow> for Account {
+    fn from(row: &AccountRow) -> Self {
+        let to = |signal| row.account.destination(signal).map(|DestinationId(id)| id);
+        Self {
+            id: row.account.id.0,
+            name: row.account.name.clone(),
+            state: match row.account.state {
+                AccountState::Active => "active",
+                AccountState::Suspended => "suspended",
+            },
+            limits: (&row.account.limits).into(),
+            destinations: Destinations {
+                logs: to(Signal::Logs),
+                metrics: to(Signal::Metrics),
+                traces: to(Signal::Traces),
+            },
+            created_at: rfc3339(row.created_at),
+            revision: row.revision,
+        }
+    }
+}
+
+// === impl AccountLimits ===
+
+impl Default for AccountLimits {
+    fn default() -> Self {
+        (&Limits::default()).into()
+    }
+}
+
+impl From<&Limits> for AccountLimits {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            bulk_body_bytes_max: limits.bulk_body_bytes_max,
+            bulk_line_bytes_max: limits.bulk_line_bytes_max,
+            otlp_body_bytes_max: limits.otlp_body_bytes_max,
+            remote_write_body_bytes_max: limits.remote_write_body_bytes_max,
+            in_flight_bytes_max: limits.in_flight_bytes_max,
+            concurrency_max: limits.concurrency_max,
+            remote_write_throttle_as_unavailable: limits.remote_write_throttle_as_unavailable,
+        }
+    }
+}
+
+impl From<AccountLimits> for Limits {
+    fn from(limits: AccountLimits) -> Self {
+        Self {
+            bulk_body_bytes_max: limits.bulk_body_bytes_max,
+            bulk_line_bytes_max: limits.bulk_line_bytes_max,
+            otlp_body_bytes_max: limits.otlp_body_bytes_max,
+            remote_write_body_bytes_max: limits.remote_write_body_bytes_max,
+            in_flight_bytes_max: limits.in_flight_bytes_max,
+            concurrency_max: limits.concurrency_max,
+            remote_write_throttle_as_unavailable: limits.remote_write_throttle_as_unavailable,
+        }
+    }
+}
+
+// === impl Destination ===
+
+impl From<&DestinationRow> for Destination {
+    fn from(row: &DestinationRow) -> Self {
+        let destination = &row.destination;
+        let millis =
+            |wait: std::time::Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            id: destination.id.0,
+            name: destination.name.clone(),
+            kind: destination.kind.name(),
+            endpoints: destination.endpoints.clone(),
+            headers: destination
+                .headers
+                .iter()
+                .map(|(name, value)| Header {
+                    name: name.clone(),
+                    value: value.clone(),
+                })
+                .collect(),
+            credentials: match &destination.credentials {
+                Credentials::None => None,
+                Credentials::Bearer(_) => Some(ShownCredentials::Bearer),
+                Credentials::Basic { user, .. } => {
+                    Some(ShownCredentials::Basic { user: user.clone() })
+                }
+            },
+            tls: Tls {
+                ca_pem: destination.tls.ca_pem.clone(),
+                client_certificate_pem: destination
+                    .tls
+                    .client_pem
+                    .as_ref()
+                    .map(|(certificate, _)| certificate.clone()),
+                server_name: destination.tls.server_name.clone(),
+            },
+            connect_timeout_ms: millis(destination.connect_timeout),
+            request_timeout_ms: millis(destination.request_timeout),
+            compression: compression_name(destination.compression),
+            allow_link_local: destination.allow_link_local,
+            created_at: rfc3339(row.created_at),
+            revision: row.revision,
+        }
+    }
+}
+
+/// The name in the admin API and in the store.
+pub(super) fn compression_name(compression: Compression) -> &'static str {
+    match compression {
+        Compression::AsReceived => "as_received",
+        Compression::Identity => "identity",
+    }
+}
+
+// === impl Token ===
+
+impl From<&TokenRow> for Token {
+    fn from(row: &TokenRow) -> Self {
+        Self {
+            id: row.token.id.0,
+            account: row.token.account.0,
+            account_name: row.account_name.clone(),
+            signal: row.token.signal.name(),
+            name: row.name.clone(),
+            state: row.state(clock::wall_seconds()),
+            expires_at: rfc3339_seconds(row.token.expires_at),
+            created_at: rfc3339(row.created_at),
+            updated_at: rfc3339(row.updated_at),
+            revision: row.revision,
+        }
+    }
+}
