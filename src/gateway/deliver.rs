@@ -7,6 +7,8 @@ mod target;
 mod http;
 mod grpc;
 mod answer;
+mod blame;
 mod pool;
 mod connect;
 mod body;
+mod config;
