@@ -30,7 +30,8 @@ use crate::model::{
 
 /// Sends payloads to destinations of the kinds `http`, `otlp_http` and `otlp_grpc`.
 ///
-/// Belongs to one thread: it must be used inside a [`tokio::task::LocalSet`].
+/// Belongs to one thread: it must be used where [`spawn_local`] works, best on a [`tokio::runtime::LocalRuntime`]
+/// (inside a `LocalSet` each answer costs one more look at epoll).
 pub struct Upstreams {
     shared: Rc<Shared>,
 }
@@ -201,7 +202,6 @@ impl Shared {
         let address = Arc::as_ptr(destination);
         if !known.contains_key(&address) {
             self.start_sweeping();
-            known.retain(|_, known| known.destination.strong_count() > 0);
             let target = target::compile(destination, |identity| self.endpoint(identity));
             known.insert(
                 address,

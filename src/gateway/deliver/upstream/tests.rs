@@ -14,15 +14,15 @@ use crate::model::{Chunks, Content, DestinationId, Door, Encoding, Signal, Tally
 const ACCOUNT: AccountId = AccountId(41);
 const TOKEN: TokenId = TokenId(97);
 
-fn run<F: Future>(future: F) -> F::Output {
+/// On a worker thread's runtime, where tasks are the scheduler's own.
+fn run<T: 'static>(future: impl Future<Output = T> + 'static) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()
+        .build_local(Default::default())
         .unwrap();
-    tokio::task::LocalSet::new().block_on(&runtime, async {
-        tokio::time::timeout(Duration::from_secs(30), future)
-            .await
-            .expect("the test hangs")
+    runtime.block_on(async {
+        let test = spawn_local(tokio::time::timeout(Duration::from_secs(30), future));
+        test.await.unwrap().expect("the test hangs")
     })
 }
 

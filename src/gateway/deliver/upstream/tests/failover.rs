@@ -205,7 +205,7 @@ fn a_silent_destination_costs_its_time_and_no_more() {
         assert_eq!(why(send_once(to, &lines()).await), "destination timed out");
         let took = started.elapsed();
         assert!(
-            took >= Duration::from_millis(200) && took < Duration::from_millis(600),
+            took >= Duration::from_millis(200) && took < Duration::from_secs(2),
             "{took:?}"
         );
     });

@@ -6,8 +6,10 @@ use ::http::{HeaderMap, Response};
 use h2::Reason;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use prost::Message;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
 
-use super::*;
+use super::{tls::Authority, *};
 use crate::wire::{
     grpc::{Code, percent_encode, prefix},
     status,
@@ -49,29 +51,47 @@ fn ok() -> Act {
 }
 
 async fn serve(streams_max: u32, script: impl Fn(usize) -> Act + 'static) -> Server {
+    serve_tls(None, streams_max, script).await
+}
+
+async fn serve_tls(
+    tls: Option<rustls::ServerConfig>,
+    streams_max: u32,
+    script: impl Fn(usize) -> Act + 'static,
+) -> Server {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
     let server = Server {
-        url: format!("http://{}", listener.local_addr().unwrap()),
+        url: match tls {
+            None => format!("http://127.0.0.1:{port}"),
+            Some(_) => format!("https://localhost:{port}"),
+        },
         ..Server::default()
     };
+    let tls = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
     let script: Rc<dyn Fn(usize) -> Act> = Rc::new(script);
     let kept = server.clone();
     spawn_local(async move {
         while let Ok((stream, _)) = listener.accept().await {
             kept.connections.set(kept.connections.get() + 1);
-            spawn_local(connection(
-                stream,
-                streams_max,
-                kept.clone(),
-                script.clone(),
-            ));
+            let (server, script, tls) = (kept.clone(), script.clone(), tls.clone());
+            spawn_local(async move {
+                match tls {
+                    None => connection(stream, streams_max, server, script).await,
+                    Some(tls) => {
+                        if let Ok(stream) = tls.accept(stream).await {
+                            connection(stream, streams_max, server, script).await;
+                        }
+                    }
+                }
+            });
         }
     });
     server
 }
 
-async fn connection(
-    stream: tokio::net::TcpStream,
+async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
     streams_max: u32,
     server: Server,
     script: Rc<dyn Fn(usize) -> Act>,
@@ -414,5 +434,32 @@ fn a_silent_connection_is_not_used_again() {
         );
         send(&upstreams, &to, &otlp()).await.unwrap();
         assert_eq!(server.connections.get(), 2);
+    });
+}
+
+#[test]
+fn calls_over_tls_agree_on_http_2() {
+    run(async {
+        let authority = Authority::new();
+        let mut config = Arc::unwrap_or_clone(authority.server("localhost", None));
+        config.alpn_protocols = vec![b"http/1.1".to_vec(), b"h2".to_vec()];
+        let server = serve_tls(Some(config), 100, |_| ok()).await;
+        let mut to = to(&server);
+        to.tls.ca_pem = Some(authority.pem.clone());
+        send_once(to, &otlp()).await.unwrap();
+        assert_eq!(server.seen.borrow()[0].0.uri.scheme_str(), Some("https"));
+    });
+}
+
+#[test]
+fn a_destination_that_answers_in_another_protocol_is_down() {
+    run(async {
+        let server = super::server::serve(|_| super::server::answer(200, "", "")).await;
+        let mut to = destination(DestinationKind::OtlpGrpc, &[&server.url]);
+        to.connect_timeout = Duration::from_millis(200);
+        assert_eq!(
+            why(send_once(to, &otlp()).await),
+            "destination does not answer in HTTP/2"
+        );
     });
 }
