@@ -21,6 +21,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// Protobuf bytes for each byte of JSON: `0,` is two bytes there and eight here, but no honest body is all zeros.
+const GROWTH_MAX: usize = 3;
+
 /// The JSON is none, or not OTLP; says where.
 #[derive(Debug, thiserror::Error)]
 #[error("not OTLP in JSON: {0}")]
@@ -36,8 +39,8 @@ pub fn json_to_protobuf(signal: Signal, json: &[u8]) -> Result<Vec<u8>, Fault> {
         Signal::Metrics => &schema::METRICS,
         Signal::Traces => &schema::TRACES,
     };
-    // Protobuf is the shorter of the two for all but bodies of hardly more than braces.
-    let mut out = Vec::with_capacity(json.len() / 2);
+    // Protobuf is the shorter of the two but for arrays of short numbers, which are held to this capacity.
+    let mut out = Vec::with_capacity(json.len().saturating_mul(GROWTH_MAX) + 1024);
     let mut reader = serde_json::Deserializer::from_slice(json);
     let whole = Fields {
         message,
@@ -276,8 +279,12 @@ impl<'de> Visitor<'de> for Value<'_> {
             Kind::Texts => Kind::Text,
             Kind::Packed(scalar) => {
                 return delimited(self.out, self.number, |out| {
-                    while seq.next_element_seed(Number { scalar, out })?.is_some() {}
-                    Ok(())
+                    while out.len() + 10 < out.capacity() {
+                        if seq.next_element_seed(Number { scalar, out })?.is_none() {
+                            return Ok(());
+                        }
+                    }
+                    Err(A::Error::custom("far longer in protobuf than in JSON"))
                 });
             }
             _ => return Err(A::Error::invalid_type(serde::de::Unexpected::Seq, &self)),

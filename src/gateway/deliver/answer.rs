@@ -8,7 +8,10 @@ use ::http::{
 };
 use bytes::Bytes;
 
-use super::shipment::Shipment;
+use super::{
+    blame::{misconfigured, unavailable},
+    shipment::Shipment,
+};
 use crate::{
     clock,
     model::{Content, Credentials, Delivery, Destination, Rejection, Written},
@@ -37,21 +40,12 @@ pub(super) struct Answer {
     pub(super) is_whole: bool,
 }
 
-/// Our own set-up, in one sentence about the destination.
-pub(super) fn misconfigured(destination: &Destination, what: &str) -> Rejection {
-    Rejection::DestinationMisconfigured(format!("destination {} {what}", destination.name).into())
-}
-
-/// The destination is down, slow or overloaded.
-pub(super) fn unavailable(why: &'static str) -> Rejection {
-    Rejection::DestinationUnavailable {
-        retry_after: None,
-        why: why.into(),
-    }
-}
-
 /// The meaning of an HTTP answer.
-pub(super) fn judge(answer: &Answer, shipment: &Shipment, destination: &Destination) -> Attempt {
+pub(super) fn judge(
+    answer: &Answer,
+    shipment: &Shipment<'_>,
+    destination: &Destination,
+) -> Attempt {
     let is_v2 = shipment.content == Content::RemoteWrite2;
     let code = answer.status.as_u16();
     let written = written(&answer.headers).filter(|_| is_v2);
@@ -90,7 +84,7 @@ pub(super) fn judge(answer: &Answer, shipment: &Shipment, destination: &Destinat
 
 fn delivered(
     answer: &Answer,
-    shipment: &Shipment,
+    shipment: &Shipment<'_>,
     destination: &Destination,
     written: Option<Written>,
 ) -> Attempt {
@@ -159,7 +153,7 @@ pub(super) fn clean(words: &str, destination: &Destination) -> String {
     out
 }
 
-fn words(answer: &Answer, shipment: &Shipment) -> String {
+fn words(answer: &Answer, shipment: &Shipment<'_>) -> String {
     if answer.headers.contains_key(CONTENT_ENCODING) {
         return String::new();
     }
@@ -170,7 +164,7 @@ fn words(answer: &Answer, shipment: &Shipment) -> String {
     }
 }
 
-fn own_status(answer: &Answer, shipment: &Shipment) -> Option<status::Status> {
+fn own_status(answer: &Answer, shipment: &Shipment<'_>) -> Option<status::Status> {
     match shipment.content {
         Content::OtlpProtobuf | Content::OtlpJson if is_json(answer, shipment) => {
             status::parse_status_json(&answer.body)
@@ -180,14 +174,14 @@ fn own_status(answer: &Answer, shipment: &Shipment) -> Option<status::Status> {
     }
 }
 
-fn is_json(answer: &Answer, shipment: &Shipment) -> bool {
+fn is_json(answer: &Answer, shipment: &Shipment<'_>) -> bool {
     let stated = answer.headers.get(CONTENT_TYPE);
     stated.map_or(shipment.content == Content::OtlpJson, |stated| {
         stated.as_bytes().starts_with(b"application/json")
     })
 }
 
-fn retry_after(answer: &Answer, shipment: &Shipment) -> Option<Duration> {
+fn retry_after(answer: &Answer, shipment: &Shipment<'_>) -> Option<Duration> {
     let stated = answer.headers.get(RETRY_AFTER).and_then(|value| {
         let text = value.to_str().ok()?.trim();
         match text.parse() {

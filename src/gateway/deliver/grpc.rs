@@ -5,10 +5,10 @@ use bytes::{Bytes, BytesMut};
 use h2::{Reason, RecvStream};
 
 use super::{
-    answer::{Attempt, bounded, clean, delivery, misconfigured, unavailable},
-    http::no_connection,
+    answer::{Attempt, bounded, clean, delivery},
+    blame::{misconfigured, no_connection, unavailable},
+    config::Config,
     pool::{self, Endpoint},
-    upstream::Config,
 };
 use crate::{
     model::{Chunks, Destination, Rejection},
@@ -18,6 +18,8 @@ use crate::{
     },
 };
 
+/// A stream that was refused was not looked at: trying again is free of doubt, but not for ever.
+const REFUSED_RETRIES_MAX: u32 = 3;
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// Makes the call. A kept connection that dies without an answer, or that takes no more streams, is tried again on
@@ -29,11 +31,11 @@ pub(super) async fn call(
     request: impl Fn() -> Request<()>,
     chunks: &Chunks,
 ) -> Attempt {
-    let mut may_retry = true;
+    let mut retries = 0;
     loop {
         let stream = match endpoint.stream(destination.connect_timeout, config).await {
             Ok(stream) => stream,
-            Err(fault) => return no_connection(destination, fault),
+            Err(fault) => return Attempt::Elsewhere(no_connection(destination, fault)),
         };
         let guard = Retire(&stream);
         match exchange(&stream, request(), chunks, config.answer_bytes_max).await {
@@ -47,8 +49,10 @@ pub(super) async fn call(
                 if error.is_reset() {
                     guard.disarm();
                 }
-                if may_retry && (is_refused || (is_gone && stream.is_reused)) {
-                    may_retry = false;
+                if (is_refused && retries < REFUSED_RETRIES_MAX)
+                    || (is_gone && stream.is_reused && retries == 0)
+                {
+                    retries += 1;
                     continue;
                 }
                 return Attempt::Elsewhere(unavailable(if error.is_reset() {
@@ -124,8 +128,8 @@ async fn read(mut body: RecvStream, bytes_max: usize) -> Result<(Bytes, HeaderMa
         body.flow_control().release_capacity(data.len())?;
         read_bytes = read_bytes.saturating_add(data.len());
         if read_bytes > bytes_max {
-            // No honest answer is so long, and its trailers may never come.
-            return Err(Reason::ENHANCE_YOUR_CALM.into());
+            // No honest answer is so long, and its trailers may never come: it counts as one without a status.
+            return Ok((Bytes::new(), HeaderMap::new()));
         }
         match unframe.push(data) {
             Ok(piece) => message.extend_from_slice(&piece),

@@ -8,13 +8,13 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use super::{
-    answer::{Answer, Attempt, misconfigured, unavailable},
+    answer::{Answer, Attempt},
+    blame::{no_connection, unavailable},
     body::Chain,
-    connect::ConnectFault,
+    config::Config,
     pool::Endpoint,
-    upstream::Config,
 };
-use crate::model::{Destination, Rejection};
+use crate::model::Destination;
 
 /// Sends the request and reads its answer. A kept connection that dies without an answer is tried again on a new one,
 /// once: the destination may have closed it just then.
@@ -29,7 +29,7 @@ pub(super) async fn exchange(
         let connection = endpoint
             .exclusive(fresh, destination.connect_timeout, config)
             .await
-            .map_err(|fault| no_connection(destination, fault))?;
+            .map_err(|fault| Attempt::Elsewhere(no_connection(destination, fault)))?;
         let mut sender = connection.sender;
         let response = match sender.send_request(request()).await {
             Ok(response) => response,
@@ -59,17 +59,6 @@ pub(super) async fn exchange(
             is_whole: end != End::Broken,
         });
     }
-}
-
-/// What no connection means for the request.
-pub(super) fn no_connection(destination: &Destination, fault: ConnectFault) -> Attempt {
-    Attempt::Elsewhere(match fault {
-        ConnectFault::Down(why) => Rejection::DestinationUnavailable {
-            retry_after: None,
-            why,
-        },
-        ConnectFault::Setup(why) => misconfigured(destination, &format!("can't be used: {why}")),
-    })
 }
 
 #[derive(PartialEq, Eq)]

@@ -9,12 +9,16 @@ use std::{
 use bytes::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::{sync::Semaphore, task::spawn_local, time::Instant};
+use tokio::{
+    sync::Semaphore,
+    task::spawn_local,
+    time::{Instant, timeout},
+};
 
 use super::{
     body::Chain,
+    config::Config,
     connect::{ConnectFault, Place},
-    upstream::Config,
 };
 
 /// A destination's answer needs no larger head.
@@ -177,9 +181,9 @@ impl Endpoint {
             .enable_push(false)
             .max_header_list_size(ANSWER_HEAD_BYTES_MAX as u32)
             .handshake::<_, Bytes>(stream);
-        let (sender, connection) = handshake
-            .await
-            .map_err(|_| ConnectFault::Down("connecting to the destination failed".into()))?;
+        let failed = |_| ConnectFault::Down("destination does not answer in HTTP/2".into());
+        let (sender, mut connection) = handshake.await.map_err(failed)?;
+        let ping = connection.ping_pong();
         let shared = Rc::new(Shared {
             sender,
             streams: Cell::new(0),
@@ -193,6 +197,17 @@ impl Endpoint {
                 shared.is_retired.set(true);
             }
         });
+        // Its settings come before its pong: until they are in, h2 would open more streams than it may take.
+        if let Some(mut ping) = ping {
+            let pong = timeout(connect_timeout, ping.ping(h2::Ping::opaque())).await;
+            match pong {
+                Ok(pong) => pong.map(drop).map_err(failed)?,
+                Err(_) => {
+                    let late = "destination does not answer in HTTP/2";
+                    return Err(ConnectFault::Down(late.into()));
+                }
+            }
+        }
         Ok(shared)
     }
 
@@ -249,6 +264,13 @@ impl Endpoint {
                 && connection.last_used.get().elapsed() >= idle_timeout;
             !is_idle && !connection.is_retired.get()
         });
+    }
+}
+
+#[cfg(test)]
+impl Endpoint {
+    pub(super) fn idle_connections(&self) -> usize {
+        self.idle.borrow().len()
     }
 }
 

@@ -1,10 +1,10 @@
 //! A payload in the form its destination takes: the right protocol, inflated or converted where that is needed.
 
-use std::io::Read;
+use std::{borrow::Cow, io::Read};
 
 use bytes::{Bytes, BytesMut};
 
-use super::answer::misconfigured;
+use super::blame::misconfigured;
 use crate::{
     model::{
         Chunks, Compression, Content, Destination, DestinationKind, Encoding, Payload, Rejection,
@@ -14,16 +14,19 @@ use crate::{
 };
 
 /// What travels upstream.
-pub(super) struct Shipment {
+pub(super) struct Shipment<'p> {
     pub(super) content: Content,
     pub(super) signal: Signal,
     pub(super) encoding: Encoding,
-    pub(super) chunks: Chunks,
-    pub(super) line_type: Option<String>,
+    pub(super) chunks: Cow<'p, Chunks>,
+    pub(super) line_type: Option<&'p str>,
 }
 
 /// The payload as that destination takes it. Body bytes are shared, not copied, unless they must change.
-pub(super) fn prepare(payload: &Payload, destination: &Destination) -> Result<Shipment, Rejection> {
+pub(super) fn prepare<'p>(
+    payload: &'p Payload,
+    destination: &Destination,
+) -> Result<Shipment<'p>, Rejection> {
     let is_otlp = matches!(payload.content, Content::OtlpProtobuf | Content::OtlpJson);
     match destination.kind {
         DestinationKind::Archive => {
@@ -38,8 +41,8 @@ pub(super) fn prepare(payload: &Payload, destination: &Destination) -> Result<Sh
         content: payload.content,
         signal: payload.signal,
         encoding: payload.encoding,
-        chunks: payload.chunks.clone(),
-        line_type: payload.line_type.clone(),
+        chunks: Cow::Borrowed(&payload.chunks),
+        line_type: payload.line_type.as_deref(),
     };
     let becomes_protobuf =
         payload.content == Content::OtlpJson && destination.kind == DestinationKind::OtlpGrpc;
@@ -50,13 +53,17 @@ pub(super) fn prepare(payload: &Payload, destination: &Destination) -> Result<Sh
         let json = shipment.chunks.to_bytes();
         let protobuf = otlp_convert::json_to_protobuf(payload.signal, &json)
             .map_err(|why| Rejection::Malformed(why.to_string().into()))?;
-        shipment.chunks = Chunks::from_iter([Bytes::from(protobuf)]);
+        shipment.chunks = one(Bytes::from(protobuf));
         shipment.content = Content::OtlpProtobuf;
     }
     if destination.kind == DestinationKind::OtlpGrpc {
         shipment.frame()?;
     }
     Ok(shipment)
+}
+
+fn one(bytes: Bytes) -> Cow<'static, Chunks> {
+    Cow::Owned(Chunks::from_iter([bytes]))
 }
 
 /// The inflated bytes, which were found to be `bytes` long when the body was checked.
@@ -96,10 +103,10 @@ fn inflate(encoding: Encoding, chunks: &Chunks, bytes: u64) -> Result<Bytes, Rej
 
 // === impl Shipment ===
 
-impl Shipment {
+impl Shipment<'_> {
     fn inflate(&mut self, bytes: u64) -> Result<(), Rejection> {
         if self.encoding != Encoding::Identity {
-            self.chunks = Chunks::from_iter([inflate(self.encoding, &self.chunks, bytes)?]);
+            self.chunks = one(inflate(self.encoding, &self.chunks, bytes)?);
             self.encoding = Encoding::Identity;
         }
         Ok(())
@@ -118,13 +125,11 @@ impl Shipment {
             for chunk in self.chunks.iter() {
                 frame.extend_from_slice(chunk);
             }
-            self.chunks = Chunks::from_iter([frame.freeze()]);
+            self.chunks = one(frame.freeze());
         } else {
             let prefix = [Bytes::copy_from_slice(&prefix)];
-            self.chunks = prefix
-                .into_iter()
-                .chain(self.chunks.iter().cloned())
-                .collect();
+            let framed = prefix.into_iter().chain(self.chunks.iter().cloned());
+            self.chunks = Cow::Owned(framed.collect());
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use ::http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri,
-    header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, USER_AGENT},
+    header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT},
     uri::PathAndQuery,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -64,7 +64,7 @@ enum Paths {
     /// The standard path of what is sent.
     Standard,
     /// By signal; absolute for gRPC, whose requests name scheme and authority too.
-    Signals([Uri; 3]),
+    Signals(Box<[Uri; 3]>),
 }
 
 enum Piece {
@@ -151,7 +151,7 @@ fn paths(uri: &Uri, kind: DestinationKind) -> Result<Paths, &'static str> {
         let uris = [logs, metrics, traces].map(|uri: Result<Uri, _>| uri.ok());
         match uris {
             [Some(logs), Some(metrics), Some(traces)] => {
-                Ok(Paths::Signals([logs, metrics, traces]))
+                Ok(Paths::Signals(Box::new([logs, metrics, traces])))
             }
             _ => Err(BAD_URL),
         }
@@ -286,7 +286,7 @@ impl Target {
     pub(super) fn request<B>(
         &self,
         site: &Site,
-        shipment: &Shipment,
+        shipment: &Shipment<'_>,
         (account, token): (AccountId, TokenId),
         body: B,
     ) -> Request<B> {
@@ -300,7 +300,7 @@ impl Target {
     fn headers(
         &self,
         site: &Site,
-        shipment: &Shipment,
+        shipment: &Shipment<'_>,
         account: AccountId,
         token: TokenId,
     ) -> HeaderMap {
@@ -311,6 +311,10 @@ impl Target {
                 headers.insert(HOST, site.host.clone());
                 let content_type = content_type(shipment.content);
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+                if shipment.chunks.is_empty() {
+                    // The connection states every other length, but takes an empty body for none.
+                    headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+                }
                 CONTENT_ENCODING
             }
         };
@@ -364,7 +368,7 @@ fn fill(pieces: &[Piece], account: AccountId, token: TokenId) -> HeaderValue {
 
 impl Site {
     /// What the request line names.
-    fn uri(&self, shipment: &Shipment) -> Uri {
+    fn uri(&self, shipment: &Shipment<'_>) -> Uri {
         let path = match &self.paths {
             Paths::Signals(uris) => return uris[shipment.signal.index()].clone(),
             Paths::Fixed(own) => own.clone(),
@@ -372,7 +376,7 @@ impl Site {
                 PathAndQuery::from_static(standard_path(shipment.content, shipment.signal))
             }
         };
-        let Some(line_type) = shipment.line_type.as_deref() else {
+        let Some(line_type) = shipment.line_type else {
             return path.into();
         };
         let join = if path.query().is_some() { '&' } else { '?' };

@@ -8,14 +8,15 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Deserializer, de::Error};
 use tokio::{
     task::spawn_local,
     time::{Instant, sleep, timeout_at},
 };
 
+pub use super::config::Config;
 use super::{
-    answer::{Attempt, judge, misconfigured, unavailable},
+    answer::{Attempt, judge},
+    blame::{misconfigured, unavailable},
     body::Chain,
     grpc, http,
     pool::Endpoint,
@@ -27,25 +28,10 @@ use crate::model::{
     TokenId, UpstreamTls,
 };
 
-/// How connections to destinations are kept. The same for all of them; what differs stands in the destination.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// HTTP/1.1 connections kept for reuse, per endpoint and worker thread. 64: a worker's usual concurrency.
-    pub idle_per_endpoint_max: usize,
-    /// Of a destination's answer; the rest is cut. 64 KiB.
-    pub answer_bytes_max: usize,
-    /// An idle connection is closed after this. 30 s: below what receivers and balancers keep.
-    #[serde(deserialize_with = "duration")]
-    pub idle_timeout: Duration,
-    /// A name is resolved again after this, when a connection is opened. 30 s.
-    #[serde(deserialize_with = "duration")]
-    pub resolve_every: Duration,
-}
-
 /// Sends payloads to destinations of the kinds `http`, `otlp_http` and `otlp_grpc`.
 ///
-/// Belongs to one thread: it must be used inside a [`tokio::task::LocalSet`].
+/// Belongs to one thread: it must be used where [`spawn_local`] works, best on a [`tokio::runtime::LocalRuntime`]
+/// (inside a `LocalSet` each answer costs one more look at epoll).
 pub struct Upstreams {
     shared: Rc<Shared>,
 }
@@ -71,24 +57,6 @@ struct Pooled {
     is_grpc: bool,
     allows_link_local: bool,
     endpoint: Weak<Endpoint>,
-}
-
-fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(from)?;
-    humantime::parse_duration(&text).map_err(D::Error::custom)
-}
-
-// === impl Config ===
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            idle_per_endpoint_max: 64,
-            answer_bytes_max: 64 << 10,
-            idle_timeout: Duration::from_secs(30),
-            resolve_every: Duration::from_secs(30),
-        }
-    }
 }
 
 // === impl Upstreams ===
@@ -135,7 +103,7 @@ impl Upstreams {
         target: &Target,
         start: usize,
         caller: (AccountId, TokenId),
-        shipment: &Shipment,
+        shipment: &Shipment<'_>,
     ) -> Result<Delivery, Rejection> {
         let deadline = Instant::now() + destination.request_timeout;
         let mut tried = 0u64;
@@ -170,10 +138,10 @@ impl Upstreams {
         target: &Target,
         index: usize,
         caller: (AccountId, TokenId),
-        shipment: &Shipment,
+        shipment: &Shipment<'_>,
     ) -> Attempt {
         let site = &target.sites[index];
-        let chunks = &shipment.chunks;
+        let chunks = &*shipment.chunks;
         let config = &self.shared.config;
         if destination.kind == DestinationKind::OtlpGrpc {
             let request = || target.request(site, shipment, caller, ());
@@ -234,7 +202,6 @@ impl Shared {
         let address = Arc::as_ptr(destination);
         if !known.contains_key(&address) {
             self.start_sweeping();
-            known.retain(|_, known| known.destination.strong_count() > 0);
             let target = target::compile(destination, |identity| self.endpoint(identity));
             known.insert(
                 address,
@@ -318,6 +285,18 @@ impl Shared {
             });
             !pooled.is_empty()
         });
+    }
+}
+
+#[cfg(test)]
+impl Shared {
+    fn idle_connections(&self) -> usize {
+        let endpoints = self.endpoints.borrow();
+        let pooled = endpoints.values().flatten();
+        pooled
+            .filter_map(|pooled| pooled.endpoint.upgrade())
+            .map(|endpoint| endpoint.idle_connections())
+            .sum()
     }
 }
 

@@ -1,0 +1,28 @@
+//! Why a destination took nothing, where it has not said so itself.
+
+use super::connect::ConnectFault;
+use crate::model::{Destination, Rejection};
+
+/// Our own set-up, in one sentence about the destination.
+pub(super) fn misconfigured(destination: &Destination, what: &str) -> Rejection {
+    Rejection::DestinationMisconfigured(format!("destination {} {what}", destination.name).into())
+}
+
+/// The destination is down, slow or overloaded.
+pub(super) fn unavailable(why: &'static str) -> Rejection {
+    Rejection::DestinationUnavailable {
+        retry_after: None,
+        why: why.into(),
+    }
+}
+
+/// There is no connection.
+pub(super) fn no_connection(destination: &Destination, fault: ConnectFault) -> Rejection {
+    match fault {
+        ConnectFault::Down(why) => Rejection::DestinationUnavailable {
+            retry_after: None,
+            why,
+        },
+        ConnectFault::Setup(why) => misconfigured(destination, &format!("can't be used: {why}")),
+    }
+}

@@ -1,0 +1,39 @@
+//! What an operator may set about connections to destinations.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, de::Error};
+
+/// How connections to destinations are kept. The same for all of them; what differs stands in the destination.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// HTTP/1.1 connections kept for reuse, per endpoint and worker thread. 64: a worker's usual concurrency.
+    pub idle_per_endpoint_max: usize,
+    /// Of a destination's answer; the rest is cut. 64 KiB.
+    pub answer_bytes_max: usize,
+    /// An idle connection is closed after this. 30 s: below what receivers and balancers keep.
+    #[serde(deserialize_with = "duration")]
+    pub idle_timeout: Duration,
+    /// A name is resolved again after this, when a connection is opened. 30 s.
+    #[serde(deserialize_with = "duration")]
+    pub resolve_every: Duration,
+}
+
+fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(from)?;
+    humantime::parse_duration(&text).map_err(D::Error::custom)
+}
+
+// === impl Config ===
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            idle_per_endpoint_max: 64,
+            answer_bytes_max: 64 << 10,
+            idle_timeout: Duration::from_secs(30),
+            resolve_every: Duration::from_secs(30),
+        }
+    }
+}
