@@ -124,8 +124,8 @@ impl Upstreams {
                     endpoint.succeeded();
                     return answer;
                 }
-                Ok(Attempt::Elsewhere(rejection)) => last = rejection,
-                Err(_) => last = unavailable("destination timed out"),
+                Ok(Attempt::Elsewhere(rejection)) => last = after(&last, rejection),
+                Err(_) => last = after(&last, unavailable("destination timed out")),
             }
             endpoint.failed(Instant::now());
         }
@@ -168,6 +168,18 @@ fn pick(target: &Target, start: usize, tried: u64, now: Instant) -> Option<usize
         .or_else(|| untried().next())
 }
 
+/// What to say after another endpoint has failed too: its reason, and the wait that an earlier one has asked for.
+fn after(earlier: &Rejection, mut later: Rejection) -> Rejection {
+    if let Rejection::DestinationUnavailable { retry_after, .. } = &mut later
+        && let Rejection::DestinationUnavailable {
+            retry_after: asked, ..
+        } = earlier
+    {
+        *retry_after = (*retry_after).max(*asked);
+    }
+    later
+}
+
 /// Bulk: how its lines ended. All of a refused body's lines count as malformed.
 fn with_lines(
     mut answer: Result<Delivery, Rejection>,
@@ -199,22 +211,15 @@ impl Shared {
         destination: &Arc<Destination>,
     ) -> Result<(Rc<Target>, usize), Rejection> {
         let mut known = self.known.borrow_mut();
-        let address = Arc::as_ptr(destination);
-        if !known.contains_key(&address) {
+        let known = known.entry(Arc::as_ptr(destination)).or_insert_with(|| {
             self.start_sweeping();
             let target = target::compile(destination, |identity| self.endpoint(identity));
-            known.insert(
-                address,
-                Known {
-                    destination: Arc::downgrade(destination),
-                    target: target.map(Rc::new),
-                    next: 0,
-                },
-            );
-        }
-        let known = known
-            .get_mut(&address)
-            .expect("inserted above if it was missing");
+            Known {
+                destination: Arc::downgrade(destination),
+                target: target.map(Rc::new),
+                next: 0,
+            }
+        });
         match &known.target {
             Ok(target) => {
                 let start = known.next;

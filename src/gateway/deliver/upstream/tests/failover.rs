@@ -210,3 +210,18 @@ fn a_silent_destination_costs_its_time_and_no_more() {
         );
     });
 }
+
+#[test]
+fn a_wait_that_one_endpoint_asks_for_outlives_the_failure_of_the_next() {
+    run(async {
+        let busy = serve(|_| answer(503, "retry-after: 9\r\n", "")).await;
+        let broken = serve(|_| Act::Close).await;
+        let to = destination(DestinationKind::Http, &[&busy.url, &broken.url]);
+        match send_once(to, &lines()).await {
+            Err(Rejection::DestinationUnavailable { retry_after, .. }) => {
+                assert_eq!(retry_after, Some(Duration::from_secs(9)));
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+}
