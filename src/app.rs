@@ -27,6 +27,7 @@ use tracing::{info, warn};
 
 use crate::{
     config::{Config, Unusable},
+    model::Revision,
     operate::{metrics::Metrics, server},
 };
 use control_side::ControlSide;
@@ -102,7 +103,7 @@ pub async fn start_serve(config: Config) -> anyhow::Result<Running> {
     let (control, welcome) = ControlSide::start(&config, &mut bound).await?;
     let upline = control.pipe();
     let gateway = GatewaySide::start(&config, &mut bound, upline).await?;
-    gateway.caught_up_with(control.control.head()).await?;
+    gateway.caught_up_with(Revision(control.control.feed_state().head)).await?;
     Running::new(config, bound, Some(control), Some(gateway), Some(welcome)).await
 }
 

@@ -2,8 +2,10 @@
 
 use std::io;
 
+use hyper_util::service::TowerToHyperService;
 use tokio::{
     io::DuplexStream,
+    net::TcpStream,
     sync::mpsc,
     task::JoinSet,
 };
@@ -47,19 +49,21 @@ impl ControlSide {
         let (pipes, accepted) = mpsc::channel(PIPES);
         let incoming = ReceiverStream::new(accepted).map(io::Result::Ok);
         let (feed, stopped) = (control.clone(), stop.clone().cancelled_owned());
-        tasks.spawn(async move { log(feed.serve_pipe(incoming, stopped).await) });
+        tasks.spawn(async move { log(feed.serve_feed(incoming, None, stopped).await) });
         if let Some(listener) = bound.feed.take() {
             let listener = tokio::net::TcpListener::from_std(listener)?;
+            let incoming = TcpListenerStream::new(listener).map(without_delay);
             let (feed, stopped) = (control.clone(), stop.clone().cancelled_owned());
+            let tls = config.control.feed_tls.clone();
             tasks.spawn(async move {
-                log(feed.serve_feed(TcpListenerStream::new(listener), stopped).await);
+                log(feed.serve_feed(incoming, tls.as_ref(), stopped).await);
             });
         }
         if let Some(listener) = bound.admin.take() {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             tasks.spawn(server::serve_service(
                 listener,
-                control.admin(),
+                TowerToHyperService::new(control.admin()),
                 stop.clone().cancelled_owned(),
             ));
         }
@@ -83,6 +87,14 @@ impl ControlSide {
         while self.tasks.join_next().await.is_some() {}
         self.control.close().await;
     }
+}
+
+/// A delta is a small write that somebody waits for.
+fn without_delay(accepted: io::Result<TcpStream>) -> io::Result<TcpStream> {
+    accepted.inspect(|stream| {
+        // A connection that is gone already says so when it is read.
+        let _ = stream.set_nodelay(true);
+    })
 }
 
 fn log<E: std::fmt::Display>(ended: Result<(), E>) {

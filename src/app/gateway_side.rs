@@ -3,7 +3,7 @@
 use std::{
     sync::Arc,
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, anyhow};
@@ -72,7 +72,7 @@ impl Upline {
             let mut tls = tonic::transport::ClientTlsConfig::new();
             tls = match &feed.ca {
                 Some(ca) => tls.ca_certificate(tonic::transport::Certificate::from_pem(read(ca)?)),
-                None => tls.with_native_roots(),
+                None => tls.with_enabled_roots(),
             };
             if let (Some(certificate), Some(key)) = (&feed.client_certificate, &feed.client_key) {
                 let identity =
@@ -122,7 +122,7 @@ impl GatewaySide {
         let certificates = certificates(config)?;
         let drain = Drain::new();
         let listen = Arc::new(config.limits.clone());
-        let gate = Arc::new(Gate::new(&listen));
+        let gate = Gate::new(&listen);
         let memory = Arc::new(Memory::new(
             config.gateway.memory_bytes,
             config.gateway.in_flight_bytes_max,
@@ -189,7 +189,7 @@ impl GatewaySide {
             self.drain.announce();
             sleep(drain.delay).await;
         }
-        self.drain.close(drain.timeout);
+        self.drain.stop(Instant::now() + drain.timeout);
         let workers = self.workers;
         let joined = tokio::task::spawn_blocking(move || {
             for worker in workers {
@@ -241,8 +241,8 @@ fn certificates(config: &Config) -> Result<Option<Arc<Certificates>>, Unusable> 
     let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.key) else {
         return Ok(None);
     };
-    Certificates::load(certificate, key, config.tls.client_ca.as_deref())
-        .map(|certificates| Some(Arc::new(certificates)))
+    Certificates::load(certificate, key, config.tls.client_ca.clone())
+        .map(Some)
         .map_err(|error| Unusable(error.to_string()))
 }
 
@@ -258,18 +258,15 @@ fn start_workers(
     };
     let mut doors: Vec<Vec<listen::Bound>> = (0..count).map(|_| Vec::new()).collect();
     for ingest in bound.ingest.drain(..) {
-        let mut first = Some(ingest.listener);
-        let address = first.as_ref().expect("just put there").local_addr()?;
-        for worker in &mut doors {
-            worker.push(listen::Bound {
-                std: match first.take() {
-                    Some(first) => first,
-                    None => listen::bind_again(address)?,
-                },
-                bare_slash: ingest.bare_slash,
-                tls: certificates.filter(|_| ingest.is_tls).cloned(),
-            });
+        let door = |std| listen::Bound {
+            std,
+            bare_slash: ingest.bare_slash,
+            tls: certificates.filter(|_| ingest.is_tls).cloned(),
+        };
+        for worker in &mut doors[1..] {
+            worker.push(door(listen::bind_again(&ingest.listener)?));
         }
+        doors[0].push(door(ingest.listener));
     }
     let mut workers = Vec::with_capacity(count);
     for (index, doors) in doors.into_iter().enumerate() {

@@ -72,10 +72,9 @@ impl Operators {
         self.state_gateway();
         if let Some(control) = &self.control {
             let gauges = self.metrics.gauges();
-            gauges.control_head_revision.set(control.head().0 as f64);
-            gauges
-                .control_gateways
-                .set(control.connected_gateways() as f64);
+            let feed = control.feed_state();
+            gauges.control_head_revision.set(feed.head as f64);
+            gauges.control_gateways.set(feed.gateways.len() as f64);
         }
         let mut answer = Response::new(Full::from(self.metrics.render()));
         answer.headers_mut().insert(
@@ -98,19 +97,16 @@ impl Operators {
             .set(parts.memory.requests() as f64);
         gauges.connections.set(parts.gate.open() as f64);
         gauges.connections_accepted.absolute(parts.gate.accepted());
-        gauges
-            .connections_refused_total
-            .absolute(parts.gate.refused_total());
-        gauges
-            .connections_refused_address
-            .absolute(parts.gate.refused_address());
+        let (refused_total, refused_address) = parts.gate.refused();
+        gauges.connections_refused_total.absolute(refused_total);
+        gauges.connections_refused_address.absolute(refused_address);
         gauges.directory_tokens.set(directory.tokens() as f64);
         gauges.directory_revision.set(directory.revision().0 as f64);
         let age = directory.age().map_or(-1.0, |age| age.as_secs_f64());
         gauges.directory_age.set(age);
         let fresh = if directory.is_fresh() { 1.0 } else { 0.0 };
         gauges.directory_fresh.set(fresh);
-        gauges.archive_bytes.set(parts.archive.disk_bytes() as f64);
+        gauges.archive_bytes.set(parts.archive.usage().disk_bytes as f64);
         let accounts = directory.accounts();
         gauges.directory_accounts.set(accounts.len() as f64);
         for signal in Signal::ALL {

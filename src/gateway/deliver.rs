@@ -8,9 +8,11 @@ mod target;
 mod http;
 mod grpc;
 mod answer;
+mod blame;
 mod pool;
 mod connect;
 mod body;
+mod config;
 
 use std::sync::Arc;
 

@@ -2,14 +2,19 @@
 //!
 //! Nothing on a request's way crosses a thread, so nothing on it is locked or woken across cores.
 
-use std::{io, rc::Rc, sync::Arc, thread, time::Duration};
+use std::{
+    io,
+    rc::Rc,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use tokio::{
-    runtime,
-    task::LocalSet,
-    time::{Instant, sleep},
+    runtime::{self, LocalOptions},
+    time::sleep,
 };
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::{
     Gateway,
@@ -19,7 +24,7 @@ use super::{
         archive::Archive,
         upstream::{self, Upstreams},
     },
-    listen::{self, Bound, Drain, Gate},
+    listen::{self, Bound, Drain, Gate, Phase},
     receipt::RequestIds,
     receive,
 };
@@ -51,16 +56,24 @@ pub struct Shared {
 /// Starts a worker on listeners of its own. It ends when the drain has.
 ///
 /// # Errors
-/// No thread or no runtime to be had.
+/// No thread to be had.
 pub fn start(
     index: usize,
     shared: Shared,
     bound: Vec<Bound>,
 ) -> io::Result<thread::JoinHandle<()>> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     thread::Builder::new()
         .name(format!("worker-{index}"))
-        .spawn(move || LocalSet::new().block_on(&runtime, run(shared, bound)))
+        .spawn(move || {
+            // A local runtime polls its sockets once a turn; a LocalSet on top of one would do so twice.
+            let runtime = runtime::Builder::new_current_thread()
+                .enable_all()
+                .build_local(LocalOptions::default());
+            match runtime {
+                Ok(runtime) => runtime.block_on(run(shared, bound)),
+                Err(error) => error!(%error, "no runtime for a worker"),
+            }
+        })
 }
 
 async fn run(shared: Shared, bound: Vec<Bound>) {
@@ -89,9 +102,16 @@ async fn run(shared: Shared, bound: Vec<Bound>) {
         let gateway = Rc::clone(&gateway);
         async move { gateway.serve(request, &connection).await }
     };
-    listen::run(bound, listen, gate, service, drain.clone()).await;
+    let rules = Rc::new(listen::Config::clone(&listen));
+    match listen::run(bound, rules, gate, service, drain.clone()).await {
+        Ok(0) => {}
+        Ok(cut) => warn!(connections = cut, "drain timeout: connections are cut"),
+        Err(error) => error!(%error, "a worker can't listen"),
+    }
     // Deliveries whose clients have gone are tasks of this worker: they end before it does.
-    let deadline = drain.deadline().unwrap_or_else(Instant::now);
+    let Phase::Stopping { deadline } = drain.phase() else {
+        return;
+    };
     while memory.requests() > 0 && Instant::now() < deadline {
         sleep(Duration::from_millis(5)).await;
     }
