@@ -22,7 +22,10 @@ use crate::{
 /// Longer than the API itself waits for enforcement.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// Pages followed before a list is taken to have no end: a million objects at the API's page of 100.
+/// The API's largest page.
+const PAGE_ITEMS: usize = 1000;
+
+/// Pages followed before a list is taken to have no end: ten million objects.
 const PAGES_MAX: usize = 10_000;
 
 /// No token or password comes near; what is longer is some other file.
@@ -203,7 +206,9 @@ impl Api {
 
     /// Every page of a list: the one page as it came, or all of them as one.
     pub(super) async fn list(&self, path: &str) -> Result<(String, Vec<Value>), Failure> {
-        let (mut text, mut page) = self.get(path).await?;
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let path = format!("{path}{separator}limit={PAGE_ITEMS}");
+        let (mut text, mut page) = self.get(&path).await?;
         let mut items = take_items(&mut page)?;
         let mut pages = 1;
         while let Some(after) = next(&page) {
@@ -211,8 +216,7 @@ impl Api {
             if pages > PAGES_MAX {
                 return Err(Failure::Failed(format!("{path} has no end")));
             }
-            let separator = if path.contains('?') { '&' } else { '?' };
-            (_, page) = self.get(&format!("{path}{separator}after={after}")).await?;
+            (_, page) = self.get(&format!("{path}&after={after}")).await?;
             let more = take_items(&mut page)?;
             if more.is_empty() {
                 break;
@@ -242,12 +246,14 @@ impl Api {
         output::line(table(&items).trim_end())
     }
 
-    /// The id of what a person named: a number is an id, everything else a name.
+    /// The id of what a person named: a number is an id, everything else a name. Where several have the name,
+    /// those that `fits` says no to are left aside.
     pub(super) async fn id(
         &self,
         collection: &str,
         noun: &str,
         named: &str,
+        fits: impl Fn(&Value) -> bool,
         describe: impl Fn(&Value) -> String,
     ) -> Result<u64, Failure> {
         if is_number(named) {
@@ -256,7 +262,10 @@ impl Api {
                 .map_err(|_| Failure::Usage(format!("{named} is too large for an id")));
         }
         let (_, items) = self.list(collection).await?;
-        let found: Vec<&Value> = items.iter().filter(|item| item["name"] == named).collect();
+        let mut found: Vec<&Value> = items.iter().filter(|item| item["name"] == named).collect();
+        if found.iter().any(|item| fits(item)) {
+            found.retain(|item| fits(item));
+        }
         let id = |item: &Value| {
             item["id"]
                 .as_u64()

@@ -110,7 +110,7 @@ impl Verb {
 
 async fn path(api: &Api, account: &str) -> Result<String, Failure> {
     let id = api
-        .id("/accounts", "account", account, |_| String::new())
+        .id("/accounts", "account", account, |_| true, |_| String::new())
         .await?;
     Ok(format!("/accounts/{id}"))
 }

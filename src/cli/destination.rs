@@ -161,9 +161,13 @@ impl Verb {
 
 async fn path(api: &Api, destination: &str) -> Result<String, Failure> {
     let id = api
-        .id("/destinations", "destination", destination, |_| {
-            String::new()
-        })
+        .id(
+            "/destinations",
+            "destination",
+            destination,
+            |_| true,
+            |_| String::new(),
+        )
         .await?;
     Ok(format!("/destinations/{id}"))
 }

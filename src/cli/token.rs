@@ -141,19 +141,19 @@ impl Verb {
                 overlap,
                 out,
             } => {
-                let path = format!("{}/rotate", named.path(api).await?);
+                let path = format!("{}/rotate", named.path(api, false).await?);
                 let body = json!({"overlap_seconds": overlap.as_secs()});
                 out.deliver(api, &path, Some(body), rotated).await
             }
             Self::Reveal { named, out } => {
-                let path = format!("{}/reveal", named.path(api).await?);
+                let path = format!("{}/reveal", named.path(api, false).await?);
                 out.deliver(api, &path, None, |_| String::new()).await
             }
             Self::Enable(named) => named.switch(api, "enable", "enabled").await,
             Self::Disable(named) => named.switch(api, "disable", "disabled").await,
             Self::Revoke(named) => named.switch(api, "revoke", "revoked").await,
             Self::Delete(named) => {
-                let path = named.path(api).await?;
+                let path = named.path(api, true).await?;
                 let sentence = format!("token {} is deleted", named.token);
                 api.change(Method::DELETE, &path, None, |_| Ok(sentence))
                     .await
@@ -258,7 +258,7 @@ impl Filter {
 // === impl Named ===
 
 impl Named {
-    async fn path(&self, api: &Api) -> Result<String, Failure> {
+    async fn path(&self, api: &Api, is_delete: bool) -> Result<String, Failure> {
         let describe = |token: &Value| {
             format!(
                 "{} of account {}, {}",
@@ -267,14 +267,22 @@ impl Named {
                 cell(&token["state"])
             )
         };
+        // A revoked token often shares its name with the one made instead: what the verb cannot act on is not meant.
+        let fits = |token: &Value| (token["state"] == "revoked") == is_delete;
         let id = api
-            .id(&self.filter.path(None), "token", &self.token, describe)
+            .id(
+                &self.filter.path(None),
+                "token",
+                &self.token,
+                fits,
+                describe,
+            )
             .await?;
         Ok(format!("/tokens/{id}"))
     }
 
     async fn switch(&self, api: &Api, verb: &str, done: &str) -> Result<(), Failure> {
-        let path = format!("{}/{verb}", self.path(api).await?);
+        let path = format!("{}/{verb}", self.path(api, false).await?);
         api.change(Method::POST, &path, None, |token| {
             Ok(format!("{} is {done}", described(token)))
         })

@@ -120,8 +120,8 @@ fn a_list_is_an_aligned_table_over_all_pages() {
     assert_eq!(
         lines,
         [
-            "GET /api/v1/accounts HTTP/1.1",
-            "GET /api/v1/accounts?after=1 HTTP/1.1"
+            "GET /api/v1/accounts?limit=1000 HTTP/1.1",
+            "GET /api/v1/accounts?limit=1000&after=1 HTTP/1.1"
         ]
     );
 }
@@ -180,8 +180,19 @@ fn a_name_that_several_tokens_have_is_answered_with_their_ids() {
     );
     assert_eq!(
         world.seen()[0].line,
-        "GET /api/v1/tokens?account=main%20%26%20co HTTP/1.1"
+        "GET /api/v1/tokens?account=main%20%26%20co&limit=1000 HTTP/1.1"
     );
+}
+
+#[test]
+fn a_name_that_a_revoked_token_shares_means_the_one_that_can_be_acted_on() {
+    let list = r#"{"items":[{"id":3,"name":"web","state":"revoked"},{"id":5,"name":"web","state":"live"}],"next":null}"#;
+    let world = World::new(&[(200, list), (200, "{}"), (200, list), (200, "{}")]);
+    world.run(&["token", "revoke", "web"]);
+    world.run(&["token", "delete", "web"]);
+    let seen = world.seen();
+    assert_eq!(seen[1].line, "POST /api/v1/tokens/5/revoke HTTP/1.1");
+    assert_eq!(seen[3].line, "DELETE /api/v1/tokens/3 HTTP/1.1");
 }
 
 #[test]
