@@ -34,7 +34,7 @@ use crate::{
     clock,
     model::{
         AccountId, Books, Change, Destination, DestinationId, Digest, DigestKey, Revision, Signal,
-        TokenId, TokenState,
+        TokenId, TokenState, text,
     },
 };
 
@@ -46,10 +46,10 @@ const DROP_ALARM_TOKENS: usize = 1_000;
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Without a heartbeat for so long, tokens that the table doesn't know are answered "cannot know". 2 s.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "text::duration")]
     pub fresh_within: Duration,
     /// A table not fresh for so long is stale. 24 h.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "text::duration")]
     pub stale_after: Duration,
 }
 
@@ -88,11 +88,6 @@ struct Freshness {
     ahead: Mutex<Option<(Revision, u64)>>,
     /// Seconds since 1970: the same as `at`, of the process that kept the copy.
     kept_at: AtomicU64,
-}
-
-fn duration<'de, D: serde::Deserializer<'de>>(text: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(text)?;
-    humantime::parse_duration(&text).map_err(serde::de::Error::custom)
 }
 
 // === impl Config ===

@@ -12,7 +12,7 @@ mod revision;
 mod signal;
 mod token;
 
-pub mod duration_text;
+pub mod text;
 
 pub use account::{Account, AccountId, AccountState};
 pub use batch::{Chunks, Content, Counts, Encoding, LineCounts, Payload, WriteCounts};

@@ -1,13 +1,15 @@
-//! How addresses, durations, sizes and optional paths are written: for `#[serde(with = "...")]` or `deserialize_with`.
+//! How addresses and optional paths are written, for `#[serde(deserialize_with = "...")]`; times and sizes are in the model.
 
 use std::{
-    fmt,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
-    time::Duration,
 };
 
-use serde::{Deserializer, de};
+use serde::Deserializer;
+
+use crate::model::text::Text;
+
+pub(super) use crate::model::text::{bytes, duration};
 
 /// `"127.0.0.1:4317"`, `"[::1]:4317"`, `"localhost:4317"`, `":4317"` (every IPv4 address), `""` (off).
 pub fn address<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
@@ -15,25 +17,6 @@ pub fn address<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>,
         expected: "an address such as \"127.0.0.1:4318\", \":4318\" (all interfaces) or \"\" (off)",
         read: read_address,
     })
-}
-
-/// `"30s"`, `"1m 30s"`, `"500ms"`; `"0s"` is none.
-pub fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-    from.deserialize_str(Text {
-        expected: "a duration such as \"30s\", \"1m 30s\" or \"500ms\"",
-        read: |text| {
-            // A bare 0 has no unit to be wrong about.
-            if text == "0" {
-                return Some(Duration::ZERO);
-            }
-            humantime::parse_duration(text).ok()
-        },
-    })
-}
-
-/// A number of bytes: `1048576`, `"1MiB"`, `"256 KiB"`.
-pub fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
-    from.deserialize_any(Bytes)
 }
 
 /// A path, or `""` for none.
@@ -57,47 +40,6 @@ fn read_address(text: &str) -> Option<Option<SocketAddr>> {
         return Some(Some((Ipv4Addr::LOCALHOST, port).into()));
     }
     text.parse().ok().map(Some)
-}
-
-struct Text<T> {
-    expected: &'static str,
-    read: fn(&str) -> Option<T>,
-}
-
-impl<T> de::Visitor<'_> for Text<T> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.expected)
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-        (self.read)(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
-    }
-}
-
-struct Bytes;
-
-impl de::Visitor<'_> for Bytes {
-    type Value = u64;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number of bytes such as 1048576 or \"1MiB\"")
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<u64, E> {
-        u64::try_from(number).map_err(|_| E::invalid_value(de::Unexpected::Signed(number), &self))
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<u64, E> {
-        Ok(number)
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<u64, E> {
-        text.parse::<bytesize::ByteSize>()
-            .map(|size| size.as_u64())
-            .map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
-    }
 }
 
 #[cfg(test)]

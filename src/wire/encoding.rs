@@ -116,6 +116,25 @@ pub fn inflate_to(
     decoder.finish()
 }
 
+/// A whole body inflated in one piece, without a copy where it isn't compressed. `bytes` is what it was counted to inflate to.
+///
+/// # Errors
+/// It inflates to another size, or not at all.
+pub fn inflate(encoding: Encoding, chunks: &Chunks, bytes: u64) -> Result<Bytes, Fault> {
+    if encoding == Encoding::Identity {
+        return Ok(chunks.to_bytes());
+    }
+    let mut whole = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
+    inflate_to(encoding, chunks, bytes, &mut |piece| {
+        whole.extend_from_slice(piece);
+        Ok(())
+    })?;
+    if whole.len() as u64 != bytes {
+        return malformed("the body inflates to another size than before");
+    }
+    Ok(whole.into())
+}
+
 #[derive(Debug)]
 struct Sink {
     scanner: Scanner,

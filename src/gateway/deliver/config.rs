@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, de::Error};
+use serde::Deserialize;
+
+use crate::model::text;
 
 /// How connections to destinations are kept. The same for all of them; what differs stands in the destination.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -13,16 +15,11 @@ pub struct Config {
     /// Of a destination's answer; the rest is cut. 64 KiB.
     pub answer_bytes_max: usize,
     /// An idle connection is closed after this. 30 s: below what receivers and balancers keep.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "text::duration")]
     pub idle_timeout: Duration,
     /// A name is resolved again after this, when a connection is opened. 30 s.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "text::duration")]
     pub resolve_every: Duration,
-}
-
-fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(from)?;
-    humantime::parse_duration(&text).map_err(D::Error::custom)
 }
 
 // === impl Config ===

@@ -1,6 +1,6 @@
 //! A payload in the form its destination takes: the right protocol, inflated or converted where that is needed.
 
-use std::{borrow::Cow, io::Read};
+use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
 
@@ -10,7 +10,7 @@ use crate::{
         Chunks, Compression, Content, Destination, DestinationKind, Encoding, Payload, Rejection,
         Signal,
     },
-    wire::{grpc, otlp_convert},
+    wire::{encoding, grpc, otlp_convert},
 };
 
 /// What travels upstream.
@@ -66,47 +66,14 @@ fn one(bytes: Bytes) -> Cow<'static, Chunks> {
     Cow::Owned(Chunks::from_iter([bytes]))
 }
 
-/// The inflated bytes, which were found to be `bytes` long when the body was checked.
-fn inflate(encoding: Encoding, chunks: &Chunks, bytes: u64) -> Result<Bytes, Rejection> {
-    const CHANGED: Rejection = Rejection::Internal("a checked body did not inflate again");
-    let length = usize::try_from(bytes).map_err(|_| CHANGED)?;
-    let body = chunks.to_bytes();
-    let mut out = Vec::with_capacity(length);
-    // One byte past what was counted tells a longer body.
-    let ceiling = bytes.saturating_add(1);
-    let read = match encoding {
-        Encoding::Identity => return Ok(body),
-        Encoding::Gzip => flate2::bufread::MultiGzDecoder::new(body.as_ref())
-            .take(ceiling)
-            .read_to_end(&mut out),
-        Encoding::Zstd => {
-            zstd::stream::read::Decoder::with_buffer(body.as_ref()).and_then(|mut decoder| {
-                decoder.window_log_max(23)?;
-                decoder.take(ceiling).read_to_end(&mut out)
-            })
-        }
-        Encoding::Snappy => {
-            if snap::raw::decompress_len(&body).ok() != Some(length) {
-                return Err(CHANGED);
-            }
-            out.resize(length, 0);
-            snap::raw::Decoder::new()
-                .decompress(&body, &mut out)
-                .map_err(Into::into)
-        }
-    };
-    match read {
-        Ok(_) if out.len() == length => Ok(out.into()),
-        _ => Err(CHANGED),
-    }
-}
-
 // === impl Shipment ===
 
 impl Shipment<'_> {
     fn inflate(&mut self, bytes: u64) -> Result<(), Rejection> {
         if self.encoding != Encoding::Identity {
-            self.chunks = one(inflate(self.encoding, &self.chunks, bytes)?);
+            let inflated = encoding::inflate(self.encoding, &self.chunks, bytes)
+                .map_err(|_| Rejection::Internal("a checked body did not inflate again"))?;
+            self.chunks = one(inflated);
             self.encoding = Encoding::Identity;
         }
         Ok(())

@@ -8,21 +8,21 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
-use crate::model::Rejection;
+use crate::model::{Rejection, text};
 
 /// Limits on the time a body takes.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// For any body.
-    #[serde(with = "crate::model::duration_text")]
+    #[serde(deserialize_with = "text::duration")]
     pub body_timeout: Duration,
     /// Added to it: the announced size at this many bytes per second.
     pub body_bytes_per_second: u64,
     /// In every window of [`Config::body_window`] at least this many bytes per second, on average.
     pub body_bytes_per_second_min: u64,
     /// Windows follow one another; a body that stalls is cut within two of them.
-    #[serde(with = "crate::model::duration_text")]
+    #[serde(deserialize_with = "text::duration")]
     pub body_window: Duration,
 }
 

@@ -1,24 +1,26 @@
 //! What an operator may say about the archive.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
+
+use crate::model::text;
 
 /// `[archive]`: bytes as integers or as text such as `"256MiB"`, times as text such as `"7d"`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// A file that has grown to this is closed and a new one started. A single larger record is still written whole. 256 MiB.
-    #[serde(deserialize_with = "bytes")]
+    #[serde(deserialize_with = "text::bytes")]
     pub file_bytes_max: u64,
     /// Files whose hour ended longer ago are deleted, by a sweep a minute. None = kept. At least a minute.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "text::optional_duration")]
     pub retention: Option<Duration>,
     /// All files together; past it, payloads are refused until space returns. 0 = no ceiling. 10 GiB.
-    #[serde(deserialize_with = "bytes")]
+    #[serde(deserialize_with = "text::bytes")]
     pub disk_bytes_max: u64,
     /// Bytes of bodies, as they came, that may wait for the disk; an empty queue takes one of any size. 64 MiB.
-    #[serde(deserialize_with = "bytes")]
+    #[serde(deserialize_with = "text::bytes")]
     pub queue_bytes_max: u64,
     /// Bodies that may wait for the disk, however small. 16,384: some 10 MiB of bookkeeping.
     pub queue_payloads_max: usize,
@@ -37,41 +39,6 @@ impl Default for Config {
             threads: 2,
         }
     }
-}
-
-fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
-    struct Bytes;
-
-    impl de::Visitor<'_> for Bytes {
-        type Value = u64;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a number of bytes, as an integer or as text such as \"256MiB\"")
-        }
-
-        fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<u64, E> {
-            Ok(bytes)
-        }
-
-        fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<u64, E> {
-            u64::try_from(bytes).map_err(|_| E::invalid_value(de::Unexpected::Signed(bytes), &self))
-        }
-
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<u64, E> {
-            text.parse::<bytesize::ByteSize>()
-                .map(|size| size.as_u64())
-                .map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
-        }
-    }
-
-    from.deserialize_any(Bytes)
-}
-
-fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
-    let text = String::deserialize(from)?;
-    humantime::parse_duration(&text)
-        .map(Some)
-        .map_err(de::Error::custom)
 }
 
 #[cfg(test)]

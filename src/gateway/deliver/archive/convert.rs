@@ -2,12 +2,11 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Write},
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
 };
 
-use bytes::Bytes;
 use tracing::{error, warn};
 
 use super::{
@@ -17,8 +16,8 @@ use super::{
     queue::{Inbox, Job, Outbox, Record},
 };
 use crate::{
-    model::{Content, Encoding, Payload, Rejection},
-    wire::{Unwritable, line_type, otlp_lines, write_lines},
+    model::{Content, Payload, Rejection},
+    wire::{Unwritable, encoding, line_type, otlp_lines, write_lines},
 };
 
 /// Lines may take this many times the inflated body: far above what labels named once and referred to by every series
@@ -26,9 +25,6 @@ use crate::{
 const GROWTH_MAX: u64 = 64;
 /// Lines of one body at most, above the growth by field names alone that a 64 MiB OTLP body allows (some 27 bytes for 2).
 const LINES_BYTES_MAX: u64 = 1 << 30;
-/// zstd windows of at most 8 MiB.
-const ZSTD_WINDOW_LOG_MAX: u32 = 23;
-
 /// Takes a converter's output; what grows past the buffer goes to a file of its own.
 struct Sink<'a> {
     disk: &'a Disk,
@@ -80,7 +76,8 @@ pub(super) fn run(disk: &Disk, inbox: &Inbox, outbox: &Outbox) {
 
 /// The payload's lines, or nothing when they are already safe in a file of their own (or there are none).
 fn lines(disk: &Disk, key: Key, payload: &Payload) -> Result<Option<Vec<u8>>, Rejection> {
-    let body = inflate(payload)?;
+    let body = encoding::inflate(payload.encoding, &payload.chunks, payload.inflated_bytes)
+        .map_err(|_| Rejection::Internal("a checked body inflates differently"))?;
     let mut sink = Sink {
         disk,
         key,
@@ -105,44 +102,6 @@ fn lines(disk: &Disk, key: Key, payload: &Payload) -> Result<Option<Vec<u8>>, Re
             .refusal
             .take()
             .unwrap_or(Rejection::Internal("archive conversion failed"))),
-    }
-}
-
-/// The body in one piece, inflated: no larger than it was counted to be.
-fn inflate(payload: &Payload) -> Result<Bytes, Rejection> {
-    const CHANGED: Rejection = Rejection::Internal("a checked body inflates differently");
-    let size = usize::try_from(payload.inflated_bytes).map_err(|_| CHANGED)?;
-    let whole = || payload.chunks.to_bytes();
-    let mut inflated = Vec::new();
-    let past_end = payload.inflated_bytes.saturating_add(1);
-    let read = match payload.encoding {
-        Encoding::Identity => return Ok(whole()),
-        Encoding::Snappy => {
-            let compressed = whole();
-            if snap::raw::decompress_len(&compressed).ok() != Some(size) {
-                return Err(CHANGED);
-            }
-            let inflated = snap::raw::Decoder::new().decompress_vec(&compressed);
-            return inflated.map(Bytes::from).map_err(|_| CHANGED);
-        }
-        Encoding::Gzip => {
-            inflated.reserve_exact(size);
-            let compressed = whole();
-            let decoder = flate2::bufread::MultiGzDecoder::new(&compressed[..]);
-            decoder.take(past_end).read_to_end(&mut inflated)
-        }
-        Encoding::Zstd => {
-            inflated.reserve_exact(size);
-            let compressed = whole();
-            zstd::stream::read::Decoder::with_buffer(&compressed[..]).and_then(|mut decoder| {
-                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-                decoder.take(past_end).read_to_end(&mut inflated)
-            })
-        }
-    };
-    match read {
-        Ok(bytes) if bytes == size => Ok(inflated.into()),
-        _ => Err(CHANGED),
     }
 }
 
