@@ -15,6 +15,9 @@ mod otlp;
 mod protobuf;
 mod remote_write;
 
+#[cfg(test)]
+mod cuts;
+
 use std::borrow::Cow;
 
 use crate::model::{Content, Counts, Limits, Signal};
