@@ -42,10 +42,6 @@ const fn malformed<T>(why: &'static str) -> Result<T, Fault> {
 
 /// Checks and counts one inflated body.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the stacks are kept in place: a scan allocates nothing"
-)]
 pub enum Scanner {
     /// JSON objects, one a line.
     Lines(bulk::Scan),
