@@ -24,6 +24,9 @@ pub mod otlp_convert;
 pub mod grpc;
 pub mod status;
 
+#[cfg(test)]
+mod cuts;
+
 pub use proto_json::Unwritable;
 
 use std::borrow::Cow;
@@ -50,10 +53,6 @@ const fn malformed<T>(why: &'static str) -> Result<T, Fault> {
 
 /// Checks and counts one inflated body.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the stacks are kept in place: a scan allocates nothing"
-)]
 pub enum Scanner {
     /// JSON objects, one a line.
     Lines(bulk::Scan),

@@ -2,6 +2,8 @@
 
 #[path = "support/bombs.rs"]
 mod bombs;
+#[path = "support/hostile_json.rs"]
+mod hostile_json;
 
 use bytes::Bytes;
 use wharfinger::{
@@ -100,7 +102,7 @@ fn every_compression_bomb_is_refused_within_its_ceiling_of_bytes_and_memory() {
 
 #[test]
 fn every_hostile_json_body_is_counted_exactly_however_it_is_cut() {
-    let cases = bombs::json();
+    let cases = hostile_json::bodies();
     for case in &cases {
         for piece_bytes in [usize::MAX, 4096, 13, 1] {
             if piece_bytes < 4096 && case.body.len() > 1 << 20 {

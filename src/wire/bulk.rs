@@ -157,3 +157,6 @@ impl Visit for Shape {
     #[inline]
     fn end(&mut self) {}
 }
+
+#[cfg(test)]
+mod tests;

@@ -232,3 +232,6 @@ const fn paused_unless(is_drained: bool) -> Progress {
         Progress::Paused
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use super::{Fault, malformed, utf8::Utf8};
 
-/// Objects and arrays within each other; what reads the lines behind us stops at 128 too.
+/// Objects and arrays within each other: the parsers behind us stop near here, or crash further on.
 const DEPTH_MAX: u32 = u128::BITS;
 
 /// What is told of a value as it begins.
@@ -383,3 +383,6 @@ fn hex(
     }
     Ok(State::Text { is_name })
 }
+
+#[cfg(test)]
+mod tests;

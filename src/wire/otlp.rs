@@ -207,3 +207,6 @@ static EXEMPLAR: Message = Message::new(&[
     (6, Fixed64),
     (7, Sub(&KEY_VALUE)),
 ]);
+
+#[cfg(test)]
+mod tests;

@@ -181,3 +181,6 @@ impl Visit for Path {
         self.depth -= 1;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,3 +100,6 @@ static TIME_SERIES2: Message = Message::new(&[
 ]);
 static EXEMPLAR2: Message = Message::new(&[(1, References), (2, Fixed64), (3, Integer)]);
 static METADATA2: Message = Message::new(&[(1, Integer), (3, References), (4, References)]);
+
+#[cfg(test)]
+mod tests;
