@@ -282,6 +282,14 @@ impl Control {
         }
     }
 
+    /// Recomputes the audit log's chain of hashes; how many records it has.
+    ///
+    /// # Errors
+    /// A record is altered or missing, or the store can't be read.
+    pub async fn verify_audit(&self) -> Result<u64, Error> {
+        self.inner.store.verify_audit().await
+    }
+
     /// Ends every stream of the feed, lets the commit under way end, closes the store and unlocks the folder.
     pub async fn close(self) {
         self.inner.stop.cancel();

@@ -17,11 +17,10 @@ use sqlx::{
 };
 use tokio::sync::Mutex;
 
-pub(super) use audit::AuditBroken;
 pub(super) use changes::Kept;
 pub(super) use commit::Commit;
 pub(super) use first::FirstThings;
-pub(super) use seal::{Sealer, fill, random};
+pub(super) use seal::{Sealer, random};
 pub(super) use tokens::{Filter, NewToken};
 
 use super::{Error, publish::Publisher};

@@ -1,1 +1,7 @@
-//! x
+//! The control plane from outside: its API, its feed over pipes and sockets, its files.
+
+mod world;
+mod api;
+mod following;
+mod keeping;
+mod figures;
