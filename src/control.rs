@@ -1,7 +1,7 @@
 //! Floor 3: the control plane; blind to the gateway.
 //!
-//! [`store`] keeps accounts, destinations and tokens; [`publish`] knows the newest changes and who enforces them;
-//! [`feed`] streams them to gateways; [`admin`] is how people change them.
+//! `store` keeps accounts, destinations and tokens; `publish` knows the newest changes and who enforces them;
+//! `feed` streams them to gateways; `admin` is how people change them.
 
 mod error;
 mod record;

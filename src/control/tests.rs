@@ -3,5 +3,6 @@
 mod world;
 mod api;
 mod following;
+mod proof;
 mod keeping;
 mod figures;

@@ -1,18 +1,13 @@
 //! `/accounts`.
 
-use axum::{
-    Extension, Json,
-    extract::State,
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
+use axum::{Extension, Json, extract::State, http::StatusCode, response::Response};
 use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{
     Actor,
-    enforced::{Wait, answer, page},
+    enforced::{Items, Wait, answer, page},
     extract::{Body, Id, Page, Query, Reference, name, nullable},
     problem::Problem,
 };
@@ -71,15 +66,15 @@ pub(super) struct LimitsBody {
 
 /// Lists accounts by id.
 #[utoipa::path(get, path = "/accounts", params(("after" = Option<u64>, Query), ("limit" = Option<u32>, Query)),
-    responses((status = 200, body = [view::Account])))]
+    responses((status = 200, body = Items<view::Account>)))]
 pub(super) async fn list(
     State(control): State<Control>,
     Query(query): Query<Page>,
-) -> Result<Response, Problem> {
+) -> Result<Json<Items<view::Account>>, Problem> {
     let (after, limit) = query.bounds()?;
     let rows = control.inner.store.accounts(after, limit + 1).await?;
     let items = rows.iter().map(view::Account::from).collect();
-    Ok(Json(page(items, limit, |item: &view::Account| item.id)).into_response())
+    Ok(Json(page(items, limit, |item: &view::Account| item.id)))
 }
 
 /// Shows an account.

@@ -2,19 +2,14 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use axum::{
-    Extension, Json,
-    extract::State,
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
+use axum::{Extension, Json, extract::State, http::StatusCode, response::Response};
 use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{
     Actor, endpoint,
-    enforced::{Wait, answer, page},
+    enforced::{Items, Wait, answer, page},
     extract::{Body, Id, Page, Query, name, nullable},
     problem::Problem,
 };
@@ -75,15 +70,15 @@ struct TlsBody {
 
 /// Lists destinations by id.
 #[utoipa::path(get, path = "/destinations", params(("after" = Option<u64>, Query), ("limit" = Option<u32>, Query)),
-    responses((status = 200, body = [view::Destination])))]
+    responses((status = 200, body = Items<view::Destination>)))]
 pub(super) async fn list(
     State(control): State<Control>,
     Query(query): Query<Page>,
-) -> Result<Response, Problem> {
+) -> Result<Json<Items<view::Destination>>, Problem> {
     let (after, limit) = query.bounds()?;
     let rows = control.inner.store.destinations(after, limit + 1).await?;
     let items = rows.iter().map(view::Destination::from).collect();
-    Ok(Json(page(items, limit, |item: &view::Destination| item.id)).into_response())
+    Ok(Json(page(items, limit, |item: &view::Destination| item.id)))
 }
 
 /// Shows a destination without its secrets.

@@ -7,7 +7,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
+use utoipa::ToSchema;
 
 use super::problem::Problem;
 use crate::control::{Control, publish::Published};
@@ -71,11 +72,19 @@ pub(super) async fn answer(
     Ok((status, axum::Json(object)).into_response())
 }
 
-/// A page: its items, and where the next one begins.
-pub(super) fn page<T: Serialize>(mut items: Vec<T>, limit: u32, id: impl Fn(&T) -> u64) -> Value {
+/// A page of a list.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Items<T> {
+    items: Vec<T>,
+    /// What to pass as `after` for the next page; null on the last one.
+    next: Option<u64>,
+}
+
+/// A page of at most `limit` out of one row more than that.
+pub(super) fn page<T>(mut items: Vec<T>, limit: u32, id: impl Fn(&T) -> u64) -> Items<T> {
     // One row more than asked for tells whether there is a next page.
     let has_more = items.len() > limit as usize;
     items.truncate(limit as usize);
     let next = items.last().filter(|_| has_more).map(id);
-    json!({"items": items, "next": next})
+    Items { items, next }
 }

@@ -47,7 +47,9 @@ impl From<Error> for Problem {
             Error::NotFound(_) => StatusCode::NOT_FOUND,
             Error::Conflict(_) => StatusCode::CONFLICT,
             Error::Invalid(_) => StatusCode::BAD_REQUEST,
-            Error::Closed => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Closed | Error::Store(sqlx::Error::PoolClosed) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Error::File { .. }
             | Error::Locked(_)
             | Error::WrongMasterKey

@@ -1,18 +1,13 @@
 //! `/tokens`: shipping tokens, their life and its end.
 
-use axum::{
-    Extension, Json,
-    extract::State,
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
-use serde::Deserialize;
+use axum::{Extension, Json, extract::State, http::StatusCode, response::Response};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{
     Actor,
-    enforced::{Wait, answer, page},
+    enforced::{Items, Wait, answer, page},
     extract::{Body, Id, Page, Query, Reference, name, nullable, seconds},
     problem::Problem,
 };
@@ -62,6 +57,31 @@ pub(super) struct Rotation {
     overlap_seconds: Option<u32>,
 }
 
+/// A new token's record, and the token itself.
+#[derive(Serialize, ToSchema)]
+struct MadeToken {
+    #[serde(flatten)]
+    record: view::Token,
+    /// Shown here; later only by `reveal`.
+    token: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaces: Option<Replaced>,
+}
+
+/// The token that a new one stands in for.
+#[derive(Serialize, ToSchema)]
+struct Replaced {
+    id: u64,
+    expires_at: Option<String>,
+}
+
+/// A token's text.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RevealedToken {
+    id: u64,
+    token: String,
+}
+
 /// Which tokens, and which page of them.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -76,11 +96,11 @@ pub(super) struct ListQuery {
 /// Lists tokens by id; deleted ones are hidden.
 #[utoipa::path(get, path = "/tokens", params(("account" = Option<String>, Query), ("signal" = Option<String>, Query),
     ("state" = Option<String>, Query), ("after" = Option<u64>, Query), ("limit" = Option<u32>, Query)),
-    responses((status = 200, body = [view::Token])))]
+    responses((status = 200, body = Items<view::Token>)))]
 pub(super) async fn list(
     State(control): State<Control>,
     Query(query): Query<ListQuery>,
-) -> Result<Response, Problem> {
+) -> Result<Json<Items<view::Token>>, Problem> {
     let (after, limit) = Page::new(query.after, query.limit).bounds()?;
     let store = &control.inner.store;
     let account = match query.account {
@@ -104,7 +124,7 @@ pub(super) async fn list(
     };
     let rows = store.tokens(after, limit + 1, &filter).await?;
     let items = rows.iter().map(view::Token::from).collect();
-    Ok(Json(page(items, limit, |item: &view::Token| item.id)).into_response())
+    Ok(Json(page(items, limit, |item: &view::Token| item.id)))
 }
 
 /// Shows a token's record.
@@ -121,7 +141,7 @@ pub(super) async fn show(
 /// Makes a token; the answer carries it as `token`.
 #[utoipa::path(post, path = "/tokens", request_body = TokenBody,
     params(("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
-    responses((status = 201, body = view::Token), (status = 404, body = Problem)))]
+    responses((status = 201, body = MadeToken), (status = 404, body = Problem)))]
 pub(super) async fn create(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
@@ -148,9 +168,12 @@ pub(super) async fn create(
     };
     let (row, secret) = commit.insert_token(new).await?;
     let published = commit.finish().await?;
-    let mut object = json!(view::Token::from(&row));
-    object["token"] = json!(secret.reveal());
-    answer(&control, published, wait, StatusCode::CREATED, object).await
+    let made = MadeToken {
+        record: (&row).into(),
+        token: secret.reveal().to_owned(),
+        replaces: None,
+    };
+    answer(&control, published, wait, StatusCode::CREATED, made).await
 }
 
 /// Changes a token's name or expiry.
@@ -232,7 +255,7 @@ pub(super) async fn revoke(
 /// Makes a new token in an old one's place; the old one goes on for a while.
 #[utoipa::path(post, path = "/tokens/{id}/rotate", request_body = Rotation,
     params(("id" = u64, Path), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
-    responses((status = 201, body = view::Token), (status = 409, body = Problem)))]
+    responses((status = 201, body = MadeToken), (status = 409, body = Problem)))]
 pub(super) async fn rotate(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
@@ -270,25 +293,33 @@ pub(super) async fn rotate(
     };
     let ending = commit.update_token("token.rotate", &old, ending).await?;
     let published = commit.finish().await?;
-    let mut object = json!(view::Token::from(&row));
-    object["token"] = json!(secret.reveal());
-    object["replaces"] = json!({"id": id, "expires_at": rfc3339_seconds(ending.token.expires_at)});
-    answer(&control, published, wait, StatusCode::CREATED, object).await
+    let made = MadeToken {
+        record: (&row).into(),
+        token: secret.reveal().to_owned(),
+        replaces: Some(Replaced {
+            id,
+            expires_at: rfc3339_seconds(ending.token.expires_at),
+        }),
+    };
+    answer(&control, published, wait, StatusCode::CREATED, made).await
 }
 
 /// Shows the token itself; the audit log remembers it.
 #[utoipa::path(post, path = "/tokens/{id}/reveal", params(("id" = u64, Path)),
-    responses((status = 200), (status = 409, body = Problem)))]
+    responses((status = 200, body = RevealedToken), (status = 409, body = Problem)))]
 pub(super) async fn reveal(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
     Id(id): Id,
-) -> Result<Response, Problem> {
+) -> Result<Json<RevealedToken>, Problem> {
     let mut commit = control.inner.store.begin(&actor).await?;
     let secret = commit.reveal_token(id).await?;
     // The record first: nobody sees the token without it.
     commit.finish_unpublished().await?;
-    Ok(Json(json!({"id": id, "token": secret.reveal()})).into_response())
+    Ok(Json(RevealedToken {
+        id,
+        token: secret.reveal().to_owned(),
+    }))
 }
 
 /// Hides a revoked token; gateways go on refusing it.

@@ -1,11 +1,9 @@
 //! The admin API, call by call.
 
-use std::time::Duration;
-
 use axum::{body::Body, http::Request};
 use serde_json::{Value, json};
 
-use super::world::{Kept, World};
+use super::world::World;
 
 async fn problem(world: &World, request: Request<Body>, status: u16) {
     let what = format!("{} {}", request.method(), request.uri());
@@ -437,69 +435,6 @@ async fn accounts_and_destinations_hold_on_to_each_other() {
     assert_eq!(
         (&second["items"][0]["id"], &second["next"]),
         (&json!(3), &Value::Null)
-    );
-}
-
-#[tokio::test]
-async fn enforced_is_answered_after_the_acknowledgements_and_202_names_the_laggard() {
-    let world = World::new().await;
-    let none = world
-        .ok("POST", "/tokens/2/disable?wait=enforced", Value::Null)
-        .await;
-    assert_eq!(
-        (
-            &none["enforcement"]["enforced"],
-            &none["enforcement"]["gateways"]
-        ),
-        (&json!(0), &json!(0))
-    );
-    let mut a = world.follow("a", Kept::default()).await;
-    let mut b = world.follow("b", Kept::default()).await;
-    a.until(2).await;
-    b.until(2).await;
-    let call = world.call(
-        "POST",
-        "/tokens/1/revoke?wait=enforced&timeout_ms=5000",
-        Value::Null,
-    );
-    let gateways = async {
-        a.until(3).await;
-        a.acknowledge(3).await;
-        b.until(3).await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        b.acknowledge(3).await;
-    };
-    let ((status, answer), ()) = tokio::join!(call, gateways);
-    assert_eq!(status, 200);
-    let enforcement = &answer["enforcement"];
-    assert_eq!(
-        (&enforcement["enforced"], &enforcement["gateways"]),
-        (&json!(2), &json!(2))
-    );
-    assert!(enforcement["slowest_ms"].as_u64() >= Some(100));
-    assert!(enforcement.get("laggards").is_none());
-
-    let call = world.call(
-        "POST",
-        "/tokens/2/revoke?wait=enforced&timeout_ms=200",
-        Value::Null,
-    );
-    let gateways = async {
-        a.until(4).await;
-        a.acknowledge(4).await;
-    };
-    let ((status, answer), ()) = tokio::join!(call, gateways);
-    assert_eq!(
-        (status, &answer["enforcement"]["laggards"]),
-        (202, &json!(["b"]))
-    );
-    assert_eq!(answer["state"], "revoked");
-
-    let list = world.ok("GET", "/gateways", Value::Null).await;
-    assert_eq!(list["items"][1]["name"], "b");
-    assert_eq!(
-        (&list["items"][0]["lag"], &list["items"][1]["lag"]),
-        (&json!(0), &json!(1))
     );
 }
 
