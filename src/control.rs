@@ -1,7 +1,7 @@
 //! Floor 3: the control plane; blind to the gateway.
 //!
-//! [`store`] keeps accounts, destinations and tokens; [`publish`] knows the newest changes and who enforces them;
-//! [`feed`] streams them to gateways; [`admin`] is how people change them.
+//! `store` keeps accounts, destinations and tokens; `publish` knows the newest changes and who enforces them;
+//! `feed` streams them to gateways; `admin` is how people change them.
 
 mod error;
 mod record;
@@ -280,6 +280,14 @@ impl Control {
             head: publisher.head(),
             gateways: publisher.gateways.list(),
         }
+    }
+
+    /// Recomputes the audit log's chain of hashes; how many records it has.
+    ///
+    /// # Errors
+    /// A record is altered or missing, or the store can't be read.
+    pub async fn verify_audit(&self) -> Result<u64, Error> {
+        self.inner.store.verify_audit().await
     }
 
     /// Ends every stream of the feed, lets the commit under way end, closes the store and unlocks the folder.

@@ -36,6 +36,12 @@ pub enum Error {
     /// A record reads as something we never wrote.
     #[error("the store holds a damaged record: {0}")]
     Damaged(String),
+    /// The audit log is not what was written.
+    #[error("the audit log is broken: record {seq} is altered or missing")]
+    AuditBroken {
+        /// The first record that doesn't fit, from 1.
+        seq: u64,
+    },
     /// The feed's server failed.
     #[error("the feed's server failed: {0}")]
     Feed(#[from] tonic::transport::Error),

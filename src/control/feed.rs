@@ -10,6 +10,7 @@ use std::{
     io,
     path::Path,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -32,7 +33,11 @@ use super::{Control, Error, FeedTls, secret_file};
 use crate::{model::Secret, rpc::feed::FromGateway};
 
 /// Between two pings on a connection, and until one is missed: a peer that vanished is gone in ten seconds.
-const KEEPALIVE: std::time::Duration = std::time::Duration::from_secs(5);
+const KEEPALIVE: Duration = Duration::from_secs(5);
+/// For a TLS handshake.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// A gateway needs one; a replaced one may linger for a moment.
+const STREAMS_MAX: u32 = 16;
 /// A gateway sends a greeting and acknowledgements; nothing of it is large.
 const MESSAGE_BYTES_MAX: usize = 16 << 10;
 /// Messages on their way to one gateway; the largest are chunks, so some 2 MiB at worst.
@@ -59,7 +64,8 @@ where
 {
     let mut server = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE));
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .max_concurrent_streams(STREAMS_MAX);
     if let Some(tls) = tls {
         server = server.tls_config(server_tls(tls)?)?;
     }
@@ -87,7 +93,9 @@ fn server_tls(tls: &FeedTls) -> Result<ServerTlsConfig, Error> {
     let read =
         |path: &Path| fs::read(path).map_err(|source| secret_file::failed("read", path, source));
     let identity = Identity::from_pem(read(&tls.certificate_file)?, read(&tls.key_file)?);
-    let config = ServerTlsConfig::new().identity(identity);
+    let config = ServerTlsConfig::new()
+        .identity(identity)
+        .timeout(HANDSHAKE_MAX);
     Ok(match &tls.client_ca_file {
         None => config,
         Some(path) => config.client_ca_root(Certificate::from_pem(read(path)?)),

@@ -12,16 +12,15 @@ mod first;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use sqlx::{
-    Connection, Row, SqliteConnection, SqlitePool,
+    ConnectOptions, Connection, Row, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::Mutex;
 
-pub(super) use audit::AuditBroken;
 pub(super) use changes::Kept;
 pub(super) use commit::Commit;
 pub(super) use first::FirstThings;
-pub(super) use seal::{Sealer, fill, random};
+pub(super) use seal::{Sealer, random};
 pub(super) use tokens::{Filter, NewToken};
 
 use super::{Error, publish::Publisher};
@@ -65,7 +64,8 @@ impl Store {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT);
+            .busy_timeout(BUSY_TIMEOUT)
+            .disable_statement_logging();
         let mut connection = SqliteConnection::connect_with(&options).await?;
         sqlx::migrate!("src/control/store/migrations")
             .run_direct(None, &mut connection, false)

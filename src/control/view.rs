@@ -19,7 +19,7 @@ pub(super) struct Account {
     pub(super) limits: AccountLimits,
     pub(super) destinations: Destinations,
     pub(super) created_at: String,
-    pub(super) revision: u64,
+    revision: u64,
 }
 
 /// Ceilings of one account on one gateway; 0 in the last two means none.
@@ -53,7 +53,7 @@ pub(super) struct Destinations {
 /// A destination.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct Destination {
-    id: u64,
+    pub(super) id: u64,
     name: String,
     /// `archive`, `http`, `otlp_http` or `otlp_grpc`.
     kind: &'static str,
@@ -67,7 +67,7 @@ pub(super) struct Destination {
     compression: &'static str,
     allow_link_local: bool,
     created_at: String,
-    pub(super) revision: u64,
+    revision: u64,
 }
 
 /// A header added to every request; `{account}` and `{token_id}` stand for ids.
@@ -105,10 +105,10 @@ pub(super) struct Token {
     name: String,
     /// `live`, `disabled`, `revoked` or `expired`.
     state: &'static str,
-    pub(super) expires_at: Option<String>,
+    expires_at: Option<String>,
     created_at: String,
     updated_at: String,
-    pub(super) revision: u64,
+    revision: u64,
 }
 
 // === impl Account ===

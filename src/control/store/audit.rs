@@ -17,13 +17,6 @@ pub(super) struct Entry {
     pub(super) new: Option<Value>,
 }
 
-/// The first record that is not what was written, or is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct AuditBroken {
-    /// Its place in the log, from 1.
-    pub(crate) seq: u64,
-}
-
 struct Record<'a> {
     seq: u64,
     revision: u64,
@@ -94,8 +87,8 @@ pub(super) async fn append(
 }
 
 impl Store {
-    /// Recomputes the whole chain; how many records it has, or where it breaks.
-    pub(crate) async fn verify_audit(&self) -> Result<Result<u64, AuditBroken>, Error> {
+    /// Recomputes the whole chain; how many records it has. A cut tail shows by the counter.
+    pub(crate) async fn verify_audit(&self) -> Result<u64, Error> {
         let written = counter(&mut *self.reader.acquire().await?, "audit").await?;
         let mut previous = NOTHING.to_vec();
         let mut seq = 0;
@@ -106,17 +99,17 @@ impl Store {
                 .fetch_all(&self.reader)
                 .await?;
             if rows.is_empty() {
-                return Ok(Err(AuditBroken { seq: seq + 1 }));
+                return Err(Error::AuditBroken { seq: seq + 1 });
             }
             for row in rows {
                 seq += 1;
                 match verify(&row, seq, &previous)? {
                     Some(hash) => previous = hash,
-                    None => return Ok(Err(AuditBroken { seq })),
+                    None => return Err(Error::AuditBroken { seq }),
                 }
             }
         }
-        Ok(Ok(seq))
+        Ok(seq)
     }
 }
 

@@ -229,6 +229,19 @@ impl Commit {
         Ok(new)
     }
 
+    /// Ends it for ever. A revoked one stays as it is, and gets a revision to be waited for all the same:
+    /// who asks again wants the proof.
+    pub(crate) async fn revoke_token(&mut self, id: u64) -> Result<TokenRow, Error> {
+        let old = self.token(id).await?;
+        if old.token.state == TokenState::Revoked {
+            self.tell_token("token.revoke", Some(&old), &old);
+            return Ok(old);
+        }
+        let mut new = old.clone();
+        new.token.state = TokenState::Revoked;
+        self.update_token("token.revoke", &old, new).await
+    }
+
     /// Hides a revoked token; gateways keep its tombstone.
     pub(crate) async fn hide_token(&mut self, id: u64) -> Result<(), Error> {
         let row = self.token(id).await?;

@@ -1,0 +1,314 @@
+//! What a destination may be: operators' input, and still no way to break a request's framing or to smuggle a secret.
+
+use axum::http::{HeaderName, HeaderValue, Uri, header};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+
+use super::problem::Problem;
+use crate::model::{Credentials, Destination, DestinationKind};
+
+// Together these keep a destination well under the feed's 1 MiB for one change.
+const ENDPOINTS_MAX: usize = 16;
+const ENDPOINT_BYTES_MAX: usize = 2048;
+const HEADERS_MAX: usize = 32;
+const HEADER_BYTES_MAX: usize = 4096;
+const SECRET_BYTES_MAX: usize = 4096;
+const PEM_BYTES_MAX: usize = 64 << 10;
+
+/// Framing, hop-by-hop, and what the gateway itself says about the body.
+const FORBIDDEN_HEADERS: [HeaderName; 12] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::UPGRADE,
+    header::EXPECT,
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+];
+const FORBIDDEN_NAMES: [&str; 2] = ["keep-alive", "proxy-connection"];
+const PLACEHOLDERS: [&str; 2] = ["{account}", "{token_id}"];
+
+/// The first thing that is wrong, in words.
+pub(super) fn check(destination: &Destination) -> Result<(), Problem> {
+    check_endpoints(destination)?;
+    check_headers(destination)?;
+    check_credentials(destination)?;
+    check_tls(destination)
+}
+
+fn check_endpoints(destination: &Destination) -> Result<(), Problem> {
+    let endpoints = &destination.endpoints;
+    match (destination.kind, endpoints.len()) {
+        (DestinationKind::Archive, 0) => Ok(()),
+        (DestinationKind::Archive, _) => Err(Problem::invalid("an archive has no endpoints")),
+        (kind, 0) => Err(Problem::invalid(format!(
+            "a destination of kind {} needs at least one endpoint",
+            kind.name()
+        ))),
+        (_, 1..=ENDPOINTS_MAX) => endpoints.iter().try_for_each(|text| check_endpoint(text)),
+        _ => Err(Problem::invalid(format!(
+            "a destination has {ENDPOINTS_MAX} endpoints at most"
+        ))),
+    }
+}
+
+fn check_endpoint(text: &str) -> Result<(), Problem> {
+    let wrong = |why: &str| {
+        Err(Problem::invalid(format!(
+            "endpoint {why}, like http://host:8080/path"
+        )))
+    };
+    if text.len() > ENDPOINT_BYTES_MAX {
+        return wrong("URLs are short");
+    }
+    let Ok(uri) = text.parse::<Uri>() else {
+        return wrong("URLs must be absolute URLs");
+    };
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return wrong("URLs begin with http:// or https://");
+    }
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    if authority.contains('@') {
+        return wrong("URLs carry no user or password (credentials have their own field)");
+    }
+    let port = uri.host().and_then(|host| authority.strip_prefix(host));
+    let is_port = |port: &str| {
+        port.strip_prefix(':')
+            .and_then(|port| port.parse::<u16>().ok())
+    };
+    if uri.host().is_none_or(str::is_empty)
+        || !port.is_some_and(|port| port.is_empty() || is_port(port).is_some_and(|port| port != 0))
+    {
+        return wrong("URLs name a host, and a port between 1 and 65535 if any");
+    }
+    if uri.query().is_some() || text.contains('#') {
+        return wrong("URLs have no query and no fragment");
+    }
+    Ok(())
+}
+
+fn check_headers(destination: &Destination) -> Result<(), Problem> {
+    if destination.headers.len() > HEADERS_MAX {
+        return Err(Problem::invalid(format!(
+            "a destination has {HEADERS_MAX} headers at most"
+        )));
+    }
+    let mut seen = Vec::new();
+    for (name, value) in &destination.headers {
+        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
+            return Err(Problem::invalid(format!("{name:?} is no header name")));
+        };
+        if FORBIDDEN_HEADERS.contains(&name) || FORBIDDEN_NAMES.contains(&name.as_str()) {
+            return Err(Problem::invalid(format!(
+                "header {name} is the gateway's own to set"
+            )));
+        }
+        if HeaderValue::from_str(value).is_err() || value.len() > HEADER_BYTES_MAX {
+            return Err(Problem::invalid(format!(
+                "the value of header {name} must be one line of at most {HEADER_BYTES_MAX} bytes"
+            )));
+        }
+        let rest = PLACEHOLDERS
+            .into_iter()
+            .fold(value.clone(), |rest, known| rest.replace(known, ""));
+        if rest.contains(['{', '}']) {
+            return Err(Problem::invalid(format!(
+                "header {name} may hold {{account}} and {{token_id}}, and no other braces"
+            )));
+        }
+        if name == header::AUTHORIZATION && destination.credentials != Credentials::None {
+            return Err(Problem::invalid(
+                "give either credentials or an authorization header",
+            ));
+        }
+        if seen.contains(&name) {
+            return Err(Problem::invalid(format!(
+                "header {name} stands there twice"
+            )));
+        }
+        seen.push(name);
+    }
+    Ok(())
+}
+
+fn check_credentials(destination: &Destination) -> Result<(), Problem> {
+    let is_text =
+        |text: &str| text.len() <= SECRET_BYTES_MAX && !text.chars().any(char::is_control);
+    match &destination.credentials {
+        Credentials::None => Ok(()),
+        Credentials::Bearer(token) => {
+            let token = token.reveal();
+            if token.is_empty()
+                || token.len() > SECRET_BYTES_MAX
+                || !token.bytes().all(|byte| byte.is_ascii_graphic())
+            {
+                return Err(Problem::invalid(
+                    "a bearer token is printable ASCII without blanks",
+                ));
+            }
+            Ok(())
+        }
+        Credentials::Basic { user, password } => {
+            if user.is_empty()
+                || user.contains(':')
+                || !is_text(user)
+                || !is_text(password.reveal())
+            {
+                return Err(Problem::invalid(
+                    "a user is not empty and has no colon; neither it nor the password has control characters",
+                ));
+            }
+            Ok(())
+        }
+    }
+}
+
+fn check_tls(destination: &Destination) -> Result<(), Problem> {
+    let tls = &destination.tls;
+    if let Some(pem) = &tls.ca_pem {
+        check_certificates("ca_pem", pem)?;
+    }
+    if let Some((certificate, key)) = &tls.client_pem {
+        check_certificates("client_certificate_pem", certificate)?;
+        let key = key.reveal();
+        if key.len() > PEM_BYTES_MAX || PrivateKeyDer::from_pem_slice(key.as_bytes()).is_err() {
+            return Err(Problem::invalid(
+                "client_key_pem holds no private key in PEM",
+            ));
+        }
+    }
+    if let Some(name) = &tls.server_name
+        && ServerName::try_from(name.as_str()).is_err()
+    {
+        return Err(Problem::invalid(
+            "server_name is neither a host name nor an address",
+        ));
+    }
+    Ok(())
+}
+
+fn check_certificates(field: &str, pem: &str) -> Result<(), Problem> {
+    let mut certificates = CertificateDer::pem_slice_iter(pem.as_bytes()).peekable();
+    let is_good = pem.len() <= PEM_BYTES_MAX
+        && certificates.peek().is_some()
+        && certificates.all(|certificate| certificate.is_ok());
+    if is_good {
+        return Ok(());
+    }
+    Err(Problem::invalid(format!(
+        "{field} must hold certificates in PEM, 64 KiB at most"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{DestinationId, Secret};
+
+    fn http(endpoint: &str) -> Destination {
+        let mut destination = Destination::new(DestinationId(1), "d", DestinationKind::Http);
+        destination.endpoints = vec![endpoint.to_owned()];
+        destination
+    }
+
+    #[test]
+    fn endpoints_are_absolute_urls_and_nothing_more() {
+        for good in [
+            "http://a",
+            "https://a:443/x/y",
+            "http://[::1]:80",
+            "http://10.0.0.1:1/",
+        ] {
+            assert!(check(&http(good)).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "a",
+            "/x",
+            "ftp://a",
+            "http://",
+            "http://u:p@a",
+            "http://u@a/",
+            "http://a?q=1",
+            "http://a/?",
+            "http://a#f",
+            "http://a b",
+            "http://a:",
+            "http://a:0",
+            "http://a:99999",
+            "http://a\r\nhost: b",
+            "unix:///x",
+        ] {
+            assert!(check(&http(bad)).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn headers_cannot_touch_the_framing() {
+        for (name, value) in [
+            ("Host", "x"),
+            ("content-LENGTH", "5"),
+            ("Transfer-Encoding", "chunked"),
+            ("Connection", "close"),
+            (":path", "/"),
+            ("a b", "x"),
+            ("", "x"),
+            ("x", "a\r\nb: c"),
+            ("x", "{tenant}"),
+            ("x", "{"),
+            ("keep-alive", "1"),
+            ("te", "trailers"),
+            ("x", "{account"),
+            ("content-encoding", "gzip"),
+        ] {
+            let mut destination = http("http://a");
+            destination.headers = vec![(name.into(), value.into())];
+            assert!(check(&destination).is_err(), "{name:?}: {value:?}");
+        }
+        let mut destination = http("http://a");
+        destination.headers = vec![("X-Scope-OrgID".into(), "t-{account}-{token_id}".into())];
+        assert!(check(&destination).is_ok());
+        destination
+            .headers
+            .push(("x-scope-orgid".into(), "2".into()));
+        assert!(check(&destination).is_err());
+    }
+
+    #[test]
+    fn credentials_cannot_break_a_header() {
+        let mut destination = http("http://a");
+        for token in ["", "a b", "a\nb", "ü"] {
+            destination.credentials = Credentials::Bearer(Secret::new(token.into()));
+            assert!(check(&destination).is_err(), "{token:?}");
+        }
+        destination.credentials = Credentials::Basic {
+            user: "a:b".into(),
+            password: Secret::new("p".into()),
+        };
+        assert!(check(&destination).is_err());
+    }
+
+    #[test]
+    fn certificates_must_be_certificates() {
+        let mut destination = http("https://a");
+        for pem in [
+            "",
+            "nonsense",
+            "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n",
+        ] {
+            destination.tls.ca_pem = Some(pem.into());
+            assert!(check(&destination).is_err(), "{pem:?}");
+        }
+        let made = rcgen::generate_simple_self_signed(vec!["a".into()]).expect("made");
+        destination.tls.ca_pem = Some(made.cert.pem());
+        destination.tls.client_pem = Some((
+            made.cert.pem(),
+            Secret::new(made.signing_key.serialize_pem()),
+        ));
+        assert!(check(&destination).is_ok());
+    }
+}

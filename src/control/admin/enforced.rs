@@ -1,0 +1,90 @@
+//! The end of every changing call: the revision, and on request the proof that it is enforced.
+
+use std::time::Duration;
+
+use axum::{
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::problem::Problem;
+use crate::control::{Control, publish::Published};
+
+const WAIT_MS_MAX: u64 = 60_000;
+
+/// Whether to answer only when every gateway enforces the change.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Wait {
+    wait: Option<For>,
+    timeout_ms: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum For {
+    Enforced,
+}
+
+// === impl Wait ===
+
+impl Wait {
+    /// Before anything is changed: a bad query must not come after a good commit.
+    pub(super) fn duration(&self, control: &Control) -> Result<Option<Duration>, Problem> {
+        let longest = Duration::from_millis(WAIT_MS_MAX);
+        let wait = match self.timeout_ms {
+            None => control.inner.config.enforced_wait.min(longest),
+            Some(millis) if millis <= WAIT_MS_MAX => Duration::from_millis(millis),
+            Some(_) => {
+                return Err(Problem::invalid(format!(
+                    "timeout_ms may be {WAIT_MS_MAX} at most"
+                )));
+            }
+        };
+        Ok(self.wait.as_ref().map(|For::Enforced| wait))
+    }
+}
+
+/// The object with its revision; with its enforcement when that is waited for, 202 when the time was too short.
+pub(super) async fn answer(
+    control: &Control,
+    published: Published,
+    wait: Option<Duration>,
+    status: StatusCode,
+    object: impl Serialize,
+) -> Result<Response, Problem> {
+    let mut object = json!(object);
+    object["revision"] = json!(published.revision);
+    let Some(wait) = wait else {
+        return Ok((status, axum::Json(object)).into_response());
+    };
+    let publisher = control.inner.store.publisher();
+    let enforcement = publisher.enforcement(published, wait).await;
+    let status = if enforcement.laggards.is_empty() {
+        status
+    } else {
+        StatusCode::ACCEPTED
+    };
+    object["enforcement"] = json!(enforcement);
+    Ok((status, axum::Json(object)).into_response())
+}
+
+/// A page of a list.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Items<T> {
+    items: Vec<T>,
+    /// What to pass as `after` for the next page; null on the last one.
+    next: Option<u64>,
+}
+
+/// A page of at most `limit` out of one row more than that.
+pub(super) fn page<T>(mut items: Vec<T>, limit: u32, id: impl Fn(&T) -> u64) -> Items<T> {
+    // One row more than asked for tells whether there is a next page.
+    let has_more = items.len() > limit as usize;
+    items.truncate(limit as usize);
+    let next = items.last().filter(|_| has_more).map(id);
+    Items { items, next }
+}

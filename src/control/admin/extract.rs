@@ -1,0 +1,198 @@
+//! Requests taken apart, with problems where something doesn't fit.
+
+use std::fmt;
+
+use axum::{
+    body::to_bytes,
+    extract::{FromRequest, FromRequestParts, Path, Request},
+    http::{StatusCode, request::Parts},
+};
+use serde::{Deserialize, Deserializer, de};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type},
+};
+
+use super::problem::Problem;
+
+/// Bytes of a body.
+const BODY_BYTES_MAX: usize = 1 << 20;
+/// Characters of a name.
+const NAME_CHARS_MAX: usize = 128;
+/// Rows of a page, when the caller doesn't say, and at most.
+const PAGE_ROWS: u32 = 100;
+const PAGE_ROWS_MAX: u32 = 1000;
+
+/// A JSON body; an empty one counts as `{}`.
+pub(super) struct Body<T>(pub(super) T);
+
+/// The query string.
+pub(super) struct Query<T>(pub(super) T);
+
+/// The id in the path, positive.
+pub(super) struct Id(pub(super) u64);
+
+/// Something by id, or by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Reference {
+    Id(u64),
+    Name(String),
+}
+
+/// Which rows of a list.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Page {
+    after: Option<u64>,
+    limit: Option<u32>,
+}
+
+// === impl Body ===
+
+impl<S: Send + Sync, T: de::DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let bytes = to_bytes(request.into_body(), BODY_BYTES_MAX)
+            .await
+            .map_err(|error| {
+                let is_long = std::error::Error::source(&error)
+                    .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+                if is_long {
+                    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "a body may have 1 MiB")
+                } else {
+                    Problem::invalid("the body ended before its announced end")
+                }
+            })?;
+        let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        serde_json::from_slice(text)
+            .map(Self)
+            .map_err(|error| Problem::invalid(format!("the body does not fit: {error}")))
+    }
+}
+
+// === impl Query ===
+
+impl<S: Send + Sync, T: de::DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        axum::extract::Query::<T>::try_from_uri(&parts.uri)
+            .map(|query| Self(query.0))
+            .map_err(|error| Problem::invalid(format!("the query does not fit: {error}")))
+    }
+}
+
+// === impl Id ===
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Path::<String>::from_request_parts(parts, state)
+            .await
+            .ok()
+            .and_then(|Path(text)| text.parse().ok())
+            .filter(|id| *id != 0)
+            .map(Self)
+            .ok_or_else(|| Problem::invalid("the id in the path must be a positive whole number"))
+    }
+}
+
+// === impl Reference ===
+
+impl<'de> Deserialize<'de> for Reference {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Reference;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an id or a name")
+            }
+
+            fn visit_u64<E: de::Error>(self, id: u64) -> Result<Reference, E> {
+                Ok(Reference::Id(id))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Reference, E> {
+                // No name is all digits, so a number in quotes is an id.
+                Ok(text
+                    .parse()
+                    .map_or_else(|_| Reference::Name(text.to_owned()), Reference::Id))
+            }
+        }
+        from.deserialize_any(Visitor)
+    }
+}
+
+impl PartialSchema for Reference {
+    fn schema() -> RefOr<Schema> {
+        OneOfBuilder::new()
+            .item(ObjectBuilder::new().schema_type(Type::Integer))
+            .item(ObjectBuilder::new().schema_type(Type::String))
+            .description(Some("A positive id, or a name"))
+            .into()
+    }
+}
+
+impl ToSchema for Reference {}
+
+// === impl Page ===
+
+impl Page {
+    pub(super) fn new(after: Option<u64>, limit: Option<u32>) -> Self {
+        Self { after, limit }
+    }
+
+    /// After which id, and how many rows.
+    pub(super) fn bounds(&self) -> Result<(u64, u32), Problem> {
+        let limit = self.limit.unwrap_or(PAGE_ROWS);
+        if !(1..=PAGE_ROWS_MAX).contains(&limit) {
+            return Err(Problem::invalid(format!(
+                "limit must lie between 1 and {PAGE_ROWS_MAX}"
+            )));
+        }
+        Ok((self.after.unwrap_or(0), limit))
+    }
+}
+
+/// For fields where null and nothing differ: `Some(None)` is null.
+pub(super) fn nullable<'de, T, D>(from: D) -> Result<Option<Option<T>>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Option::deserialize(from).map(Some)
+}
+
+/// A name that can be told from an id and be shown on one line.
+pub(super) fn name(text: String) -> Result<String, Problem> {
+    let is_shown = !text.chars().any(char::is_control) && text.trim() == text;
+    if text.is_empty() || text.chars().count() > NAME_CHARS_MAX || !is_shown {
+        return Err(Problem::invalid(format!(
+            "a name has 1 to {NAME_CHARS_MAX} characters, none of them a control character, \
+             and no white space around it"
+        )));
+    }
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Problem::invalid(
+            "a name must not be all digits: it would read as an id",
+        ));
+    }
+    Ok(text)
+}
+
+/// RFC 3339 in UTC as seconds since 1970.
+pub(super) fn seconds(text: &str) -> Result<u32, Problem> {
+    humantime::parse_rfc3339(text)
+        .ok()
+        .and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok())
+        .and_then(|at| u32::try_from(at.as_secs()).ok())
+        .filter(|seconds| *seconds != 0)
+        .ok_or_else(|| {
+            Problem::invalid(format!(
+                "{text:?} is not a time like 2030-01-31T12:00:00Z (RFC 3339, UTC, before 2106)"
+            ))
+        })
+}

@@ -1,0 +1,88 @@
+//! Errors as people and programs read them: RFC 9457 problem documents.
+
+use std::borrow::Cow;
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::control::Error;
+
+/// An error answer, `application/problem+json`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Problem {
+    /// `about:blank`: the status says it all.
+    r#type: &'static str,
+    /// The status in words.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What to do about it.
+    detail: Cow<'static, str>,
+}
+
+// === impl Problem ===
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail: detail.into(),
+        }
+    }
+
+    pub(super) fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let status = match &error {
+            Error::NotFound(_) => StatusCode::NOT_FOUND,
+            Error::Conflict(_) => StatusCode::CONFLICT,
+            Error::Invalid(_) => StatusCode::BAD_REQUEST,
+            Error::Closed | Error::Store(sqlx::Error::PoolClosed) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Error::File { .. }
+            | Error::Locked(_)
+            | Error::WrongMasterKey
+            | Error::MissingMasterKey(_)
+            | Error::BadKey(_)
+            | Error::Store(_)
+            | Error::Migrate(_)
+            | Error::Damaged(_)
+            | Error::AuditBroken { .. }
+            | Error::Feed(_) => {
+                tracing::error!(%error, "the admin API cannot answer");
+                return Self::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "the control plane failed; its log says why",
+                );
+            }
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, axum::Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

@@ -1,0 +1,369 @@
+//! `/tokens`: shipping tokens, their life and its end.
+
+use axum::{Extension, Json, extract::State, http::StatusCode, response::Response};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::{
+    Actor,
+    enforced::{Items, Wait, answer, page},
+    extract::{Body, Id, Page, Query, Reference, name, nullable, seconds},
+    problem::Problem,
+};
+use crate::{
+    clock,
+    control::{
+        Control,
+        record::{TokenRow, rfc3339_seconds},
+        store::{Filter, NewToken},
+        view,
+    },
+    model::{Signal, TokenState},
+};
+
+/// How long the old token goes on beside the new one, when the caller doesn't say.
+const OVERLAP_SECONDS: u32 = 86_400;
+
+/// A token to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TokenBody {
+    account: Reference,
+    /// `logs`, `metrics` or `traces`.
+    signal: String,
+    /// Need not be unique.
+    name: String,
+    /// RFC 3339; null or nothing for never.
+    expires_at: Option<String>,
+}
+
+/// What to change of a token.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TokenChange {
+    name: Option<String>,
+    /// RFC 3339; null for never.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>)]
+    expires_at: Option<Option<String>>,
+}
+
+/// How to replace a token.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rotation {
+    /// How long the old token goes on; 86,400 unless said otherwise.
+    overlap_seconds: Option<u32>,
+}
+
+/// A new token's record, and the token itself.
+#[derive(Serialize, ToSchema)]
+struct MadeToken {
+    #[serde(flatten)]
+    record: view::Token,
+    /// Shown here; later only by `reveal`.
+    token: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaces: Option<Replaced>,
+}
+
+/// The token that a new one stands in for.
+#[derive(Serialize, ToSchema)]
+struct Replaced {
+    id: u64,
+    expires_at: Option<String>,
+}
+
+/// A token's text.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RevealedToken {
+    id: u64,
+    token: String,
+}
+
+/// Which tokens, and which page of them.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ListQuery {
+    account: Option<Reference>,
+    signal: Option<String>,
+    state: Option<String>,
+    after: Option<u64>,
+    limit: Option<u32>,
+}
+
+/// Lists tokens by id; deleted ones are hidden.
+#[utoipa::path(get, path = "/tokens", params(("account" = Option<String>, Query), ("signal" = Option<String>, Query),
+    ("state" = Option<String>, Query), ("after" = Option<u64>, Query), ("limit" = Option<u32>, Query)),
+    responses((status = 200, body = Items<view::Token>)))]
+pub(super) async fn list(
+    State(control): State<Control>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Items<view::Token>>, Problem> {
+    let (after, limit) = Page::new(query.after, query.limit).bounds()?;
+    let store = &control.inner.store;
+    let account = match query.account {
+        None => None,
+        Some(Reference::Id(id)) => Some(id),
+        Some(Reference::Name(name)) => Some(store.account_named(&name).await?),
+    };
+    let state = match query.state {
+        None => None,
+        Some(text) => Some(
+            ["live", "disabled", "revoked", "expired"]
+                .into_iter()
+                .find(|state| *state == text)
+                .ok_or_else(|| Problem::invalid("state is live, disabled, revoked or expired"))?,
+        ),
+    };
+    let filter = Filter {
+        account,
+        signal: query.signal.as_deref().map(signal).transpose()?,
+        state,
+    };
+    let rows = store.tokens(after, limit + 1, &filter).await?;
+    let items = rows.iter().map(view::Token::from).collect();
+    Ok(Json(page(items, limit, |item: &view::Token| item.id)))
+}
+
+/// Shows a token's record.
+#[utoipa::path(get, path = "/tokens/{id}", params(("id" = u64, Path)),
+    responses((status = 200, body = view::Token), (status = 404, body = Problem)))]
+pub(super) async fn show(
+    State(control): State<Control>,
+    Id(id): Id,
+) -> Result<Json<view::Token>, Problem> {
+    let row = control.inner.store.token(id).await?;
+    Ok(Json((&row).into()))
+}
+
+/// Makes a token; the answer carries it as `token`.
+#[utoipa::path(post, path = "/tokens", request_body = TokenBody,
+    params(("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
+    responses((status = 201, body = MadeToken), (status = 404, body = Problem)))]
+pub(super) async fn create(
+    State(control): State<Control>,
+    Extension(Actor(actor)): Extension<Actor>,
+    Query(wait): Query<Wait>,
+    Body(new): Body<TokenBody>,
+) -> Result<Response, Problem> {
+    let wait = wait.duration(&control)?;
+    let signal = signal(&new.signal)?;
+    let name = name(new.name)?;
+    let expires_at = new.expires_at.as_deref().map(seconds).transpose()?;
+    if expires_at.is_some_and(|at| at <= clock::wall_seconds()) {
+        return Err(Problem::invalid("expires_at lies in the past"));
+    }
+    let mut commit = control.inner.store.begin(&actor).await?;
+    let account = match new.account {
+        Reference::Id(id) => id,
+        Reference::Name(name) => commit.account_named(&name).await?,
+    };
+    let new = NewToken {
+        account,
+        signal,
+        name,
+        expires_at: expires_at.unwrap_or(0),
+    };
+    let (row, secret) = commit.insert_token(new).await?;
+    let published = commit.finish().await?;
+    let made = MadeToken {
+        record: (&row).into(),
+        token: secret.reveal().to_owned(),
+        replaces: None,
+    };
+    answer(&control, published, wait, StatusCode::CREATED, made).await
+}
+
+/// Changes a token's name or expiry.
+#[utoipa::path(patch, path = "/tokens/{id}", request_body = TokenChange,
+    params(("id" = u64, Path), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
+    responses((status = 200, body = view::Token), (status = 409, body = Problem)))]
+pub(super) async fn change(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    id: Id,
+    Query(wait): Query<Wait>,
+    Body(change): Body<TokenChange>,
+) -> Result<Response, Problem> {
+    let name = change.name.map(name).transpose()?;
+    let expires_at = match change.expires_at {
+        None => None,
+        Some(None) => Some(0),
+        Some(Some(text)) => Some(seconds(&text)?),
+    };
+    update(&control, &actor, id, wait, "token.change", |row| {
+        row.name = name.unwrap_or(std::mem::take(&mut row.name));
+        row.token.expires_at = expires_at.unwrap_or(row.token.expires_at);
+    })
+    .await
+}
+
+/// Lets a disabled token in again.
+#[utoipa::path(post, path = "/tokens/{id}/enable",
+    params(("id" = u64, Path), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
+    responses((status = 200, body = view::Token), (status = 409, body = Problem)))]
+pub(super) async fn enable(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    id: Id,
+    Query(wait): Query<Wait>,
+) -> Result<Response, Problem> {
+    let live = |row: &mut TokenRow| row.token.state = TokenState::Live;
+    update(&control, &actor, id, wait, "token.enable", live).await
+}
+
+/// Refuses a token until it is enabled again.
+#[utoipa::path(post, path = "/tokens/{id}/disable",
+    params(("id" = u64, Path), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
+    responses((status = 200, body = view::Token), (status = 409, body = Problem)))]
+pub(super) async fn disable(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    id: Id,
+    Query(wait): Query<Wait>,
+) -> Result<Response, Problem> {
+    let disabled = |row: &mut TokenRow| row.token.state = TokenState::Disabled;
+    update(&control, &actor, id, wait, "token.disable", disabled).await
+}
+
+/// Refuses a token for ever. Revoking a revoked one again is no error.
+#[utoipa::path(post, path = "/tokens/{id}/revoke",
+    params(("id" = u64, Path), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
+    responses((status = 200, body = view::Token), (status = 404, body = Problem)))]
+pub(super) async fn revoke(
+    State(control): State<Control>,
+    Extension(actor): Extension<Actor>,
+    Id(id): Id,
+    Query(wait): Query<Wait>,
+) -> Result<Response, Problem> {
+    let wait = wait.duration(&control)?;
+    let mut commit = control.inner.store.begin(&actor.0).await?;
+    let row = commit.revoke_token(id).await?;
+    let published = commit.finish().await?;
+    answer(
+        &control,
+        published,
+        wait,
+        StatusCode::OK,
+        view::Token::from(&row),
+    )
+    .await
+}
+
+/// Makes a new token in an old one's place; the old one goes on for a while.
+#[utoipa::path(post, path = "/tokens/{id}/rotate", request_body = Rotation,
+    params(("id" = u64, Path), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
+    responses((status = 201, body = MadeToken), (status = 409, body = Problem)))]
+pub(super) async fn rotate(
+    State(control): State<Control>,
+    Extension(Actor(actor)): Extension<Actor>,
+    Id(id): Id,
+    Query(wait): Query<Wait>,
+    Body(rotation): Body<Rotation>,
+) -> Result<Response, Problem> {
+    let wait = wait.duration(&control)?;
+    let mut commit = control.inner.store.begin(&actor).await?;
+    let old = commit.token(id).await?;
+    let now = clock::wall_seconds();
+    match old.state(now) {
+        "live" => {}
+        state => {
+            return Err(Problem::new(
+                StatusCode::CONFLICT,
+                format!("token {id} is {state}; only a live token can be rotated"),
+            ));
+        }
+    }
+    let until = now.saturating_add(rotation.overlap_seconds.unwrap_or(OVERLAP_SECONDS));
+    let (row, secret) = commit
+        .insert_token(NewToken {
+            account: old.token.account.0,
+            signal: old.token.signal,
+            name: old.name.clone(),
+            // A token that was to end does not become one that never ends.
+            expires_at: old.token.expires_at,
+        })
+        .await?;
+    let mut ending = old.clone();
+    ending.token.expires_at = match old.token.expires_at {
+        0 => until,
+        before => before.min(until),
+    };
+    let ending = commit.update_token("token.rotate", &old, ending).await?;
+    let published = commit.finish().await?;
+    let made = MadeToken {
+        record: (&row).into(),
+        token: secret.reveal().to_owned(),
+        replaces: Some(Replaced {
+            id,
+            expires_at: rfc3339_seconds(ending.token.expires_at),
+        }),
+    };
+    answer(&control, published, wait, StatusCode::CREATED, made).await
+}
+
+/// Shows the token itself; the audit log remembers it.
+#[utoipa::path(post, path = "/tokens/{id}/reveal", params(("id" = u64, Path)),
+    responses((status = 200, body = RevealedToken), (status = 409, body = Problem)))]
+pub(super) async fn reveal(
+    State(control): State<Control>,
+    Extension(Actor(actor)): Extension<Actor>,
+    Id(id): Id,
+) -> Result<Json<RevealedToken>, Problem> {
+    let mut commit = control.inner.store.begin(&actor).await?;
+    let secret = commit.reveal_token(id).await?;
+    // The record first: nobody sees the token without it.
+    commit.finish_unpublished().await?;
+    Ok(Json(RevealedToken {
+        id,
+        token: secret.reveal().to_owned(),
+    }))
+}
+
+/// Hides a revoked token; gateways go on refusing it.
+#[utoipa::path(delete, path = "/tokens/{id}",
+    params(("id" = u64, Path), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
+    responses((status = 200), (status = 409, body = Problem)))]
+pub(super) async fn delete(
+    State(control): State<Control>,
+    Extension(Actor(actor)): Extension<Actor>,
+    Id(id): Id,
+    Query(wait): Query<Wait>,
+) -> Result<Response, Problem> {
+    let wait = wait.duration(&control)?;
+    let mut commit = control.inner.store.begin(&actor).await?;
+    commit.hide_token(id).await?;
+    let published = commit.finish().await?;
+    answer(&control, published, wait, StatusCode::OK, json!({"id": id})).await
+}
+
+async fn update(
+    control: &Control,
+    actor: &Actor,
+    Id(id): Id,
+    wait: Wait,
+    action: &'static str,
+    edit: impl FnOnce(&mut TokenRow),
+) -> Result<Response, Problem> {
+    let wait = wait.duration(control)?;
+    let mut commit = control.inner.store.begin(&actor.0).await?;
+    let old = commit.token(id).await?;
+    let mut new = old.clone();
+    edit(&mut new);
+    let row = commit.update_token(action, &old, new).await?;
+    let published = commit.finish().await?;
+    answer(
+        control,
+        published,
+        wait,
+        StatusCode::OK,
+        view::Token::from(&row),
+    )
+    .await
+}
+
+fn signal(text: &str) -> Result<Signal, Problem> {
+    Signal::parse(text).ok_or_else(|| Problem::invalid("signal is logs, metrics or traces"))
+}

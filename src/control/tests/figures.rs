@@ -1,0 +1,100 @@
+//! Figures, printed on request: `cargo test --lib control::tests::figures -- --ignored --nocapture`.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::world::{Kept, World};
+use crate::{control::store::NewToken, model::Signal};
+
+const CHANGES: u32 = 200;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints figures, proves nothing"]
+async fn from_the_answer_to_the_follower() {
+    let world = World::new().await;
+    let mut follower = world.follow("a", Kept::default()).await;
+    follower.until(1).await;
+    let (seen, mut times) = tokio::sync::mpsc::channel(1);
+    let reader = tokio::spawn(async move {
+        for revision in 2..u64::from(CHANGES) + 2 {
+            follower.until(revision).await;
+            seen.send(Instant::now()).await.expect("read");
+        }
+    });
+    let (mut waits, mut spans) = (Vec::new(), Vec::new());
+    let start = Instant::now();
+    for _ in 0..CHANGES {
+        let asked = Instant::now();
+        world.token("x").await;
+        let answered = Instant::now();
+        let at = times.recv().await.expect("sent");
+        waits.push(at.saturating_duration_since(answered));
+        spans.push(at - asked);
+    }
+    println!(
+        "answer to delta: {}; request to delta: {}",
+        show(&mut waits),
+        show(&mut spans)
+    );
+    println!(
+        "one after the other: {:.0} commits/s",
+        f64::from(CHANGES) / start.elapsed().as_secs_f64()
+    );
+    reader.await.expect("no panic");
+    let start = Instant::now();
+    let writers = (0..8).map(|_| async {
+        for _ in 0..CHANGES / 8 {
+            world
+                .ok(
+                    "POST",
+                    "/tokens",
+                    json!({"account": 1, "signal": "logs", "name": "x"}),
+                )
+                .await;
+        }
+    });
+    futures_util::future::join_all(writers).await;
+    println!(
+        "eight at once: {:.0} commits/s",
+        f64::from(CHANGES) / start.elapsed().as_secs_f64()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints figures, proves nothing"]
+async fn a_snapshot_of_a_hundred_thousand_tokens() {
+    let world = World::new().await;
+    let start = Instant::now();
+    for _ in 0..20 {
+        let mut commit = world
+            .control
+            .inner
+            .store
+            .begin("test")
+            .await
+            .expect("begun");
+        for _ in 0..5000 {
+            let new = NewToken {
+                account: 1,
+                signal: Signal::Logs,
+                name: "x".into(),
+                expires_at: 0,
+            };
+            commit.insert_token(new).await.expect("written");
+        }
+        commit.finish().await.expect("committed");
+    }
+    println!("100,000 tokens made in {:?}", start.elapsed());
+    let start = Instant::now();
+    let mut follower = world.follow("a", Kept::default()).await;
+    follower.until(21).await;
+    assert_eq!(follower.kept.state.len(), 100_005);
+    println!("their snapshot in {:?}", start.elapsed());
+}
+
+fn show(times: &mut [Duration]) -> String {
+    times.sort_unstable();
+    let at = |share: usize| times[(times.len() * share / 100).min(times.len() - 1)];
+    format!("p50 {:?} p99 {:?} worst {:?}", at(50), at(99), at(100))
+}
