@@ -145,7 +145,7 @@ impl Draft {
             return SLOT_NONE;
         }
         let pages = self.pages();
-        if slot as usize % PAGE_SLOTS == 0 {
+        if (slot as usize).is_multiple_of(PAGE_SLOTS) {
             pages.push(Arc::default());
         }
         if let Some(page) = pages.last_mut() {

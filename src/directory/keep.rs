@@ -146,6 +146,34 @@ impl Keep {
         })
     }
 
+    /// Keeps the directory's table as it is now, instead of what was kept before. Nothing happens while there is no table.
+    ///
+    /// # Errors
+    /// The disk's own.
+    pub fn save(&mut self, directory: &Directory) -> io::Result<()> {
+        self.on_disk = self.write_whole(directory)?;
+        Ok(())
+    }
+
+    /// Writes the whole table; logs from before are gone.
+    fn write_whole(&self, directory: &Directory) -> io::Result<Option<OnDisk>> {
+        let Some(frozen) = directory.freeze() else {
+            return Ok(None);
+        };
+        let snapshot_bytes =
+            snapshot::write(&self.folder, &frozen, &self.seal, directory.fresh_at())?;
+        for path in log::paths(&self.folder)? {
+            fs::remove_file(path)?;
+        }
+        Ok(Some(OnDisk {
+            lineage: frozen.lineage,
+            revision: frozen.revision,
+            snapshot_bytes,
+            logs: Vec::new(),
+            logs_bytes: 0,
+        }))
+    }
+
     /// Whether the kept copy was written by another version of the executable.
     pub(super) fn is_of_another_version(&self) -> bool {
         !self.same_version

@@ -139,11 +139,11 @@ impl Builder {
     /// With room for about that many entries.
     pub(super) fn new(announced: u64) -> Self {
         let announced = usize::try_from(announced).unwrap_or(usize::MAX);
-        // Digests fall evenly: a sixteenth above the mean is enough for most shards, and the rest grow.
+        // Digests fall evenly: two deviations above the mean are enough for most shards, and the rest grow.
         let mean = announced.min(ANNOUNCED_MAX) / SHARDS;
         Self {
             shards: (0..SHARDS)
-                .map(|_| Vec::with_capacity(mean + mean / 16))
+                .map(|_| Vec::with_capacity(mean + 2 * mean.isqrt()))
                 .collect(),
             pushed: 0,
         }
@@ -286,14 +286,14 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_costs_thirty_two_bytes_and_its_index_one() {
+    fn an_entry_costs_thirty_two_bytes_and_its_index_half_a_byte() {
         let mut builder = Builder::new(500_000);
         for n in 0..500_000 {
             builder.push(entry(spread(n), n + 1, TokenState::Live));
         }
         let table = builder.build();
         let bytes = table.heap_bytes() as f64 / 500_000.0;
-        assert!(bytes < 34.0, "{bytes} bytes per token");
+        assert!(bytes < 33.5, "{bytes} bytes per token");
     }
 
     #[test]

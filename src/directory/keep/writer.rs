@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 
 use super::{
     Keep, OnDisk,
-    log::{self, Delta, Log},
+    log::{Delta, Log},
     seal::Seal,
     snapshot,
 };
@@ -304,21 +304,7 @@ impl Writer {
         }
         self.log = None;
         self.disk = None;
-        let Some(frozen) = self.directory.freeze() else {
-            return Ok(());
-        };
-        let fresh_at = self.directory.fresh_at();
-        let bytes = snapshot::write(&self.keep.folder, &frozen, &self.keep.seal, fresh_at)?;
-        for path in log::paths(&self.keep.folder)? {
-            fs::remove_file(path)?;
-        }
-        self.disk = Some(OnDisk {
-            lineage: frozen.lineage,
-            revision: frozen.revision,
-            snapshot_bytes: bytes,
-            logs: Vec::new(),
-            logs_bytes: 0,
-        });
+        self.disk = self.keep.write_whole(&self.directory)?;
         Ok(())
     }
 
