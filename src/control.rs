@@ -25,7 +25,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +36,7 @@ pub use publish::Gateway;
 
 use crate::model::{
     Account, AccountId, AccountState, Destination, DestinationId, DestinationKind, Digest, Limits,
-    Secret, Signal,
+    Secret, Signal, text,
 };
 use store::{NewToken, Store};
 
@@ -48,14 +48,14 @@ const JOIN_KEY_BYTES_MIN: usize = 16;
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Between two heartbeats on a quiet feed. 500 ms.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "text::positive_duration")]
     pub heartbeat: Duration,
     /// How many deltas the store keeps; a gateway further behind gets a snapshot. 100,000.
     pub keep_changes: u64,
     /// Holds the key that gateways present; `<data>/join-key`, made at the first start, when unset.
     pub join_key_file: Option<PathBuf>,
     /// How long `?wait=enforced` waits when the caller doesn't say; 60 s at most. 10 s.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "text::positive_duration")]
     pub enforced_wait: Duration,
     /// TLS of the feed over TCP.
     pub feed_tls: Option<FeedTls>,
@@ -127,15 +127,6 @@ impl Default for Config {
             feed_tls: None,
         }
     }
-}
-
-fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(from)?;
-    let duration = humantime::parse_duration(&text).map_err(D::Error::custom)?;
-    if duration.is_zero() {
-        return Err(D::Error::custom("must be longer than nothing"));
-    }
-    Ok(duration)
 }
 
 // === impl Control ===

@@ -1,6 +1,11 @@
 //! One `World`: a whole Wharfinger in this process on ports of its own, with an admin's hands and a sender's.
 
-#![allow(dead_code, reason = "every test file uses its part of the world")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "every test file uses its part of the world"
+)]
 
 pub mod bodies;
 pub mod client;
@@ -154,7 +159,18 @@ pub fn config_on(data: &TempDir) -> Config {
         data: data.path().to_owned(),
         ..Config::default()
     };
-    config.listen.all_on_free_ports();
+    let free = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    config.listen = wharfinger::config::Listen {
+        otlp_grpc: free,
+        otlp_http: free,
+        bulk: free,
+        bulk_tls: free,
+        remote_write: free,
+        remote_write_tls: free,
+        admin: free,
+        feed: free,
+        operate: free,
+    };
     config.gateway.workers = 1;
     config
 }
