@@ -136,7 +136,11 @@ impl Caller {
     /// # Errors
     /// What it has become since.
     pub fn confirm(&self, directory: &Directory) -> Result<(), Rejection> {
-        match judge(directory, self.digest, directory.find(&self.digest)) {
+        // Found before and not now: the whole table was replaced, perhaps under another key. That proves nothing against it.
+        let entry = directory
+            .find(&self.digest)
+            .ok_or(Rejection::DirectoryStale)?;
+        match judge(directory, self.digest, Some(entry)) {
             Ok(now) if now.account.record.id == self.account.record.id => Ok(()),
             Ok(_) => Err(Rejection::UnknownToken),
             Err(refused) => Err(refused.rejection),
