@@ -54,7 +54,7 @@ impl ControlSide {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let incoming = TcpListenerStream::new(listener).map(without_delay);
             let (feed, stopped) = (control.clone(), stop.clone().cancelled_owned());
-            let tls = config.control.feed_tls.clone();
+            let tls = config.control.feed_tls();
             tasks.spawn(async move {
                 log(feed.serve_feed(incoming, tls.as_ref(), stopped).await);
             });

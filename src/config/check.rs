@@ -11,11 +11,17 @@ const WORKERS_MAX: usize = 1024;
 /// Below this the largest default body and the tables leave no room to work in.
 const MEMORY_BYTES_MIN: u64 = 64 << 20;
 
+/// HTTP/2's first window, below which none may be set, and its largest.
+const WINDOW_BYTES_MIN: u32 = (64 << 10) - 1;
+const WINDOW_BYTES_MAX: u32 = (1 << 31) - 1;
+
 pub(super) fn check(config: &Config, checks: &mut Checks<'_>) {
     ports(config, checks);
     tls(config, checks);
     gateway(config, checks);
     feed(config, checks);
+    limits(config, checks);
+    control(config, checks);
     if config.drain.timeout.is_zero() {
         checks.refuse(
             &["drain.timeout"],
@@ -162,6 +168,52 @@ fn feed(config: &Config, checks: &mut Checks<'_>) {
         checks.refuse(
             &["feed.client_key", "feed.client_certificate"],
             "has no certificate: set feed.client_certificate as well",
+        );
+    }
+}
+
+/// What no request can come through, or HTTP/2 does not know.
+fn limits(config: &Config, checks: &mut Checks<'_>) {
+    let limits = &config.limits;
+    for (key, is_none) in [
+        ("limits.header_count_max", limits.header_count_max == 0),
+        ("limits.header_bytes_max", limits.header_bytes_max == 0),
+        ("limits.uri_bytes_max", limits.uri_bytes_max == 0),
+        ("limits.h2_streams_max", limits.h2_streams_max == 0),
+        (
+            "limits.connections_per_address_max",
+            limits.connections_per_address_max == 0,
+        ),
+    ] {
+        if is_none {
+            checks.refuse(&[key], "must be above 0, or no request can come through");
+        }
+    }
+    for (key, bytes) in [
+        ("limits.h2_stream_window", limits.h2_stream_window),
+        ("limits.h2_connection_window", limits.h2_connection_window),
+    ] {
+        if !(WINDOW_BYTES_MIN..=WINDOW_BYTES_MAX).contains(&bytes) {
+            checks.refuse(
+                &[key],
+                format!("must be between 64KiB - 1 and 2GiB - 1, as HTTP/2 has it; this is {bytes}"),
+            );
+        }
+    }
+}
+
+fn control(config: &Config, checks: &mut Checks<'_>) {
+    let control = &config.control;
+    if control.feed_certificate.is_some() != control.feed_key.is_some() {
+        checks.refuse(
+            &["control.feed_key", "control.feed_certificate"],
+            "needs control.feed_certificate and control.feed_key, both or neither",
+        );
+    }
+    if control.feed_client_ca.is_some() && control.feed_certificate.is_none() {
+        checks.refuse(
+            &["control.feed_client_ca", "control.feed_certificate"],
+            "asks gateways for certificates, but without control.feed_certificate there is no TLS",
         );
     }
 }

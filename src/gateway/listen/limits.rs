@@ -4,40 +4,44 @@ use std::{net::IpAddr, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-/// The limits of the ingest listeners. Durations are written as text (`5s`, `2m`), sizes as bytes.
+use crate::model::text;
+
+/// The limits of the ingest listeners. Durations are written as text (`5s`, `2m`), sizes as bytes or as text (`64KiB`).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// From the accept to the first byte (after the handshake, under TLS).
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "text::positive_duration")]
     pub first_byte_timeout: Duration,
     /// From the accept to the end of the TLS handshake.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "text::positive_duration")]
     pub tls_handshake_timeout: Duration,
     /// From the first byte of a request's head, or of an HTTP/2 control frame, to its end.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "text::positive_duration")]
     pub headers_timeout: Duration,
     /// HTTP/1.1 between two requests. Balancers keep 60 s, and must be the ones to close.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "text::positive_duration")]
     pub idle_h1: Duration,
     /// HTTP/2 without an open stream.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "text::positive_duration")]
     pub idle_h2: Duration,
     /// After this, give or take 10 %, a connection is asked to go; half as long again, and it is cut.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "text::positive_duration")]
     pub connection_age: Duration,
     /// An answer of which the peer has taken nothing for this long.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "text::positive_duration")]
     pub write_stall_timeout: Duration,
     /// After our half-close: how long what the peer still sends is thrown away.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "text::duration")]
     pub linger_timeout: Duration,
     /// After our half-close: how much is thrown away.
+    #[serde(deserialize_with = "text::bytes")]
     pub linger_bytes_max: u64,
     /// HTTP/2 bytes other than DATA in `control_window` without a finished request.
+    #[serde(deserialize_with = "text::bytes")]
     pub control_bytes_max: u64,
     /// The time over which control bytes and resets are counted.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "text::positive_duration")]
     pub control_window: Duration,
     /// HTTP/2 resets, theirs and ours for errors of theirs, in `control_window`: past this the connection is asked to
     /// go, past four times this it is cut.
@@ -51,14 +55,18 @@ pub struct Config {
     /// Concurrent HTTP/2 streams of a connection.
     pub h2_streams_max: u32,
     /// Flow-control window of a stream, bytes.
+    #[serde(deserialize_with = "text::bytes")]
     pub h2_stream_window: u32,
     /// Flow-control window of a connection, bytes.
+    #[serde(deserialize_with = "text::bytes")]
     pub h2_connection_window: u32,
     /// Headers of a request.
     pub header_count_max: usize,
     /// Names and values of a request's headers, and HTTP/2's header list, bytes.
+    #[serde(deserialize_with = "text::bytes")]
     pub header_bytes_max: u32,
     /// The request's target, bytes.
+    #[serde(deserialize_with = "text::bytes")]
     pub uri_bytes_max: usize,
 }
 
@@ -166,11 +174,6 @@ impl<'de> Deserialize<'de> for Network {
             .parse()
             .map_err(D::Error::custom)
     }
-}
-
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text).map_err(D::Error::custom)
 }
 
 #[cfg(test)]
