@@ -70,7 +70,8 @@ impl Gateway {
         connection: &Connection,
         receipt: &Receipt,
     ) -> Result<Delivery, Rejection> {
-        let framing = framing::check(&request, &self.listen);
+        // Bytes may hide behind a request that peers frame two ways: its connection ends with it.
+        let framing = framing::check(&request, &self.listen).inspect_err(|_| connection.leave());
         let (head, body) = request.into_parts();
         let entrance = doors::find(&head, connection.bare_slash);
         receipt.entered(entrance.as_ref().ok().copied(), &head);

@@ -11,10 +11,6 @@ const WORKERS_MAX: usize = 1024;
 /// Below this the largest default body and the tables leave no room to work in.
 const MEMORY_BYTES_MIN: u64 = 64 << 20;
 
-/// HTTP/2's first window, below which none may be set, and its largest.
-const WINDOW_BYTES_MIN: u32 = (64 << 10) - 1;
-const WINDOW_BYTES_MAX: u32 = (1 << 31) - 1;
-
 pub(super) fn check(config: &Config, checks: &mut Checks<'_>) {
     ports(config, checks);
     tls(config, checks);
@@ -172,7 +168,7 @@ fn feed(config: &Config, checks: &mut Checks<'_>) {
     }
 }
 
-/// What no request can come through, or HTTP/2 does not know.
+/// What no request can come through.
 fn limits(config: &Config, checks: &mut Checks<'_>) {
     let limits = &config.limits;
     for (key, is_none) in [
@@ -180,24 +176,9 @@ fn limits(config: &Config, checks: &mut Checks<'_>) {
         ("limits.header_bytes_max", limits.header_bytes_max == 0),
         ("limits.uri_bytes_max", limits.uri_bytes_max == 0),
         ("limits.h2_streams_max", limits.h2_streams_max == 0),
-        (
-            "limits.connections_per_address_max",
-            limits.connections_per_address_max == 0,
-        ),
     ] {
         if is_none {
             checks.refuse(&[key], "must be above 0, or no request can come through");
-        }
-    }
-    for (key, bytes) in [
-        ("limits.h2_stream_window", limits.h2_stream_window),
-        ("limits.h2_connection_window", limits.h2_connection_window),
-    ] {
-        if !(WINDOW_BYTES_MIN..=WINDOW_BYTES_MAX).contains(&bytes) {
-            checks.refuse(
-                &[key],
-                format!("must be between 64KiB - 1 and 2GiB - 1, as HTTP/2 has it; this is {bytes}"),
-            );
         }
     }
 }

@@ -195,7 +195,7 @@ fn limits_that_let_nothing_through_are_found_before_a_door_opens() {
     let starts = [
         "2:19: limits.headers_timeout: must be longer than nothing",
         "3:1: limits.h2_streams_max: must be above 0",
-        "4:1: limits.h2_stream_window: must be between",
+        "4:20: limits.h2_stream_window: must be between",
         "6:1: control.feed_key: needs control.feed_certificate",
         "7:1: control.feed_client_ca: asks gateways for certificates",
     ];

@@ -5,4 +5,5 @@ mod api;
 mod following;
 mod proof;
 mod keeping;
+mod killing;
 mod figures;

@@ -14,23 +14,32 @@ mod connect;
 mod body;
 mod config;
 
-use std::sync::Arc;
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tracing::warn;
 
 use super::receive::Batch;
 use crate::{
     directory::Directory,
-    model::{Delivery, DestinationKind, Rejection},
+    model::{Delivery, Destination, DestinationId, DestinationKind, Rejection},
 };
 use archive::Archive;
 use upstream::Upstreams;
+
+const COMPLAINT_EVERY: Duration = Duration::from_secs(1);
 
 /// Everything a batch can be handed to. One a worker: upstream connections are its own, the archive is shared.
 pub struct Destinations {
     directory: Arc<Directory>,
     archive: Archive,
     upstreams: Upstreams,
+    /// When each destination was last complained of, and how often since.
+    complaints: RefCell<HashMap<DestinationId, (Option<Instant>, u64)>>,
 }
 
 /// Hands a batch over, and settles its line in the books by what the destination says.
@@ -49,11 +58,12 @@ pub async fn deliver(destinations: &Destinations, batch: Batch) -> Result<Delive
 
 impl Destinations {
     /// All of one worker's.
-    pub const fn new(directory: Arc<Directory>, archive: Archive, upstreams: Upstreams) -> Self {
+    pub fn new(directory: Arc<Directory>, archive: Archive, upstreams: Upstreams) -> Self {
         Self {
             directory,
             archive,
             upstreams,
+            complaints: RefCell::default(),
         }
     }
 
@@ -80,15 +90,31 @@ impl Destinations {
             }
         };
         if let Err(rejection) = &outcome {
-            warn!(
-                account.id = %account.id,
-                signal = %caller.signal,
-                destination = %destination.name,
-                reason = rejection.label(),
-                detail = ?rejection,
-                "destination did not take a batch"
-            );
+            self.complain(batch, &destination, rejection);
         }
         outcome
+    }
+
+    /// A destination that is down refuses thousands of batches a second: one line a second says so, with how many it stands for.
+    fn complain(&self, batch: &Batch, destination: &Destination, rejection: &Rejection) {
+        let mut complaints = self.complaints.borrow_mut();
+        let (last, silenced) = complaints.entry(destination.id).or_default();
+        if last.is_some_and(|last| last.elapsed() < COMPLAINT_EVERY) {
+            *silenced += 1;
+            return;
+        }
+        let silenced = std::mem::take(silenced);
+        *last = Some(Instant::now());
+        let caller = &batch.permit().caller;
+        warn!(
+            account.id = %caller.account.record.id,
+            token = caller.token.0,
+            signal = %caller.signal,
+            destination = %destination.name,
+            reason = rejection.label(),
+            detail = ?rejection,
+            silenced,
+            "destination did not take a batch"
+        );
     }
 }

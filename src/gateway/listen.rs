@@ -112,8 +112,9 @@ fn open(address: SocketAddr, is_shared: bool) -> io::Result<StdListener> {
 
 /// Serves until the drain is over; gives the number of connections that were cut at its deadline.
 ///
-/// Must run inside a `LocalSet` on a current-thread runtime. The service is given each request with its connection; its
-/// future is dropped when the peer goes away.
+/// Must run inside a `LocalSet` on a current-thread runtime. The service is given each request with its connection. Its
+/// future is dropped when its HTTP/2 stream is reset or the connection is cut; on HTTP/1.1 a peer that has gone shows
+/// only when the body is read or the answer written, since senders may half-close and wait.
 ///
 /// # Errors
 /// A listener that the runtime can't take.
@@ -140,13 +141,13 @@ where
     let mut loops = tokio::task::JoinSet::new();
     for bound in bound {
         let door = Door {
-            listener: TcpListener::from_std(bound.std)?,
             bare_slash: bound.bare_slash,
             tls: bound.tls,
             rules: rules.clone(),
             roster: roster.clone(),
         };
-        loops.spawn_local(door.accept(drain.subscribe()));
+        let listener = TcpListener::from_std(bound.std)?;
+        loops.spawn_local(door.accept(listener, drain.subscribe()));
     }
     let deadline = loop {
         let phase = *phases.borrow_and_update();
@@ -172,9 +173,8 @@ where
     Ok(cut)
 }
 
-/// One listener and all that its connections need.
+/// All that one listener's connections need.
 struct Door<S> {
-    listener: TcpListener,
     bare_slash: BareSlash,
     tls: Option<Arc<tls::Certificates>>,
     rules: Rules<S>,
@@ -188,11 +188,11 @@ where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    async fn accept(self, mut phases: watch::Receiver<Phase>) {
+    async fn accept(self, listener: TcpListener, mut phases: watch::Receiver<Phase>) {
         let mut trouble = Trouble::default();
         loop {
             let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
+                accepted = listener.accept() => accepted,
                 _ = phases.wait_for(|phase| matches!(phase, Phase::Stopping { .. })) => break,
             };
             match accepted {
@@ -208,9 +208,17 @@ where
                 }
             }
         }
-        // Closing the listener would reset whoever is already in its queue.
-        while let Ok(Ok((stream, peer))) = timeout(Duration::ZERO, self.listener.accept()).await {
-            self.let_in(stream, peer);
+        // Closing a listener resets whoever is already in its queue, so they come in first.
+        let Ok(listener) = listener.into_std() else {
+            return;
+        };
+        while let Ok((stream, peer)) = listener.accept() {
+            let stream = stream
+                .set_nonblocking(true)
+                .and_then(|()| TcpStream::from_std(stream));
+            if let Ok(stream) = stream {
+                self.let_in(stream, peer);
+            }
         }
     }
 

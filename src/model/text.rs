@@ -4,17 +4,20 @@ use std::{fmt, marker::PhantomData, path::PathBuf, time::Duration};
 
 use serde::{Deserializer, de};
 
-/// `"30s"`, `"1m 30s"`, `"500ms"`; `"0s"` is none.
+/// A clock can be moved by so much without running over: 100 years.
+const DURATION_MAX: Duration = Duration::from_secs(100 * 31_557_600);
+
+/// `"30s"`, `"1m 30s"`, `"500ms"`; `"0s"` is none. At most 100 years.
 ///
 /// # Errors
-/// Anything that isn't a number with a unit.
+/// Anything that isn't a number with a unit, or is longer.
 pub fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     from.deserialize_str(Text {
         expected: "a duration such as \"30s\", \"1m 30s\" or \"500ms\"",
         // A bare 0 has no unit to be wrong about.
         read: |text| match text {
             "0" => Some(Duration::ZERO),
-            text => humantime::parse_duration(text).ok(),
+            text => read_duration(text),
         },
     })
 }
@@ -40,9 +43,15 @@ pub fn optional_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Du
         expected: "a duration such as \"7d\", or \"\" for none",
         read: |text| match text {
             "" => Some(None),
-            text => humantime::parse_duration(text).ok().map(Some),
+            text => read_duration(text).map(Some),
         },
     })
+}
+
+fn read_duration(text: &str) -> Option<Duration> {
+    humantime::parse_duration(text)
+        .ok()
+        .filter(|duration| *duration <= DURATION_MAX)
 }
 
 /// A number of bytes: `1048576`, `"1MiB"`, `"256 KiB"`.

@@ -176,6 +176,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_router_is_served_behind_the_same_limits() {
+        let router = axum::Router::new().route("/live", axum::routing::get(|| async { "alive" }));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let service = hyper_util::service::TowerToHyperService::new(router);
+        tokio::spawn(serve_service(listener, service, std::future::pending()));
+        let mut stream = TcpStream::connect(address).await.expect("connects");
+        let request = b"GET /live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.expect("writes");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.ends_with("alive"));
+    }
+
+    #[tokio::test]
     async fn the_connection_after_the_last_place_is_closed() {
         let (address, _stop, _server) = start().await;
         let mut held = Vec::new();

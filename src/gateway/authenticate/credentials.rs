@@ -151,6 +151,31 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_stands_there_is_a_token_or_a_refusal(
+            authorization in proptest::collection::vec(proptest::collection::vec(0x20u8..=0xff, 0..80), 0..3),
+            query in "[!-~]{0,80}",
+        ) {
+            let mut head = Request::post("/").body(()).expect("valid").into_parts().0;
+            for value in &authorization {
+                if let Ok(value) = http::HeaderValue::from_bytes(value) {
+                    head.headers.append(header::AUTHORIZATION, value);
+                }
+            }
+            if let Ok(uri) = format!("/?{query}").parse() {
+                head.uri = uri;
+            }
+            match find(&head) {
+                Ok(token) => assert!(!token.reveal().is_empty()),
+                Err(rejection) => assert!(matches!(
+                    rejection,
+                    Rejection::MissingToken | Rejection::ConflictingTokens
+                )),
+            }
+        }
+    }
+
     #[test]
     fn no_token_is_a_missing_token() {
         for (uri, authorization) in [

@@ -7,6 +7,10 @@ use std::{
     time::Duration,
 };
 
+use hyper::{
+    Request,
+    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+};
 use tokio::time::Instant;
 
 use super::{BareSlash, frames::Seen, heads::Heads, limits::Config};
@@ -43,10 +47,27 @@ pub(super) struct Meter {
     pub(super) is_eof: Cell<bool>,
     pub(super) is_broken: Cell<bool>,
     pub(super) heads: RefCell<Heads>,
+    /// HTTP/1.1: how far the latest head reached, what its body is, and the last bytes read; to tell a body's late bytes
+    /// from the next head.
+    pub(super) head_end: Cell<Option<u64>>,
+    pub(super) framed: Cell<Framed>,
+    pub(super) tail: Cell<[u8; 4]>,
     pub(super) turn: Turn,
     window_began: Cell<Instant>,
     control_bytes: Cell<u64>,
+    data_bytes: Cell<u64>,
     resets: Cell<u64>,
+    our_resets: Cell<u64>,
+}
+
+/// Where the latest HTTP/1.1 request's body ends, counted in bytes read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framed {
+    At(u64),
+    Chunked,
+    /// Not to be told, since the head came along with another body (pipelining) or the body was never read: the
+    /// connection ends with this request's answer.
+    Unknown,
 }
 
 /// One poll of the connection's task: when it is, and how much it may still read.
@@ -75,7 +96,10 @@ pub(super) enum Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Excess {
     None,
+    /// Past the first mark: asked to go.
     Control,
+    /// Past twice that.
+    ControlFlood,
     /// Past the first mark: asked to go.
     Resets,
     /// Past the last one.
@@ -91,6 +115,12 @@ pub(super) struct Exchange {
 
 /// What a task reads before others get their turn, so that an answer overtakes a flood of body bytes.
 pub(super) const TURN_BYTES: usize = 32 << 10;
+
+/// How a chunked body ends, with trailers or without.
+const LAST_CHUNK: [u8; 4] = *b"\r\n\r\n";
+
+/// DATA that pays for one reset of ours.
+const DATA_PER_RESET: u64 = 1 << 10;
 
 // === impl Connection ===
 
@@ -108,6 +138,13 @@ impl Connection {
     /// [`bytes_read`](Self::bytes_read) when the latest answer began to be written.
     pub fn bytes_read_before_answer(&self) -> u64 {
         self.meter.read_before_answer.get()
+    }
+
+    /// Ends the connection with the answer to come: HTTP/1.1 says `Connection: close`; HTTP/2, whose framing can't be
+    /// mistaken, goes on. Owed to every [`BadFraming`](crate::model::Rejection::BadFraming), lest what follows a
+    /// request that can be read two ways be read as a second one.
+    pub fn leave(&self) {
+        self.meter.is_leaving.set(true);
     }
 
     /// Requests begun on this connection so far.
@@ -133,6 +170,9 @@ impl Meter {
             is_eof: Cell::new(false),
             is_broken: Cell::new(false),
             heads: RefCell::new(Heads::default()),
+            head_end: Cell::new(None),
+            framed: Cell::new(Framed::At(0)),
+            tail: Cell::new([0; 4]),
             turn: Turn {
                 now: Cell::new(now),
                 budget: Cell::new(TURN_BYTES),
@@ -142,29 +182,49 @@ impl Meter {
             },
             window_began: Cell::new(now),
             control_bytes: Cell::new(0),
+            data_bytes: Cell::new(0),
             resets: Cell::new(0),
+            our_resets: Cell::new(0),
         }
     }
 
+    /// Counts what came.
     pub(super) fn count(&self, seen: Seen, window: Duration) {
-        if seen == Seen::default() {
-            return;
+        self.move_window(window);
+        add(&self.control_bytes, seen.control_bytes);
+        add(&self.data_bytes, seen.data_bytes);
+        add(&self.resets, seen.resets);
+    }
+
+    /// Counts resets of ours.
+    pub(super) fn count_our_resets(&self, resets: u64, window: Duration) {
+        if resets > 0 {
+            self.move_window(window);
+            add(&self.our_resets, resets);
         }
+    }
+
+    fn move_window(&self, window: Duration) {
         let now = self.turn.now.get();
         if now.duration_since(self.window_began.get()) > window {
             self.window_began.set(now);
             self.control_bytes.set(0);
+            self.data_bytes.set(0);
             self.resets.set(0);
+            self.our_resets.set(0);
         }
-        self.control_bytes
-            .set(self.control_bytes.get().saturating_add(seen.control_bytes));
-        self.resets
-            .set(self.resets.get().saturating_add(seen.resets));
     }
 
     pub(super) fn excess(&self, config: &Config) -> Excess {
-        let resets = self.resets.get();
-        if self.control_bytes.get() > config.control_bytes_max {
+        // An upload refused in flight goes on arriving for a while, and h2 answers its frames with resets: those are paid
+        // for by their size.
+        let paid = self.data_bytes.get() / DATA_PER_RESET;
+        let unpaid = self.our_resets.get().saturating_sub(paid);
+        let resets = self.resets.get().saturating_add(unpaid);
+        let control = self.control_bytes.get();
+        if control > config.control_bytes_max.saturating_mul(2) {
+            Excess::ControlFlood
+        } else if control > config.control_bytes_max {
             Excess::Control
         } else if resets > config.h2_resets_max.saturating_mul(4) {
             Excess::ResetFlood
@@ -174,6 +234,10 @@ impl Meter {
             Excess::None
         }
     }
+}
+
+fn add(cell: &Cell<u64>, count: u64) {
+    cell.set(cell.get().saturating_add(count));
 }
 
 // === impl Turn ===
@@ -203,14 +267,26 @@ impl Turn {
 
 impl Exchange {
     /// A head has been understood. Gives also what was ambiguous about it.
-    pub(super) fn begin(connection: Rc<Connection>) -> (Self, Option<&'static str>) {
+    pub(super) fn begin<B>(
+        connection: Rc<Connection>,
+        request: &Request<B>,
+    ) -> (Self, Option<&'static str>) {
         let meter = &connection.meter;
         let mut flaw = None;
         if !connection.is_h2 {
             let mut heads = meter.heads.borrow_mut();
             flaw = heads.flaw();
             heads.reset();
+            if flaw.is_some() {
+                connection.leave();
+            }
             meter.head_since.set(None);
+            let head_end = meter.head_end.take();
+            if head_end == Some(meter.read.get()) {
+                // The head ends like a chunked body.
+                meter.tail.set([0; 4]);
+            }
+            meter.framed.set(framed(request, head_end));
         }
         meter.open.set(meter.open.get().saturating_add(1));
         meter.begun.set(meter.begun.get().saturating_add(1));
@@ -221,10 +297,18 @@ impl Exchange {
         (exchange, flaw)
     }
 
-    /// The service has answered; the answer isn't written yet.
-    pub(super) fn answered(&mut self) {
+    /// The service has answered; the answer isn't written yet. Gives whether it must say `Connection: close`.
+    pub(super) fn answered(&mut self) -> bool {
         self.is_answered = true;
-        self.connection.meter.turn.answer.set(Answer::Ready);
+        let meter = &self.connection.meter;
+        meter.turn.answer.set(Answer::Ready);
+        // hyper gives up a connection whose body it hasn't got by now, without having said so.
+        let is_early = match meter.framed.get() {
+            Framed::At(end) => meter.read.get() < end,
+            Framed::Chunked => meter.tail.get() != LAST_CHUNK,
+            Framed::Unknown => true,
+        };
+        !self.connection.is_h2 && (is_early || meter.is_leaving.get())
     }
 }
 
@@ -235,6 +319,24 @@ impl Drop for Exchange {
         if self.is_answered {
             meter.control_bytes.set(0);
         }
+        if meter.framed.get() == Framed::Chunked {
+            let is_whole = meter.tail.get() == LAST_CHUNK;
+            let end = is_whole.then_some(Framed::At(meter.read.get()));
+            meter.framed.set(end.unwrap_or(Framed::Unknown));
+        }
         meter.idle_since.set(Instant::now());
+    }
+}
+
+fn framed<B>(request: &Request<B>, head_end: Option<u64>) -> Framed {
+    let headers = request.headers();
+    if head_end.is_some() && headers.contains_key(TRANSFER_ENCODING) {
+        return Framed::Chunked;
+    }
+    let length = headers.get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    match head_end {
+        Some(end) => Framed::At(end.saturating_add(length.unwrap_or(0))),
+        None => Framed::Unknown,
     }
 }

@@ -5,6 +5,8 @@
 pub(super) struct Seen {
     /// Bytes other than the payload of DATA; an empty DATA frame that ends nothing counts.
     pub(super) control_bytes: u64,
+    /// Payload of DATA.
+    pub(super) data_bytes: u64,
     /// RST_STREAM for another reason than "done, thank you" (NO_ERROR).
     pub(super) resets: u64,
 }
@@ -76,7 +78,9 @@ impl Frames {
                 continue;
             }
             let taken = self.payload.min(bytes.len());
-            if self.kind() != DATA {
+            if self.kind() == DATA {
+                seen.data_bytes += taken as u64;
+            } else {
                 seen.control_bytes += taken as u64;
             }
             if self.kind() == RST_STREAM {
@@ -159,6 +163,7 @@ mod tests {
             bytes,
             Seen {
                 control_bytes,
+                data_bytes: 5_000,
                 resets: 1,
             },
         )
@@ -173,6 +178,7 @@ mod tests {
             for bytes in bytes.chunks(piece) {
                 let part = frames.feed(bytes);
                 seen.control_bytes += part.control_bytes;
+                seen.data_bytes += part.data_bytes;
                 seen.resets += part.resets;
             }
             assert_eq!(seen, expected, "in pieces of {piece}");
@@ -193,5 +199,22 @@ mod tests {
         assert!(!frames.is_waiting());
         frames.feed(&frame(DATA, 0, &[0; 90])[..50]);
         assert!(!frames.is_waiting());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_counted_alike_in_one_piece_and_in_two(
+            bytes in proptest::collection::vec(0u8..12, 0..300),
+            cut in 0usize..300,
+        ) {
+            let (left, right) = bytes.split_at(cut.min(bytes.len()));
+            let mut frames = Frames::outbound();
+            let (first, second) = (frames.feed(left), frames.feed(right));
+            let mut whole = Frames::outbound();
+            let seen = whole.feed(&bytes);
+            proptest::prop_assert_eq!(first.control_bytes + second.control_bytes, seen.control_bytes);
+            proptest::prop_assert_eq!(first.resets + second.resets, seen.resets);
+            proptest::prop_assert_eq!(frames.is_waiting(), whole.is_waiting());
+        }
     }
 }

@@ -81,7 +81,10 @@ impl Gate {
     pub fn new(config: &Config) -> Arc<Self> {
         Arc::new(Self {
             connections_max: config.connections_allowed(),
-            per_address_max: config.connections_per_address_max,
+            per_address_max: match config.connections_per_address_max {
+                0 => usize::MAX,
+                max => max,
+            },
             trusted: config.trusted_proxies.clone(),
             open: AtomicUsize::new(0),
             addresses: DashMap::new(),

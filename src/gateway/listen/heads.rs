@@ -35,15 +35,22 @@ const ENCODING: &[u8] = b"transfer-encoding:";
 // === impl Heads ===
 
 impl Heads {
-    /// Looks at bytes that arrived; those after the head's end are passed over.
-    pub(super) fn feed(&mut self, mut bytes: &[u8]) {
+    /// Looks at bytes that arrived; gives where the head ends, if it ends among them.
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Option<usize> {
+        let was_open = self.state != State::After;
+        let rest = self.follow(bytes);
+        let is_over = was_open && self.state == State::After;
+        is_over.then(|| bytes.len() - rest.len())
+    }
+
+    fn follow<'b>(&mut self, mut bytes: &'b [u8]) -> &'b [u8] {
         if self.state == State::Before {
             let blank = bytes
                 .iter()
                 .take_while(|byte| matches!(byte, b'\r' | b'\n'));
             bytes = &bytes[blank.count()..];
             if bytes.is_empty() {
-                return;
+                return bytes;
             }
             // The request line has no name worth keeping.
             self.state = State::Rest;
@@ -54,6 +61,7 @@ impl Heads {
                 _ => bytes = self.feed_rest(bytes),
             }
         }
+        bytes
     }
 
     /// Forgets the head, once its request has begun or ended.
@@ -177,6 +185,14 @@ mod tests {
                 assert_eq!(heads.flaw(), expected, "{head:?} in pieces of {piece}");
             }
         }
+    }
+
+    #[test]
+    fn the_end_of_a_head_is_told_once() {
+        let mut heads = Heads::default();
+        assert_eq!(heads.feed(b"\r\nGET / HTTP/1.1\r\n\r"), None);
+        assert_eq!(heads.feed(b"\nbody\r\n\r\n"), Some(1));
+        assert_eq!(heads.feed(b"more\r\n\r\n"), None);
     }
 
     proptest::proptest! {

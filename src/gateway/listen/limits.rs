@@ -48,17 +48,17 @@ pub struct Config {
     pub h2_resets_max: u64,
     /// Connections over all listeners; 0: as the descriptor limit allows, an upstream connection for each included.
     pub connections_max: usize,
-    /// Connections of one address (IPv6: of one /64).
+    /// Connections of one address (IPv6: of one /64); 0: any number.
     pub connections_per_address_max: usize,
     /// Networks whose connections the limit per address passes over.
     pub trusted_proxies: Vec<Network>,
     /// Concurrent HTTP/2 streams of a connection.
     pub h2_streams_max: u32,
-    /// Flow-control window of a stream, bytes.
-    #[serde(deserialize_with = "text::bytes")]
+    /// Flow-control window of a stream, 65,535 to 2^31 - 1 bytes.
+    #[serde(deserialize_with = "window")]
     pub h2_stream_window: u32,
-    /// Flow-control window of a connection, bytes.
-    #[serde(deserialize_with = "text::bytes")]
+    /// Flow-control window of a connection, 65,535 to 2^31 - 1 bytes.
+    #[serde(deserialize_with = "window")]
     pub h2_connection_window: u32,
     /// Headers of a request.
     pub header_count_max: usize,
@@ -176,6 +176,15 @@ impl<'de> Deserialize<'de> for Network {
     }
 }
 
+/// What HTTP/2 can express and its peers can't be hurt by.
+fn window<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let bytes = text::bytes(deserializer)?;
+    if !(65_535..=(1 << 31) - 1).contains(&bytes) {
+        return Err(D::Error::custom("must be between 65535 and 2147483647"));
+    }
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,6 +196,9 @@ mod tests {
                 .expect("a good configuration");
         assert_eq!(config.idle_h1, Duration::from_secs(90));
         assert_eq!(config.headers_timeout, Duration::from_secs(5));
+        assert!(toml::from_str::<Config>("idle_h1 = \"0s\"").is_err());
+        assert!(toml::from_str::<Config>("connection_age = \"900000000000 years\"").is_err());
+        assert!(toml::from_str::<Config>("h2_stream_window = 4294967295").is_err());
         assert!(toml::from_str::<Config>("idle_h3 = \"1s\"").is_err());
         assert!(toml::from_str::<Config>("trusted_proxies = [\"10.0.0.0/33\"]").is_err());
     }

@@ -1,7 +1,6 @@
 //! Runs one connection: hyper does the protocol, this holds it to its limits.
 
 use std::{
-    cell::Cell,
     convert::Infallible,
     error::Error,
     future::poll_fn,
@@ -61,19 +60,17 @@ pub(super) async fn serve<S, F, B>(
     } = rules;
     let called = connection.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let (mut exchange, flaw) = Exchange::begin(called.clone());
+        let (mut exchange, flaw) = Exchange::begin(called.clone(), &request);
         if let Some(flaw) = flaw {
             request.extensions_mut().insert(Flaw(flaw));
         }
         let answer = service(request, called.clone());
-        let connection = called.clone();
         async move {
             let mut response = answer.await;
-            if connection.meter.is_leaving.get() && !connection.is_h2 {
+            if exchange.answered() {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
             }
-            exchange.answered();
             Ok::<_, Infallible>(response.map(|body| Tracked {
                 body,
                 _exchange: exchange,
@@ -110,7 +107,7 @@ fn h1(config: &Config) -> http1::Builder {
 fn h2(config: &Config) -> http2::Builder<Local> {
     let mut builder = http2::Builder::new(Local);
     builder
-        .max_concurrent_streams(config.h2_streams_max)
+        .max_concurrent_streams(config.h2_streams_max.max(1))
         .initial_stream_window_size(config.h2_stream_window)
         .initial_connection_window_size(config.h2_connection_window)
         .max_header_list_size(config.header_bytes_max)
@@ -171,7 +168,8 @@ struct Watch {
     age_at: Instant,
     cut_at: Option<(Instant, Cut)>,
     leaving: Leaving,
-    has_left: Cell<bool>,
+    /// When hyper was asked to end the connection.
+    left_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -201,7 +199,7 @@ impl Watch {
             age_at: now + spread(config.connection_age),
             cut_at: None,
             leaving: Leaving::No,
-            has_left: Cell::new(false),
+            left_at: None,
         }
     }
 
@@ -213,7 +211,7 @@ impl Watch {
             Phase::Stopping { .. } => Leaving::Now,
         };
         self.leaving = self.leaving.max(due);
-        if self.leaving == Leaving::No || self.has_left.get() {
+        if self.leaving == Leaving::No || self.left_at.is_some() {
             return false;
         }
         let meter = &self.connection.meter;
@@ -226,7 +224,7 @@ impl Watch {
                 && (meter.open.get() > 0 || meter.head_since.get().is_none())
         };
         if may {
-            self.has_left.set(true);
+            self.left_at = Some(Instant::now());
         }
         may
     }
@@ -234,6 +232,7 @@ impl Watch {
     fn check_excess(&mut self) -> Step {
         let (cut, grace) = match self.connection.meter.excess(&self.config) {
             Excess::None => return Step::Go,
+            Excess::ControlFlood => return Step::Cut(Cut::ControlFlood),
             Excess::ResetFlood => return Step::Cut(Cut::Resets),
             Excess::Control => (Cut::ControlFlood, Duration::from_secs(1)),
             // What is in flight may finish; whoever goes on resetting comes to the last mark first.
@@ -262,7 +261,11 @@ impl Watch {
         };
         if let Some(since) = meter.head_since.get() {
             earliest(since + config.headers_timeout, Due::Cut(Cut::Headers));
-        } else if meter.open.get() == 0 && self.leaving != Leaving::Now {
+        } else if let (0, Some(left_at)) = (meter.open.get(), self.left_at) {
+            // Told to go, with nothing in flight: a peer that doesn't answer h2's last ping holds up no drain.
+            let since = left_at.max(meter.idle_since.get());
+            earliest(since + config.headers_timeout, Due::Cut(Cut::Idle));
+        } else if meter.open.get() == 0 {
             let idle = if self.connection.is_h2 {
                 config.idle_h2
             } else {
@@ -293,14 +296,15 @@ impl Watch {
                 alarm.as_mut().reset(at);
                 continue;
             }
-            let (leaving, grace, cut) = match due {
+            match due {
                 Due::Cut(cut) => return Step::Cut(cut),
-                Due::Idle => (Leaving::Now, self.config.headers_timeout, Cut::Idle),
-                Due::Age => (Leaving::Politely, self.config.connection_age / 2, Cut::Age),
-            };
-            self.leaving = self.leaving.max(leaving);
-            self.cut_at = Some((now + grace, cut));
-            alarm.as_mut().reset(now + grace);
+                Due::Idle => self.leaving = Leaving::Now,
+                Due::Age => {
+                    self.leaving = self.leaving.max(Leaving::Politely);
+                    self.cut_at = Some((now + self.config.connection_age / 2, Cut::Age));
+                }
+            }
+            alarm.as_mut().reset(now + self.config.headers_timeout);
             return Step::Leave;
         }
     }

@@ -17,7 +17,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 use super::{
-    connection::{Answer, Connection},
+    connection::{Answer, Connection, Framed},
     frames::{Frames, PREFACE},
     gate::Cut,
     limits::Config,
@@ -177,10 +177,33 @@ impl Socket {
             }
             let is_waiting = self.inbound.is_waiting();
             meter.head_since.set(since.filter(|_| is_waiting));
-        } else if meter.open.get() == 0 {
-            meter.heads.borrow_mut().feed(bytes);
-            meter.head_since.set(since);
+            return;
         }
+        if let Some(last) = bytes.last_chunk() {
+            meter.tail.set(*last);
+        } else {
+            let mut tail = meter.tail.get();
+            tail.rotate_left(bytes.len());
+            tail[4 - bytes.len()..].copy_from_slice(bytes);
+            meter.tail.set(tail);
+        }
+        if meter.open.get() > 0 {
+            return;
+        }
+        let Framed::At(end) = meter.framed.get() else {
+            return;
+        };
+        // A refused body's last bytes may come after its answer.
+        let offset = meter.read.get() - bytes.len() as u64;
+        let late = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let Some(head) = bytes.get(late..).filter(|head| !head.is_empty()) else {
+            return;
+        };
+        meter.head_since.set(since);
+        let Some(length) = meter.heads.borrow_mut().feed(head) else {
+            return;
+        };
+        meter.head_end.set(Some(offset + (late + length) as u64));
     }
 
     /// Looks at what became of a write.
@@ -207,11 +230,7 @@ impl Socket {
                     for slice in slices {
                         let taken = left.min(slice.len());
                         let resets = self.outbound.feed(&slice[..taken]).resets;
-                        let seen = super::frames::Seen {
-                            control_bytes: 0,
-                            resets,
-                        };
-                        meter.count(seen, self.config.control_window);
+                        meter.count_our_resets(resets, self.config.control_window);
                         left -= taken;
                     }
                 }
