@@ -102,6 +102,8 @@ struct Inner {
 pub struct FirstStart {
     /// Name of the first account, as it was made.
     pub account: String,
+    /// Its id, which it keeps when it is renamed.
+    pub account_id: AccountId,
     /// Files with the first tokens, one per signal; revoked ones are left out.
     pub tokens: Vec<(Signal, PathBuf)>,
     /// File with the admin API token.
@@ -207,6 +209,7 @@ impl Control {
         }
         Ok(FirstStart {
             account: first.account,
+            account_id: AccountId(first.account_id),
             tokens,
             admin_token,
             join_key: join_key_path(&inner.config, &inner.data),
@@ -241,6 +244,7 @@ impl Control {
         let api_token = commit.insert_api_token("first").await?;
         let first = store::FirstThings {
             account: account.name,
+            account_id: account.id.0,
             tokens,
             api_token,
         };
