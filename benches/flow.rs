@@ -294,7 +294,9 @@ impl Shipment {
                 (sender.send_request(request).await, false)
             }
             Sender::Http2(sender) => {
-                let request = request.version(Version::HTTP_2).header(header::TE, "trailers");
+                let request = request
+                    .version(Version::HTTP_2)
+                    .header(header::TE, "trailers");
                 let request = request.body(body).expect("a request");
                 (sender.clone().send_request(request).await, true)
             }
@@ -326,7 +328,10 @@ async fn connect_http1(address: SocketAddr) -> http1::SendRequest<Full<Bytes>> {
 
 /// JSON lines of some 128 bytes, together no more than that many bytes.
 fn lines(bytes: usize) -> Vec<u8> {
-    let line = format!("{{\"level\":\"info\",\"message\":\"{}\"}}\n", "m".repeat(97));
+    let line = format!(
+        "{{\"level\":\"info\",\"message\":\"{}\"}}\n",
+        "m".repeat(97)
+    );
     line.repeat((bytes / line.len()).max(1)).into_bytes()
 }
 

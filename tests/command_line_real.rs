@@ -117,15 +117,24 @@ async fn accounts_and_destinations_are_made_changed_and_deleted() {
     assert_eq!(set["limits"]["concurrency_max"], 9);
     assert_eq!(set["limits"]["bulk_body_bytes_max"], 1 << 20);
     let list = shell.says("account list");
-    assert!(list.contains("2   acme2  active  loki     archive     archive    "), "{list}");
+    assert!(
+        list.contains("2   acme2  active  loki     archive     archive    "),
+        "{list}"
+    );
     let suspended = shell.object("account disable acme2");
     assert_eq!(suspended["state"], "suspended");
-    assert_eq!(shell.says("account enable acme2"), "account acme2 (id 2) is enabled\n");
+    assert_eq!(
+        shell.says("account enable acme2"),
+        "account acme2 (id 2) is enabled\n"
+    );
 
     let used = shell.fails("destination delete loki", 1);
     assert!(used.contains("is used by account \"acme2\""), "{used}");
     assert!(shell.says("account delete acme2 --wait").contains(ENFORCED));
-    assert_eq!(shell.says("destination delete loki"), "destination loki is deleted\n");
+    assert_eq!(
+        shell.says("destination delete loki"),
+        "destination loki is deleted\n"
+    );
     let lists = ["account list", "destination list"].map(|list| shell.object(list));
     for list in &lists {
         assert_eq!(list["items"].as_array().map(Vec::len), Some(1), "{list}");
@@ -157,7 +166,9 @@ async fn a_token_lives_by_what_the_command_line_says_of_it() {
         assert_eq!(shell.ships(good).await, 200);
     }
     let two = shell.fails("token revoke web", 1);
-    assert!(two.contains("2 tokens are called \"web\"") && two.contains("\n  5 logs of account acme"));
+    assert!(
+        two.contains("2 tokens are called \"web\"") && two.contains("\n  5 logs of account acme")
+    );
     assert!(shell.says("token revoke 4 --wait").contains(ENFORCED));
     assert_eq!(shell.ships(token).await, 401);
     assert_eq!(shell.ships(new_token).await, 200);
@@ -166,17 +177,25 @@ async fn a_token_lives_by_what_the_command_line_says_of_it() {
 
     let live = shell.fails("token delete 5", 1);
     assert!(live.contains("revoke it before"), "{live}");
-    assert!(shell.says("token delete 4 --wait").contains("token 4 is deleted\n"));
+    assert!(
+        shell
+            .says("token delete 4 --wait")
+            .contains("token 4 is deleted\n")
+    );
     assert_eq!(shell.ships(token).await, 401);
-    assert!(shell.fails("token delete 4", 1).contains("there is no token 4"));
+    assert!(
+        shell
+            .fails("token delete 4", 1)
+            .contains("there is no token 4")
+    );
 }
 
 #[tokio::test]
 async fn scripts_get_one_object_and_secrets_go_where_they_were_sent() {
     use std::os::unix::fs::PermissionsExt as _;
     let shell = Shell::start().await;
-    let token = shell
-        .object("token create --account main --signal metrics --name n --expires 30d --wait");
+    let token =
+        shell.object("token create --account main --signal metrics --name n --expires 30d --wait");
     assert!(token["id"].is_u64() && token["token"].is_string());
     assert_eq!(token["enforcement"]["gateways"], 1);
     assert!(token["expires_at"].is_string());
@@ -184,12 +203,18 @@ async fn scripts_get_one_object_and_secrets_go_where_they_were_sent() {
     let told = shell.run("token create --account 1 --signal traces --name n --out secret");
     assert!(told.status.success() && told.stdout.is_empty());
     let file = shell.folder.path().join("secret");
-    let mode = std::fs::metadata(&file).expect("written").permissions().mode();
+    let mode = std::fs::metadata(&file)
+        .expect("written")
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
     let secret = std::fs::read_to_string(&file).expect("written");
     assert!(secret.starts_with("whf_s_"));
     assert!(!String::from_utf8_lossy(&told.stderr).contains(secret.trim()));
-    let taken = shell.fails("token create --account main --signal logs --name x --out secret", 1);
+    let taken = shell.fails(
+        "token create --account main --signal logs --name x --out secret",
+        1,
+    );
     assert!(taken.contains("secret"), "{taken}");
 
     let list = shell.object("token list --account main --state live");
@@ -199,7 +224,11 @@ async fn scripts_get_one_object_and_secrets_go_where_they_were_sent() {
     assert_eq!(table.lines().count(), 3, "{table}");
     let nobody = shell.fails("token create --account nobody --signal logs --name x", 1);
     assert!(nobody.contains("no account named \"nobody\""), "{nobody}");
-    assert!(shell.fails("token revoke 999", 1).contains("there is no token 999"));
+    assert!(
+        shell
+            .fails("token revoke 999", 1)
+            .contains("there is no token 999")
+    );
     shell.fails("token create --account main --signal smells --name x", 2);
 }
 
@@ -224,7 +253,10 @@ async fn a_folder_that_is_in_use_and_a_lost_key_end_with_2() {
     let output = second(&data);
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{error}");
-    assert!(error.contains("is in use by another wharfinger process"), "{error}");
+    assert!(
+        error.contains("is in use by another wharfinger process"),
+        "{error}"
+    );
 
     let Shell {
         _serve: serve,

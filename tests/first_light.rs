@@ -50,7 +50,10 @@ async fn every_door_leads_into_the_archive() {
             .ship(&path, &token, &json, bodies::otlp_json(signal, 3))
             .await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        let (_, path) = GRPC.iter().find(|(name, _)| *name == signal).expect("there");
+        let (_, path) = GRPC
+            .iter()
+            .find(|(name, _)| *name == signal)
+            .expect("there");
         let authorization = format!("Bearer {token}");
         let headers = [
             ("authorization", authorization.as_str()),

@@ -3,12 +3,7 @@
 use std::io;
 
 use hyper_util::service::TowerToHyperService;
-use tokio::{
-    io::DuplexStream,
-    net::TcpStream,
-    sync::mpsc,
-    task::JoinSet,
-};
+use tokio::{io::DuplexStream, net::TcpStream, sync::mpsc, task::JoinSet};
 use tokio_stream::{
     StreamExt as _,
     wrappers::{ReceiverStream, TcpListenerStream},

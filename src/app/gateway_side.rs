@@ -78,8 +78,7 @@ impl Upline {
                 None => tls.with_enabled_roots(),
             };
             if let (Some(certificate), Some(key)) = (&feed.client_certificate, &feed.client_key) {
-                let identity =
-                    tonic::transport::Identity::from_pem(read(certificate)?, read(key)?);
+                let identity = tonic::transport::Identity::from_pem(read(certificate)?, read(key)?);
                 tls = tls.identity(identity);
             }
             Some(Box::new(tls))
@@ -168,7 +167,9 @@ impl GatewaySide {
             }
             sleep(Duration::from_millis(10)).await;
         }
-        Err(anyhow!("the directory did not reach revision {head} within 30 s"))
+        Err(anyhow!(
+            "the directory did not reach revision {head} within 30 s"
+        ))
     }
 
     /// What the operators' pages read.
@@ -183,7 +184,11 @@ impl GatewaySide {
 
     /// Reads the certificate files again; a bad one keeps what is served.
     pub(super) fn reload_certificates(&self) {
-        match self.certificates.as_ref().map(|certificates| certificates.reload()) {
+        match self
+            .certificates
+            .as_ref()
+            .map(|certificates| certificates.reload())
+        {
             Some(Err(error)) => error!(%error, "the certificates are kept as they were"),
             Some(Ok(())) => info!("certificates reloaded"),
             None => {}

@@ -134,8 +134,14 @@ impl Operators {
     fn state_process(&self) {
         let (gauges, process) = (self.metrics.gauges(), process::read());
         for (gauge, value) in [
-            (&gauges.process_resident_bytes, process.resident_bytes.map(|it| it as f64)),
-            (&gauges.process_open_fds, process.open_fds.map(|it| it as f64)),
+            (
+                &gauges.process_resident_bytes,
+                process.resident_bytes.map(|it| it as f64),
+            ),
+            (
+                &gauges.process_open_fds,
+                process.open_fds.map(|it| it as f64),
+            ),
             (&gauges.process_max_fds, process.max_fds.map(|it| it as f64)),
             (&gauges.process_start_time, process.start_time_seconds),
         ] {
@@ -178,7 +184,10 @@ impl Operators {
             .as_ref()
             .map(|parts| parts.directory.accounts())
             .unwrap_or_default();
-        let items: Vec<Value> = accounts.iter().map(|account| account_books(account)).collect();
+        let items: Vec<Value> = accounts
+            .iter()
+            .map(|account| account_books(account))
+            .collect();
         json_answer(StatusCode::OK, &json!({ "items": items }))
     }
 
@@ -191,7 +200,10 @@ impl Operators {
         });
         match found {
             Some(account) => json_answer(StatusCode::OK, &account_books(&account)),
-            None => text(StatusCode::NOT_FOUND, "This gateway knows no such account\n"),
+            None => text(
+                StatusCode::NOT_FOUND,
+                "This gateway knows no such account\n",
+            ),
         }
     }
 }

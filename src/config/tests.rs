@@ -1,3 +1,5 @@
+//! Configuration: every mistake at once and in its place; example and documentation complete.
+
 use super::*;
 
 const EXAMPLE: &str = include_str!("../../deploy/wharfinger.toml");

@@ -44,10 +44,7 @@ pub(super) enum Row {
 }
 
 /// Turns an outcome into the answer, and files the receipt.
-pub fn acknowledge(
-    receipt: Receipt,
-    outcome: Result<Delivery, Rejection>,
-) -> Response<Reply> {
+pub fn acknowledge(receipt: Receipt, outcome: Result<Delivery, Rejection>) -> Response<Reply> {
     let mut response = match &outcome {
         Ok(delivery) => match receipt.dialect() {
             Dialect::Bulk => bulk::delivered(delivery),

@@ -118,8 +118,7 @@ fn without_bad_lines(
     let (line_bytes_max, encoding) = (limits.bulk_line_bytes_max, payload.encoding);
     permit.claim(lines.good.bytes)?;
     let limits = permit.caller.account.record.limits.clone();
-    let chunks =
-        bulk::good_lines(&payload.chunks, encoding, &limits).map_err(rejection_of)?;
+    let chunks = bulk::good_lines(&payload.chunks, encoding, &limits).map_err(rejection_of)?;
     permit.refused_part(
         &Rejection::TooLarge {
             bytes_max: line_bytes_max,
@@ -190,7 +189,8 @@ impl Check {
             match (frame.compressed, permit.encoding) {
                 (true, Encoding::Identity) => {
                     return Err(Rejection::Malformed(
-                        "the message is marked as compressed, and grpc-encoding names nothing".into(),
+                        "the message is marked as compressed, and grpc-encoding names nothing"
+                            .into(),
                     ));
                 }
                 (false, Encoding::Gzip | Encoding::Zstd | Encoding::Snappy) => {

@@ -110,8 +110,7 @@ impl<T: TryFrom<u64>> de::Visitor<'_> for Bytes<T> {
     }
 
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
-        T::try_from(number)
-            .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(number), &self))
+        T::try_from(number).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(number), &self))
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {

@@ -126,7 +126,8 @@ impl Declare<'_> {
     }
 }
 
-static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+static METADATA: Metadata<'static> =
+    Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
 
 // === impl Metrics ===
 
@@ -372,8 +373,15 @@ mod tests {
                 continue;
             };
             kinds += 1;
-            assert!(page.contains(&format!("# HELP {name} ")), "{name} has no help");
-            assert_eq!(name.ends_with("_total"), kind == "counter", "{name} is a {kind}");
+            assert!(
+                page.contains(&format!("# HELP {name} ")),
+                "{name} has no help"
+            );
+            assert_eq!(
+                name.ends_with("_total"),
+                kind == "counter",
+                "{name} is a {kind}"
+            );
             let is_ours = name.starts_with("wharfinger_");
             assert!(is_ours || name.starts_with("process_"), "{name}");
         }

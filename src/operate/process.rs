@@ -67,7 +67,10 @@ mod tests {
         assert_eq!(start_time_seconds(stat, system), Some(1_700_000_123.45));
         assert_eq!(start_time_seconds("", system), None);
         assert_eq!(start_time_seconds(stat, "cpu 1"), None);
-        assert_eq!(resident_bytes("VmPeak: 9 kB\nVmRSS:\t  2048 kB\n"), Some(2 << 20));
+        assert_eq!(
+            resident_bytes("VmPeak: 9 kB\nVmRSS:\t  2048 kB\n"),
+            Some(2 << 20)
+        );
         assert_eq!(resident_bytes("VmRSS: 99999999999999999999 kB"), None);
     }
 
@@ -78,7 +81,9 @@ mod tests {
         assert!(before.resident_bytes > Some(1 << 20), "{before:?}");
         let started = before.start_time_seconds.expect("started");
         assert!(started > 1_500_000_000.0, "{before:?}");
-        let held: Vec<_> = (0..50).filter_map(|_| fs::File::open("/proc/self/stat").ok()).collect();
+        let held: Vec<_> = (0..50)
+            .filter_map(|_| fs::File::open("/proc/self/stat").ok())
+            .collect();
         // Other tests of this process open and close theirs meanwhile.
         assert!(read().open_fds >= Some(held.len() as u64));
     }

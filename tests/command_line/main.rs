@@ -100,10 +100,7 @@ fn a_token_for_a_file_is_written_there_with_mode_0600_and_nowhere_else() {
 #[test]
 fn a_list_is_an_aligned_table_over_all_pages() {
     let world = World::new(&[
-        (
-            200,
-            r#"{"items":[{"id":1,"name":"archive"}],"next":null}"#,
-        ),
+        (200, r#"{"items":[{"id":1,"name":"archive"}],"next":null}"#),
         (
             200,
             r#"{"items":[{"id":1,"name":"main","state":"active","destinations":{"logs":1,"metrics":7,"traces":null},"created_at":"2026-11-23T00:00:00Z"}],"next":1}"#,

@@ -79,7 +79,10 @@ pub(super) fn grpc_delivered(delivery: &Delivery) -> Response<Reply> {
     let message = status::partial_success_protobuf(rejected, message);
     let mut data = BytesMut::with_capacity(5 + message.len());
     // A partial success repeats at most 1 KiB of the destination's words.
-    data.put_slice(&grpc::prefix(false, u32::try_from(message.len()).unwrap_or(0)));
+    data.put_slice(&grpc::prefix(
+        false,
+        u32::try_from(message.len()).unwrap_or(0),
+    ));
     data.put_slice(&message);
     let mut trailers = HeaderMap::with_capacity(1);
     trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));

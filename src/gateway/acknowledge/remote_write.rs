@@ -14,12 +14,7 @@ pub(super) fn delivered(is_2: bool, delivery: &Delivery) -> Response<Reply> {
     response
 }
 
-pub(super) fn refused(
-    is_2: bool,
-    row: Row,
-    rejection: &Rejection,
-    text: &str,
-) -> Response<Reply> {
+pub(super) fn refused(is_2: bool, row: Row, rejection: &Rejection, text: &str) -> Response<Reply> {
     let status = match row {
         Row::NotFound => StatusCode::NOT_FOUND,
         Row::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -73,6 +68,8 @@ fn state_written(response: &mut Response<Reply>, counts: &Written) {
             counts.exemplars,
         ),
     ] {
-        response.headers_mut().insert(name, HeaderValue::from(count));
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from(count));
     }
 }
