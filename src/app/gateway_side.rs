@@ -25,6 +25,9 @@ use crate::{
     operate::metrics::Metrics,
 };
 
+/// How often the certificate files are looked at: three metadata calls.
+const CERTIFICATES_EVERY: Duration = Duration::from_secs(5);
+
 /// Where the feed comes from, and the key to it.
 pub(super) struct Upline {
     source: Source,
@@ -120,6 +123,10 @@ impl GatewaySide {
         let archive = Archive::start(config.archive.clone(), folder.join("archive"))
             .map_err(|error| Unusable(format!("the archive in {}: {error}", folder.display())))?;
         let certificates = certificates(config)?;
+        if let Some(certificates) = &certificates {
+            let watch = Arc::clone(certificates).watch(CERTIFICATES_EVERY);
+            tokio::spawn(stop.clone().run_until_cancelled_owned(watch));
+        }
         let drain = Drain::new();
         let listen = Arc::new(config.limits.clone());
         let gate = Gate::new(&listen);

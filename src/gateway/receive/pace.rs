@@ -15,14 +15,16 @@ use crate::model::{Rejection, text};
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// For any body.
-    #[serde(deserialize_with = "text::duration")]
+    #[serde(deserialize_with = "text::positive_duration")]
     pub body_timeout: Duration,
     /// Added to it: the announced size at this many bytes per second.
+    #[serde(deserialize_with = "text::bytes")]
     pub body_bytes_per_second: u64,
     /// In every window of [`Config::body_window`] at least this many bytes per second, on average.
+    #[serde(deserialize_with = "text::bytes")]
     pub body_bytes_per_second_min: u64,
     /// Windows follow one another; a body that stalls is cut within two of them.
-    #[serde(deserialize_with = "text::duration")]
+    #[serde(deserialize_with = "text::positive_duration")]
     pub body_window: Duration,
 }
 
