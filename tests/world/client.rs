@@ -1,6 +1,11 @@
 //! A sender's hands: requests over real sockets, HTTP/1.1, HTTP/2 and gRPC.
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{
+    convert::Infallible,
+    error::Error,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use bytes::Bytes;
@@ -10,7 +15,7 @@ use hyper::{body::Frame, client::conn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 use wharfinger::wire::status::{self, Status};
 
@@ -155,6 +160,44 @@ impl Sender {
         let mut all = vec![("content-type", "application/grpc"), ("te", "trailers")];
         all.extend_from_slice(headers);
         grpc_answer_of(self.send_h2(Method::POST, path, &all, body).await)
+    }
+
+    /// [`Sender::call`] from an address of this machine; an error where there was no answer.
+    pub async fn call_from(
+        &self,
+        from: Ipv4Addr,
+        path: &str,
+        headers: &[(&str, &str)],
+        message: &[u8],
+        is_compressed: bool,
+    ) -> Result<GrpcAnswer, Box<dyn Error + Send + Sync>> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from((from, 0)))?;
+        let stream = socket.connect(self.address).await?;
+        let (mut sender, connection) =
+            conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let mut body = vec![u8::from(is_compressed)];
+        body.extend_from_slice(&u32::try_from(message.len())?.to_be_bytes());
+        body.extend_from_slice(message);
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .version(Version::HTTP_2)
+            .uri(format!("http://{}{path}", self.address))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(Bytes::from(body)))?;
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        let collected = body.collect().await?;
+        Ok(grpc_answer_of(Answer {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            trailers: collected.trailers().cloned(),
+            body: collected.to_bytes(),
+        }))
     }
 
     /// A gRPC call whose body never comes.
