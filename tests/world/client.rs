@@ -44,6 +44,78 @@ pub struct GrpcAnswer {
     pub answer: Answer,
 }
 
+/// One connection over HTTP/1.1 that is used again and again.
+pub struct Kept {
+    address: SocketAddr,
+    sender: conn::http1::SendRequest<Full<Bytes>>,
+}
+
+/// One connection over HTTP/2 that is used again and again.
+#[derive(Clone)]
+pub struct Streams {
+    address: SocketAddr,
+    sender: conn::http2::SendRequest<Full<Bytes>>,
+}
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+impl Kept {
+    /// A POST; an error where there was no whole answer.
+    pub async fn post(
+        &mut self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Answer, Failure> {
+        self.sender.ready().await?;
+        let host = self.address.to_string();
+        let request = post_request(path, headers, Some(&host), body.into())?;
+        try_answer_of(self.sender.send_request(request).await?).await
+    }
+}
+
+impl Streams {
+    /// A POST; an error where there was no whole answer.
+    pub async fn post(
+        &mut self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Answer, Failure> {
+        self.sender.ready().await?;
+        let uri = format!("http://{}{path}", self.address);
+        let request = post_request(&uri, headers, None, body.into())?;
+        try_answer_of(self.sender.send_request(request).await?).await
+    }
+}
+
+fn post_request(
+    uri: &str,
+    headers: &[(&str, &str)],
+    host: Option<&str>,
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, http::Error> {
+    let mut request = Request::builder().method(Method::POST).uri(uri);
+    if let Some(host) = host {
+        request = request.header("host", host);
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Full::new(body))
+}
+
+async fn try_answer_of(response: http::Response<hyper::body::Incoming>) -> Result<Answer, Failure> {
+    let (head, body) = response.into_parts();
+    let collected = body.collect().await?;
+    Ok(Answer {
+        status: head.status.as_u16(),
+        headers: head.headers,
+        trailers: collected.trailers().cloned(),
+        body: collected.to_bytes(),
+    })
+}
+
 impl Answer {
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
@@ -170,7 +242,7 @@ impl Sender {
         headers: &[(&str, &str)],
         message: &[u8],
         is_compressed: bool,
-    ) -> Result<GrpcAnswer, Box<dyn Error + Send + Sync>> {
+    ) -> Result<GrpcAnswer, Failure> {
         let socket = TcpSocket::new_v4()?;
         socket.bind(SocketAddr::from((from, 0)))?;
         let stream = socket.connect(self.address).await?;
@@ -190,14 +262,33 @@ impl Sender {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(Bytes::from(body)))?;
-        let (head, body) = sender.send_request(request).await?.into_parts();
-        let collected = body.collect().await?;
-        Ok(grpc_answer_of(Answer {
-            status: head.status.as_u16(),
-            headers: head.headers,
-            trailers: collected.trailers().cloned(),
-            body: collected.to_bytes(),
-        }))
+        let answer = try_answer_of(sender.send_request(request).await?).await?;
+        Ok(grpc_answer_of(answer))
+    }
+
+    /// A connection over HTTP/1.1 to keep.
+    pub async fn connect(&self) -> Result<Kept, Failure> {
+        let stream = TcpStream::connect(self.address).await?;
+        let (sender, connection) = conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(Kept {
+            address: self.address,
+            sender,
+        })
+    }
+
+    /// A connection over HTTP/2 to keep; the task ends with it, without an error if it was closed in good order.
+    pub async fn connect_h2(
+        &self,
+    ) -> Result<(Streams, tokio::task::JoinHandle<hyper::Result<()>>), Failure> {
+        let stream = TcpStream::connect(self.address).await?;
+        let (sender, connection) =
+            conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        let streams = Streams {
+            address: self.address,
+            sender,
+        };
+        Ok((streams, tokio::spawn(connection)))
     }
 
     /// A gRPC call whose body never comes.
