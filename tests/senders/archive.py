@@ -3,14 +3,18 @@
 import json
 
 
-def lines(data, account, signal):
-    """Every line of an account's signal, parsed. A torn or unreadable line is an error."""
+def lines(data, account, signal, may_be_torn=False):
+    """Every line of an account's signal, parsed. An unreadable line is an error.
+
+    So is a last line without its end, unless it may be torn, by a crash or in the writing: it is skipped then.
+    """
     folder = data / "gateway" / "archive" / str(account) / signal
     for path in sorted(folder.glob("*.jsonl")):
-        text = path.read_bytes()
-        if text and not text.endswith(b"\n"):
-            raise ValueError(f"{path}: the last line is torn")
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
+            if not line.endswith(b"\n"):
+                if may_be_torn:
+                    continue
+                raise ValueError(f"{path}: the last line is torn")
             try:
                 yield json.loads(line)
             except ValueError as error:
@@ -24,13 +28,15 @@ def bulk(data, account, key, signal="logs"):
 
 def log_records(data, account):
     """OTLP log records by their body."""
-    return [
-        record["body"]["stringValue"]
-        for request in lines(data, account, "logs")
-        for resource in request.get("resourceLogs", ())
-        for scope in resource.get("scopeLogs", ())
-        for record in scope.get("logRecords", ())
-    ]
+    return [body for request in lines(data, account, "logs") for body in _bodies(request)]
+
+
+def logs(data, account):
+    """Bulk lines by number and OTLP log records by body, also while a gateway writes and after its crash."""
+    found = []
+    for line in lines(data, account, "logs", may_be_torn=True):
+        found += [f"line {line['n']}"] if "n" in line else _bodies(line)
+    return found
 
 
 def spans(data, account):
@@ -69,6 +75,15 @@ def samples(data, account):
         f"{json.dumps(series['labels'], sort_keys=True)}@{sample['timestamp_ms']}"
         for series in lines(data, account, "metrics")
         for sample in series.get("samples", ())
+    ]
+
+
+def _bodies(request):
+    return [
+        record["body"]["stringValue"]
+        for resource in request.get("resourceLogs", ())
+        for scope in resource.get("scopeLogs", ())
+        for record in scope.get("logRecords", ())
     ]
 
 

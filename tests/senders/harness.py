@@ -178,10 +178,10 @@ def main():
     if arguments.cases:
         paths = [path for path in paths if path.stem in arguments.cases]
     rows = [row for path in paths for row in run_case(path, arguments.work.resolve())]
-    width = max((len(row.name) for row in rows), default=0)
+    widths = [max((len(row[at]) for row in rows), default=0) for at in (0, 1)]
     print("\n== summary")
     for row in rows:
-        print(f"{'ok  ' if row.is_good else 'FAIL'} {row.name:<{width}}  {row.detail}")
+        print(f"{'ok  ' if row.is_good else 'FAIL'} {row.case:<{widths[0]}}  {row.name:<{widths[1]}}  {row.detail}")
     failed = sum(not row.is_good for row in rows)
     print(f"{len(rows) - failed} passed, {failed} failed")
     sys.exit(1 if failed or not rows else 0)

@@ -28,6 +28,11 @@ def run(stage):
     for version in ("--http1.1", "--http2-prior-knowledge"):
         sees_401(stage, f"curl {version}, unknown token", by_curl(stage, version, bulk, UNKNOWN, body))
         sees_401(stage, f"curl {version}, revoked token", by_curl(stage, version, otlp, revoked["token"], body))
+    address = f"127.0.0.1:{gateway.ports['otlp_grpc']}"
+    for kind, token in (("unknown", UNKNOWN), ("revoked", revoked["token"])):
+        outcomes = stage.client("refused_grpc.py", address, token, body, COUNT)
+        is_seen = outcomes == {"UNAUTHENTICATED": COUNT}
+        stage.check(f"grpc, {kind} token sees UNAUTHENTICATED", is_seen, dict(outcomes))
     sees_401(stage, "curl --http1.1 in one connection", by_curl(stage, "--http1.1", bulk, UNKNOWN, body, processes=1))
 
 

@@ -4,6 +4,7 @@ import functools
 import json
 import subprocess
 
+import archive
 from process import wait_for
 
 COUNT = 1500
@@ -20,11 +21,11 @@ def run(stage):
         gateway.restart()
     code = wait_code(sender)
     sent = json.loads(sender.stdout.read_text().splitlines()[-1]) if code == 0 else []
-    stage.sent_equals_archived(f"two senders across {RESTARTS} restarts", sent, numbers(gateway))
+    stage.sent_equals_archived(f"two senders across {RESTARTS} restarts", sent, archive.logs(gateway.data, 1))
 
 
 def has(gateway, count):
-    return len(numbers(gateway)) >= count
+    return len(archive.logs(gateway.data, 1)) >= count
 
 
 def wait_code(sender):
@@ -32,24 +33,3 @@ def wait_code(sender):
         return sender.child.wait(120)
     except subprocess.TimeoutExpired:
         raise TimeoutError("the sender did not end") from None
-
-
-def numbers(gateway):
-    """Bulk lines by number, OTLP records by body. The last line may be in the writing: it is not counted."""
-    found = []
-    folder = gateway.data / "gateway" / "archive" / "1" / "logs"
-    for path in sorted(folder.glob("*.jsonl")):
-        for text in path.read_bytes().splitlines(keepends=True):
-            if not text.endswith(b"\n"):
-                continue
-            line = json.loads(text)
-            if "n" in line:
-                found.append(f"line {line['n']}")
-            else:
-                found += [
-                    record["body"]["stringValue"]
-                    for resource in line["resourceLogs"]
-                    for scope in resource["scopeLogs"]
-                    for record in scope["logRecords"]
-                ]
-    return found
