@@ -1,6 +1,11 @@
 //! A sender's hands: requests over real sockets, HTTP/1.1, HTTP/2 and gRPC.
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{
+    convert::Infallible,
+    error::Error,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use bytes::Bytes;
@@ -10,7 +15,7 @@ use hyper::{body::Frame, client::conn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 use wharfinger::wire::status::{self, Status};
 
@@ -37,6 +42,78 @@ pub struct GrpcAnswer {
     pub details: Option<Status>,
     pub payload: Bytes,
     pub answer: Answer,
+}
+
+/// One connection over HTTP/1.1 that is used again and again.
+pub struct Kept {
+    address: SocketAddr,
+    sender: conn::http1::SendRequest<Full<Bytes>>,
+}
+
+/// One connection over HTTP/2 that is used again and again.
+#[derive(Clone)]
+pub struct Streams {
+    address: SocketAddr,
+    sender: conn::http2::SendRequest<Full<Bytes>>,
+}
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+impl Kept {
+    /// A POST; an error where there was no whole answer.
+    pub async fn post(
+        &mut self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Answer, Failure> {
+        self.sender.ready().await?;
+        let host = self.address.to_string();
+        let request = post_request(path, headers, Some(&host), body.into())?;
+        try_answer_of(self.sender.send_request(request).await?).await
+    }
+}
+
+impl Streams {
+    /// A POST; an error where there was no whole answer.
+    pub async fn post(
+        &mut self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Answer, Failure> {
+        self.sender.ready().await?;
+        let uri = format!("http://{}{path}", self.address);
+        let request = post_request(&uri, headers, None, body.into())?;
+        try_answer_of(self.sender.send_request(request).await?).await
+    }
+}
+
+fn post_request(
+    uri: &str,
+    headers: &[(&str, &str)],
+    host: Option<&str>,
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, http::Error> {
+    let mut request = Request::builder().method(Method::POST).uri(uri);
+    if let Some(host) = host {
+        request = request.header("host", host);
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Full::new(body))
+}
+
+async fn try_answer_of(response: http::Response<hyper::body::Incoming>) -> Result<Answer, Failure> {
+    let (head, body) = response.into_parts();
+    let collected = body.collect().await?;
+    Ok(Answer {
+        status: head.status.as_u16(),
+        headers: head.headers,
+        trailers: collected.trailers().cloned(),
+        body: collected.to_bytes(),
+    })
 }
 
 impl Answer {
@@ -155,6 +232,63 @@ impl Sender {
         let mut all = vec![("content-type", "application/grpc"), ("te", "trailers")];
         all.extend_from_slice(headers);
         grpc_answer_of(self.send_h2(Method::POST, path, &all, body).await)
+    }
+
+    /// [`Sender::call`] from an address of this machine; an error where there was no answer.
+    pub async fn call_from(
+        &self,
+        from: Ipv4Addr,
+        path: &str,
+        headers: &[(&str, &str)],
+        message: &[u8],
+        is_compressed: bool,
+    ) -> Result<GrpcAnswer, Failure> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from((from, 0)))?;
+        let stream = socket.connect(self.address).await?;
+        let (mut sender, connection) =
+            conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let mut body = vec![u8::from(is_compressed)];
+        body.extend_from_slice(&u32::try_from(message.len())?.to_be_bytes());
+        body.extend_from_slice(message);
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .version(Version::HTTP_2)
+            .uri(format!("http://{}{path}", self.address))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(Bytes::from(body)))?;
+        let answer = try_answer_of(sender.send_request(request).await?).await?;
+        Ok(grpc_answer_of(answer))
+    }
+
+    /// A connection over HTTP/1.1 to keep.
+    pub async fn connect(&self) -> Result<Kept, Failure> {
+        let stream = TcpStream::connect(self.address).await?;
+        let (sender, connection) = conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(Kept {
+            address: self.address,
+            sender,
+        })
+    }
+
+    /// A connection over HTTP/2 to keep; the task ends with it, without an error if it was closed in good order.
+    pub async fn connect_h2(
+        &self,
+    ) -> Result<(Streams, tokio::task::JoinHandle<hyper::Result<()>>), Failure> {
+        let stream = TcpStream::connect(self.address).await?;
+        let (sender, connection) =
+            conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        let streams = Streams {
+            address: self.address,
+            sender,
+        };
+        Ok((streams, tokio::spawn(connection)))
     }
 
     /// A gRPC call whose body never comes.

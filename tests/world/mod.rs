@@ -9,6 +9,7 @@
 
 pub mod bodies;
 pub mod client;
+pub mod live;
 pub mod process;
 pub mod recorder;
 
@@ -23,6 +24,7 @@ use wharfinger::{
 };
 
 pub use client::{Answer, GrpcAnswer, Sender};
+pub use live::Live;
 pub use recorder::Recorder;
 
 /// A running Wharfinger with its data in a folder that goes with it.

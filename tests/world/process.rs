@@ -1,6 +1,7 @@
 //! The real executable as a child process, on free ports of 127.0.0.1.
 
 use std::{
+    ffi::OsString,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -15,12 +16,23 @@ pub struct Process {
     pub operate: u16,
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, below those that the system hands to outgoing connections: so it stays free.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
-        .port()
+    for _ in 0..1_000 {
+        let mut random = [0; 2];
+        getrandom::fill(&mut random).expect("randomness");
+        let port = 10_000 + u16::from_le_bytes(random) % 20_000;
+        if std::net::TcpListener::bind(local(port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port");
+}
+
+/// The executable under test: `WHARFINGER_EXECUTABLE`, else the one that was built with the tests.
+pub fn executable() -> OsString {
+    std::env::var_os("WHARFINGER_EXECUTABLE")
+        .unwrap_or_else(|| env!("CARGO_BIN_EXE_wharfinger").into())
 }
 
 pub fn local(port: u16) -> SocketAddr {
@@ -55,17 +67,21 @@ pub fn write_config(folder: &Path, open: &[(&str, u16)], rest: &str) -> PathBuf 
 impl Process {
     /// Starts it; `operate` is the operators' port of its configuration.
     pub fn start(mode: &str, config: &Path, data: &Path, operate: u16) -> Self {
-        let child = Command::new(env!("CARGO_BIN_EXE_wharfinger"))
+        let mut command = Command::new(executable());
+        command
             .arg(mode)
             .arg("--config")
             .arg(config)
             .arg("--data")
             .arg(data)
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("starts");
+            .stderr(Stdio::null());
+        Self::spawn(command, operate)
+    }
+
+    /// Starts a command that is, or becomes, the executable.
+    pub fn spawn(mut command: Command, operate: u16) -> Self {
+        let child = command.stdin(Stdio::null()).spawn().expect("starts");
         Self { child, operate }
     }
 
@@ -100,10 +116,25 @@ impl Process {
     }
 
     /// SIGTERM; its exit code.
-    pub fn terminate(mut self) -> Option<i32> {
+    pub fn terminate(self) -> Option<i32> {
+        self.signal_term();
+        self.wait()
+    }
+
+    /// SIGTERM, and on.
+    pub fn signal_term(&self) {
         let id = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("signals");
+    }
+
+    /// Waits for its end; its exit code.
+    pub fn wait(mut self) -> Option<i32> {
         self.child.wait().expect("ends").code()
+    }
+
+    /// Whether it runs.
+    pub fn is_alive(&mut self) -> bool {
+        self.child.try_wait().expect("can be asked").is_none()
     }
 }
 

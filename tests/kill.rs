@@ -1,0 +1,123 @@
+//! kill -9 under load: everything that was answered with success is in the archive after the restart, each time.
+//!
+//! `WHARFINGER_DOSE=1000 cargo test --test kill -- --nocapture` is the deep dose.
+
+mod world;
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::task::JoinSet;
+use world::{Live, Sender, live};
+
+const SENDERS: u64 = 8;
+const LINES: u64 = 5;
+
+/// One of many kill intervals, without a clock in it: 20 to 320 ms.
+fn pause(seed: &mut u64) -> Duration {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+    Duration::from_millis(20 + (*seed >> 33) % 300)
+}
+
+/// Ships one batch after the other, each until it is answered with success, and notes which were.
+async fn ship(
+    sender: u64,
+    bulk: SocketAddr,
+    token: String,
+    acknowledged: Arc<Mutex<Vec<(u64, u64)>>>,
+    stop: Arc<AtomicBool>,
+) {
+    let authorization = format!("Bearer {token}");
+    let headers = [("authorization", authorization.as_str())];
+    let (mut sequence, mut connection) = (0, None);
+    while !stop.load(Ordering::Relaxed) {
+        let Some(open) = &mut connection else {
+            connection = Sender::new(bulk).connect().await.ok();
+            if connection.is_none() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            continue;
+        };
+        let body: String = (0..LINES)
+            .map(|n| format!("{{\"sender\":{sender},\"sequence\":{sequence},\"n\":{n}}}\n"))
+            .collect();
+        match open.post("/", &headers, body).await {
+            Ok(answer) if answer.status == 200 => {
+                acknowledged
+                    .lock()
+                    .expect("not poisoned")
+                    .push((sender, sequence));
+                sequence += 1;
+            }
+            Ok(answer) => panic!("neither success nor a dead connection: {answer:?}"),
+            Err(_) => connection = None,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_acknowledged_outlives_every_kill() {
+    let kills = live::dose(10);
+    let mut live = Live::start("").await;
+    let (account, tokens) = live.account("acme", "archive").await;
+    let acknowledged = Arc::new(Mutex::new(Vec::new()));
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut senders = JoinSet::new();
+    for sender in 0..SENDERS {
+        senders.spawn(ship(
+            sender,
+            live.bulk,
+            tokens[0].clone(),
+            Arc::clone(&acknowledged),
+            Arc::clone(&stop),
+        ));
+    }
+    let (mut seed, mut slowest) = (7, Duration::ZERO);
+    for _ in 0..kills {
+        let before = acknowledged.lock().expect("not poisoned").len();
+        world::eventually("the senders are at it", async || {
+            acknowledged.lock().expect("not poisoned").len() > before
+        })
+        .await;
+        tokio::time::sleep(pause(&mut seed)).await;
+        live.kill();
+        slowest = slowest.max(live.up().await);
+    }
+    stop.store(true, Ordering::Relaxed);
+    while let Some(ended) = senders.join_next().await {
+        ended.expect("no panic");
+    }
+    let mut found: HashMap<(u64, u64, u64), u64> = HashMap::new();
+    for line in live.archived(account, "logs") {
+        let line: Value = serde_json::from_str(&line).expect("whole lines only");
+        let number = |name: &str| line[name].as_u64().expect("a number");
+        *found
+            .entry((number("sender"), number("sequence"), number("n")))
+            .or_default() += 1;
+    }
+    let acknowledged: HashSet<_> = acknowledged.lock().expect("not poisoned").drain(..).collect();
+    let lost: Vec<_> = acknowledged
+        .iter()
+        .flat_map(|(sender, sequence)| (0..LINES).map(|n| (*sender, *sequence, n)))
+        .filter(|line| !found.contains_key(line))
+        .collect();
+    let duplicates: u64 = found.values().map(|count| count - 1).sum();
+    println!(
+        "{kills} kills, {} batches acknowledged, {} lines lost, {duplicates} of {} lines twice (sent again after a kill), slowest start {slowest:?}",
+        acknowledged.len(),
+        lost.len(),
+        found.len()
+    );
+    assert!(acknowledged.len() >= kills, "no load");
+    assert!(lost.is_empty(), "{lost:?}");
+    // A batch that was cut from its answer is sent once more for each kill, never more often.
+    assert!(duplicates <= kills as u64 * SENDERS * LINES, "{duplicates}");
+}
