@@ -129,15 +129,45 @@ async fn places(world: &World) -> Vec<Place> {
     for (name, kind, script, takes, refuses_items) in [
         ("archive", "archive", None, true, 0),
         ("takes", "http", Some(plain(200)), true, 0),
-        ("slow", "http", Some(plain(200).after(Duration::from_millis(80))), true, 0),
+        (
+            "slow",
+            "http",
+            Some(plain(200).after(Duration::from_millis(80))),
+            true,
+            0,
+        ),
         ("refuses", "http", Some(plain(400)), false, 0),
         ("down", "http", Some(plain(503)), false, 0),
         ("not-ours", "http", Some(plain(401)), false, 0),
-        ("otlp-takes", "otlp_http", Some(Script::status(200)), true, 0),
+        (
+            "otlp-takes",
+            "otlp_http",
+            Some(Script::status(200)),
+            true,
+            0,
+        ),
         ("otlp-partial", "otlp_http", Some(partial), true, 2),
-        ("grpc-takes", "otlp_grpc", Some(Script::grpc(0, "", Some(&[]))), true, 0),
-        ("grpc-partial", "otlp_grpc", Some(Script::grpc(0, "", Some(&bodies::field(1, &two)))), true, 2),
-        ("grpc-refuses", "otlp_grpc", Some(Script::grpc(3, "no", None)), false, 0),
+        (
+            "grpc-takes",
+            "otlp_grpc",
+            Some(Script::grpc(0, "", Some(&[]))),
+            true,
+            0,
+        ),
+        (
+            "grpc-partial",
+            "otlp_grpc",
+            Some(Script::grpc(0, "", Some(&bodies::field(1, &two)))),
+            true,
+            2,
+        ),
+        (
+            "grpc-refuses",
+            "otlp_grpc",
+            Some(Script::grpc(3, "no", None)),
+            false,
+            0,
+        ),
     ] {
         let recorder = match script {
             Some(script) => {
@@ -183,11 +213,21 @@ fn parcel(world: &World, dice: &mut Dice, fate: Fate, signal: usize, token: &str
                 Fate::TooLarge => body = bodies::lines(1).repeat((11 << 20) / 27),
                 _ => {}
             }
-            (world.bulk(), "/?type=mixed".to_owned(), "text/plain".to_owned(), body, false)
+            (
+                world.bulk(),
+                "/?type=mixed".to_owned(),
+                "text/plain".to_owned(),
+                body,
+                false,
+            )
         }
         (0 | 1, 1) => {
             let is_2 = form == 1;
-            let mut body = if is_2 { bodies::write_2(count) } else { bodies::write_1(count) };
+            let mut body = if is_2 {
+                bodies::write_2(count)
+            } else {
+                bodies::write_1(count)
+            };
             if fate == Fate::Malformed {
                 body.extend_from_slice(&[0x0a, 0x7f]);
             }
@@ -197,7 +237,14 @@ fn parcel(world: &World, dice: &mut Dice, fate: Fate, signal: usize, token: &str
             let body = bodies::snappy(&body);
             let headers = vec![
                 bearer,
-                header("content-type", if is_2 { WRITE_2 } else { "application/x-protobuf" }),
+                header(
+                    "content-type",
+                    if is_2 {
+                        WRITE_2
+                    } else {
+                        "application/x-protobuf"
+                    },
+                ),
                 header("content-encoding", "snappy"),
             ];
             return Parcel {
@@ -215,7 +262,13 @@ fn parcel(world: &World, dice: &mut Dice, fate: Fate, signal: usize, token: &str
             if fate == Fate::Malformed {
                 body.truncate(body.len() - 1);
             }
-            (world.otlp_http(), format!("/v1/{signal_name}"), "application/json".to_owned(), body, false)
+            (
+                world.otlp_http(),
+                format!("/v1/{signal_name}"),
+                "application/json".to_owned(),
+                body,
+                false,
+            )
         }
         _ => {
             let mut body = bodies::otlp(signal_name, count);
@@ -225,14 +278,30 @@ fn parcel(world: &World, dice: &mut Dice, fate: Fate, signal: usize, token: &str
             let service = ["logs.v1.Logs", "metrics.v1.Metrics", "trace.v1.Trace"][signal];
             if form == 3 {
                 let path = format!("/opentelemetry.proto.collector.{service}Service/Export");
-                (world.otlp_grpc(), path, "application/grpc".to_owned(), body, true)
+                (
+                    world.otlp_grpc(),
+                    path,
+                    "application/grpc".to_owned(),
+                    body,
+                    true,
+                )
             } else {
                 let kind = "application/x-protobuf".to_owned();
-                (world.otlp_http(), format!("/v1/{signal_name}"), kind, body, false)
+                (
+                    world.otlp_http(),
+                    format!("/v1/{signal_name}"),
+                    kind,
+                    body,
+                    false,
+                )
             }
         }
     };
-    let plain = if fate == Fate::TooLarge && form != 0 { vec![b' '; 65 << 20] } else { plain };
+    let plain = if fate == Fate::TooLarge && form != 0 {
+        vec![b' '; 65 << 20]
+    } else {
+        plain
+    };
     let encoding = match fate {
         Fate::TooLarge => "gzip",
         _ => dice.one_of(&["identity", "gzip", "zstd"]),
@@ -242,8 +311,16 @@ fn parcel(world: &World, dice: &mut Dice, fate: Fate, signal: usize, token: &str
         "zstd" => bodies::zstd(&plain),
         _ => plain,
     };
-    let name = if is_grpc { "grpc-encoding" } else { "content-encoding" };
-    let kind = if fate == Fate::WrongType { "text/html" } else { &kind };
+    let name = if is_grpc {
+        "grpc-encoding"
+    } else {
+        "content-encoding"
+    };
+    let kind = if fate == Fate::WrongType {
+        "text/html"
+    } else {
+        &kind
+    };
     Parcel {
         to,
         path,
@@ -263,7 +340,10 @@ async fn send(parcel: &Parcel, fate: Fate) -> Option<(bool, String)> {
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .collect();
     if parcel.is_grpc {
-        let headers: Vec<_> = headers.into_iter().filter(|(name, _)| *name != "content-type").collect();
+        let headers: Vec<_> = headers
+            .into_iter()
+            .filter(|(name, _)| *name != "content-type")
+            .collect();
         let seen = match fate {
             Fate::Stalled => parcel.to.call_stalling(&parcel.path, &headers).await,
             Fate::CutOff => {
@@ -271,13 +351,21 @@ async fn send(parcel: &Parcel, fate: Fate) -> Option<(bool, String)> {
                 short.extend_from_slice(&parcel.body);
                 parcel.to.call_framed(&parcel.path, &headers, short).await
             }
-            _ => parcel.to.call(&parcel.path, &headers, &parcel.body, parcel.is_compressed).await,
+            _ => {
+                parcel
+                    .to
+                    .call(&parcel.path, &headers, &parcel.body, parcel.is_compressed)
+                    .await
+            }
         };
         return Some((seen.code == 0, format!("gRPC {}", seen.code)));
     }
     let status = match fate {
         Fate::WrongMethod => {
-            let answer = parcel.to.send(Method::PUT, &parcel.path, &headers, Vec::new()).await;
+            let answer = parcel
+                .to
+                .send(Method::PUT, &parcel.path, &headers, Vec::new())
+                .await;
             answer.status
         }
         Fate::CutOff | Fate::Stalled | Fate::Dribbled | Fate::ClientGone => {
@@ -286,8 +374,16 @@ async fn send(parcel: &Parcel, fate: Fate) -> Option<(bool, String)> {
         _ => {
             let body = parcel.body.clone();
             let address = parcel.to.address;
-            let raw = live::post(Ipv4Addr::LOCALHOST, address, &parcel.path, &parcel.headers, body);
-            raw.await.unwrap_or_else(|| panic!("no answer: {fate:?} {}", parcel.path)).status
+            let raw = live::post(
+                Ipv4Addr::LOCALHOST,
+                address,
+                &parcel.path,
+                &parcel.headers,
+                body,
+            );
+            raw.await
+                .unwrap_or_else(|| panic!("no answer: {fate:?} {}", parcel.path))
+                .status
         }
     };
     // The good lines of a partial body are safe before its 400 is sent.
@@ -297,7 +393,9 @@ async fn send(parcel: &Parcel, fate: Fate) -> Option<(bool, String)> {
 
 /// Over a bare socket, in pieces.
 async fn by_hand(parcel: &Parcel, fate: Fate) -> Option<u16> {
-    let mut stream = TcpStream::connect(parcel.to.address).await.expect("connects");
+    let mut stream = TcpStream::connect(parcel.to.address)
+        .await
+        .expect("connects");
     let announced = match fate {
         Fate::CutOff | Fate::Stalled => parcel.body.len() + 1_000,
         _ => parcel.body.len(),
@@ -324,38 +422,64 @@ async fn by_hand(parcel: &Parcel, fate: Fate) -> Option<u16> {
     }
     let mut back = Vec::new();
     stream.read_to_end(&mut back).await.expect("an answer");
-    Some(live::raw(&back).unwrap_or_else(|| panic!("no answer: {fate:?} {}", parcel.path)).status)
+    Some(
+        live::raw(&back)
+            .unwrap_or_else(|| panic!("no answer: {fate:?} {}", parcel.path))
+            .status,
+    )
 }
 
 /// How often `needle` occurs.
 fn count(body: &[u8], needle: &[u8]) -> u64 {
-    body.windows(needle.len()).filter(|window| *window == needle).count() as u64
+    body.windows(needle.len())
+        .filter(|window| *window == needle)
+        .count() as u64
 }
 
 /// Signal, items and inflated bytes of what arrived at a destination, counted by what the bodies are known to say.
 fn weigh(request: &Recorded) -> (&'static str, u64, u64) {
     let header = |name: &str| {
-        request.headers.get(name).map_or("", |value| value.to_str().expect("text"))
+        request
+            .headers
+            .get(name)
+            .map_or("", |value| value.to_str().expect("text"))
     };
     let is_grpc = request.path.ends_with("/Export");
-    let body = if is_grpc { request.body.slice(5..) } else { request.body.clone() };
-    let encoding = if is_grpc { header("grpc-encoding") } else { header("content-encoding") };
+    let body = if is_grpc {
+        request.body.slice(5..)
+    } else {
+        request.body.clone()
+    };
+    let encoding = if is_grpc {
+        header("grpc-encoding")
+    } else {
+        header("content-encoding")
+    };
     let plain = match encoding {
         "gzip" => {
             let mut plain = Vec::new();
-            std::io::Read::read_to_end(&mut flate2::read::MultiGzDecoder::new(&body[..]), &mut plain)
-                .expect("gzip");
+            std::io::Read::read_to_end(
+                &mut flate2::read::MultiGzDecoder::new(&body[..]),
+                &mut plain,
+            )
+            .expect("gzip");
             plain
         }
         "zstd" => zstd::decode_all(&body[..]).expect("zstd"),
-        "snappy" => snap::raw::Decoder::new().decompress_vec(&body).expect("snappy"),
+        "snappy" => snap::raw::Decoder::new()
+            .decompress_vec(&body)
+            .expect("snappy"),
         _ => body.to_vec(),
     };
     let path = request.path.to_ascii_lowercase();
     let signal = SIGNALS
         .into_iter()
         .find(|signal| path.contains(&signal[..signal.len() - 1]))
-        .unwrap_or(if path.contains("write") { "metrics" } else { "logs" });
+        .unwrap_or(if path.contains("write") {
+            "metrics"
+        } else {
+            "logs"
+        });
     let is_json = header("content-type") == "application/json";
     let items = if path.contains("write") {
         count(&plain, &1.5f64.to_le_bytes())
@@ -385,7 +509,9 @@ fn archived_items(world: &World, account: u64, signal: &str) -> u64 {
 }
 
 fn archived_samples(text: &[u8]) -> u64 {
-    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let lines = text
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty());
     lines
         .map(|line| serde_json::from_slice::<Value>(line).expect("JSON"))
         .map(|line| line["samples"].as_array().map_or(0, Vec::len) as u64)
@@ -398,7 +524,10 @@ fn column(page: &Value, name: &str, unit: &str) -> u64 {
 
 fn refused(page: &Value, unit: &str) -> u64 {
     let reasons = page["refused"].as_object().expect("reasons");
-    reasons.values().map(|tally| tally[unit].as_u64().expect("a number")).sum()
+    reasons
+        .values()
+        .map(|tally| tally[unit].as_u64().expect("a number"))
+        .sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -409,7 +538,8 @@ async fn the_books_balance_after_everything_that_can_happen() {
     })
     .await;
     let places = places(&world).await;
-    let seed = std::env::var("WHARFINGER_SEED").map_or(20_261_123, |text| text.parse().expect("a number"));
+    let seed =
+        std::env::var("WHARFINGER_SEED").map_or(20_261_123, |text| text.parse().expect("a number"));
     let mut dice = Dice(seed);
     let known = Arc::new(Mutex::new(Known::default()));
     let total = live::dose(400);
@@ -417,7 +547,11 @@ async fn the_books_balance_after_everything_that_can_happen() {
     for _ in 0..total {
         let place = &places[dice.below(places.len())];
         let mut fate = dice.one_of(&FATES);
-        let signal = if fate == Fate::Partial { 0 } else { dice.below(3) };
+        let signal = if fate == Fate::Partial {
+            0
+        } else {
+            dice.below(3)
+        };
         if fate == Fate::TooLarge && dice.below(4) > 0 {
             fate = Fate::WrongType;
         }
@@ -459,7 +593,10 @@ async fn the_books_balance_after_everything_that_can_happen() {
     })
     .await;
     let known = known.lock().expect("not poisoned");
-    println!("seed {seed}: {total} requests; {:?}; {:?}", known.fates, known.answers);
+    println!(
+        "seed {seed}: {total} requests; {:?}; {:?}",
+        known.fates, known.answers
+    );
     check_accounts(&world, &places, &known).await;
     check_totals(&world).await;
 }
@@ -479,7 +616,9 @@ async fn check_accounts(world: &World, places: &[Place], known: &Known) {
             let page = world.books(place.account, signal).await;
             let what = format!("{} {signal}: {page}", place.name);
             for unit in ["items", "bytes"] {
-                let ended = column(&page, "delivered", unit) + refused(&page, unit) + column(&page, "lost", unit);
+                let ended = column(&page, "delivered", unit)
+                    + refused(&page, unit)
+                    + column(&page, "lost", unit);
                 assert_eq!(column(&page, "received", unit), ended, "{what}");
                 assert_eq!(column(&page, "in_flight", unit), 0, "{what}");
                 assert_eq!(column(&page, "lost", unit), 0, "{what}");
@@ -498,13 +637,19 @@ async fn check_accounts(world: &World, places: &[Place], known: &Known) {
             let told = known.acknowledged.get(&key).copied().unwrap_or(0);
             let unheard = known.unheard.get(&key).copied().unwrap_or(0);
             if place.refuses_items == 0 && place.takes {
-                assert!((told..=told + unheard).contains(&delivered), "{told} {unheard} {what}");
+                assert!(
+                    (told..=told + unheard).contains(&delivered),
+                    "{told} {unheard} {what}"
+                );
             }
             pages += 1;
             items += column(&page, "received", "items");
         }
     }
-    println!("{pages} pages of {} accounts balance: {items} items received", places.len());
+    println!(
+        "{pages} pages of {} accounts balance: {items} items received",
+        places.len()
+    );
     assert!(items > 1_000);
 }
 
@@ -516,13 +661,20 @@ async fn check_totals(world: &World) {
     let mut compared = 0;
     for signal in SIGNALS {
         let sum = |read: &dyn Fn(&Value) -> u64| -> u64 {
-            accounts.iter().map(|account| read(&account["signals"][signal])).sum()
+            accounts
+                .iter()
+                .map(|account| read(&account["signals"][signal]))
+                .sum()
         };
         for (what, unit, metric) in [
             ("received", "items", "wharfinger_items_received_total"),
             ("received", "bytes", "wharfinger_body_received_bytes_total"),
             ("delivered", "items", "wharfinger_items_delivered_total"),
-            ("delivered", "bytes", "wharfinger_body_delivered_bytes_total"),
+            (
+                "delivered",
+                "bytes",
+                "wharfinger_body_delivered_bytes_total",
+            ),
             ("refused", "items", "wharfinger_items_refused_total"),
             ("refused", "bytes", "wharfinger_body_refused_bytes_total"),
             ("lost", "items", "wharfinger_items_lost_total"),
@@ -534,7 +686,11 @@ async fn check_totals(world: &World) {
                 sum(&|page| column(page, what, unit))
             };
             let label = format!("signal=\"{signal}\"");
-            assert_eq!(metric_in(&page, metric, &label), books as f64, "{metric} {signal}");
+            assert_eq!(
+                metric_in(&page, metric, &label),
+                books as f64,
+                "{metric} {signal}"
+            );
             compared += 1;
         }
     }

@@ -201,6 +201,7 @@ impl GatewaySide {
             self.drain.announce();
             sleep(drain.delay).await;
         }
+        self.memory.close();
         self.drain.stop(Instant::now() + drain.timeout);
         let workers = self.workers;
         let joined = tokio::task::spawn_blocking(move || {

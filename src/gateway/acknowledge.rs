@@ -92,8 +92,15 @@ fn plain(row: Row, text: &str) -> Response<Reply> {
     let status = match row {
         Row::NotFound => StatusCode::NOT_FOUND,
         Row::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        Row::MissingToken | Row::UnknownToken => StatusCode::UNAUTHORIZED,
+        Row::Forbidden => StatusCode::FORBIDDEN,
+        Row::UnsupportedType | Row::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Row::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Row::Throttled { .. } | Row::QuotaGone { .. } => StatusCode::TOO_MANY_REQUESTS,
         Row::Unavailable | Row::BodyFailed => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::BAD_REQUEST,
+        Row::BadRequest | Row::Malformed | Row::DestinationRefuses { .. } => {
+            StatusCode::BAD_REQUEST
+        }
     };
     written(status, TEXT, text.to_owned())
 }
@@ -228,3 +235,6 @@ fn size(bytes: u64) -> String {
         format!("{bytes} bytes")
     }
 }
+
+#[cfg(test)]
+mod tests;

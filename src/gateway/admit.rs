@@ -120,6 +120,11 @@ impl Permit {
         self.claim.grow(bytes)
     }
 
+    /// Gives claimed memory back before the permit's end.
+    pub fn release(&mut self, bytes: u64) {
+        self.claim.shrink(bytes);
+    }
+
     /// Enters what was read into the books.
     pub fn received(&mut self, tally: Tally) {
         self.line.receive(tally);
@@ -138,6 +143,11 @@ impl Permit {
     /// A part of what was read is refused.
     pub fn refused_part(&mut self, rejection: &Rejection, part: Tally) {
         self.line.refuse(rejection.index(), part);
+    }
+
+    /// A part of what was read is refused, by [`Rejection::index`].
+    pub fn refused_part_for(&mut self, reason: usize, part: Tally) {
+        self.line.refuse(reason, part);
     }
 
     /// The rest of what was read has been taken by the destination.

@@ -57,7 +57,12 @@ pub fn check(head: &Parts, entrance: Entrance) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// Whether a request speaks gRPC, whatever its path: an unknown method is then UNIMPLEMENTED, not 404.
+/// Whether a request is a gRPC call, whatever its path: its client then reads `grpc-status`, not HTTP's.
+pub fn is_grpc_call(head: &Parts) -> bool {
+    head.method == Method::POST && head.version == Version::HTTP_2 && is_grpc(head)
+}
+
+/// Whether the content type is gRPC's.
 pub fn is_grpc(head: &Parts) -> bool {
     head.headers
         .get(header::CONTENT_TYPE)

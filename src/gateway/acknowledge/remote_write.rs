@@ -43,15 +43,15 @@ pub(super) fn refused(is_2: bool, row: Row, rejection: &Rejection, text: &str) -
     };
     let mut response = written(status, TEXT, text.to_owned());
     if is_2 && status.is_client_error() {
-        // Refused by us means nothing was written; refused by the destination means what it says.
+        // Refused by us means nothing was written; refused by the destination means what it says, if it says.
         let counts = match rejection {
-            Rejection::DestinationRefused {
-                written: Some(counts),
-                ..
-            } => *counts,
-            _ => Written::default(),
+            Rejection::DestinationRefused { written, .. } => *written,
+            Rejection::DestinationLacksVersion => None,
+            _ => Some(Written::default()),
         };
-        state_written(&mut response, &counts);
+        if let Some(counts) = counts {
+            state_written(&mut response, &counts);
+        }
     }
     response
 }
