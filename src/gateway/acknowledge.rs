@@ -1,6 +1,6 @@
 //! How it ended, in the sender's own protocol: one closed table from outcome to answer.
 //!
-//! [`Row`] is the answers table's first column; each protocol answers every row in one `match` of its own, so that a new
+//! `Row` is the answers table's first column; each protocol answers every row in one `match` of its own, so that a new
 //! reason doesn't compile until every sender is told.
 
 mod bulk;
