@@ -6,7 +6,7 @@ pub(in crate::gateway) use credentials::parameters;
 
 use std::sync::Arc;
 
-use http::request::Parts;
+use http::Request;
 
 use super::doors::Entrance;
 use crate::{
@@ -42,7 +42,7 @@ pub struct Refused {
 /// Why not, with the token's public number where it is known.
 pub fn authenticate(
     directory: &Directory,
-    head: &Parts,
+    head: &Request<impl Sized>,
     entrance: Entrance,
 ) -> Result<Caller, Refused> {
     let token = credentials::find(head)?;

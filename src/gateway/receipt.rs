@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderValue, request::Parts};
+use http::{HeaderValue, Request};
 use tracing::debug;
 
 use super::{
@@ -151,7 +151,7 @@ impl Receipt {
     }
 
     /// The protocol is known, or it is known that there is none.
-    pub fn entered(&self, entrance: Option<Entrance>, head: &Parts) {
+    pub fn entered(&self, entrance: Option<Entrance>, head: &Request<impl Sized>) {
         // A gRPC status is a success to whoever reads only HTTP's: it is for those alone who speak gRPC in full.
         let speaks_grpc = doors::is_grpc_call(head);
         let Some(entrance) = entrance else {
@@ -166,10 +166,10 @@ impl Receipt {
             Door::OtlpGrpc if speaks_grpc => Dialect::Grpc,
             Door::OtlpGrpc => Dialect::Plain,
             Door::RemoteWrite => Dialect::RemoteWrite {
-                is_2: is_write_2(&head.headers),
+                is_2: is_write_2(head.headers()),
             },
             Door::OtlpHttp => Dialect::Otlp(match entrance.signal {
-                Some(signal) if is_json(&head.headers) => OtlpForm::Json(signal),
+                Some(signal) if is_json(head.headers()) => OtlpForm::Json(signal),
                 _ => OtlpForm::Protobuf,
             }),
         };

@@ -23,8 +23,7 @@ use crate::{
 async fn answer(request: Request<Incoming>, is_final: bool) -> Response<Reply> {
     let metrics = Metrics::new().expect("metrics").requests();
     let receipt = Receipt::open(&RequestIds::new(), &metrics);
-    let (head, _body) = request.into_parts();
-    receipt.entered(doors::find(&head, BareSlash::Bulk).ok(), &head);
+    receipt.entered(doors::find(&request, BareSlash::Bulk).ok(), &request);
     let rejection = Rejection::QuotaGone {
         retry_after: Duration::from_secs(3600),
         is_final,

@@ -1,6 +1,6 @@
 //! What a body is, by its headers: content type and encoding, held against what the door takes.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 
 use crate::{
     gateway::doors::{self, Entrance},
@@ -11,8 +11,11 @@ use crate::{
 ///
 /// # Errors
 /// [`Rejection::UnsupportedContentType`], [`Rejection::UnsupportedEncoding`].
-pub(super) fn read(head: &Parts, entrance: Entrance) -> Result<(Content, Encoding), Rejection> {
-    let headers = &head.headers;
+pub(super) fn read(
+    head: &Request<impl Sized>,
+    entrance: Entrance,
+) -> Result<(Content, Encoding), Rejection> {
+    let headers = head.headers();
     match entrance.door {
         // Shippers send text/plain, application/json, form types or nothing for the same lines.
         Door::Bulk => Ok((
