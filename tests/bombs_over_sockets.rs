@@ -87,9 +87,16 @@ fn shots(live: &Live, tokens: &[String; 3]) -> Vec<Shot> {
                    encoding: Encoding,
                    body: &Bytes| {
         let is_grpc = content_type == "application/grpc";
-        let encoding_header = if is_grpc { "grpc-encoding" } else { "content-encoding" };
+        let encoding_header = if is_grpc {
+            "grpc-encoding"
+        } else {
+            "content-encoding"
+        };
         let mut headers = vec![
-            ("authorization".to_owned(), format!("Bearer {}", token(signal))),
+            (
+                "authorization".to_owned(),
+                format!("Bearer {}", token(signal)),
+            ),
             ("content-type".to_owned(), content_type.to_owned()),
         ];
         if encoding != Encoding::Identity {
@@ -107,18 +114,39 @@ fn shots(live: &Live, tokens: &[String; 3]) -> Vec<Shot> {
     };
     for bomb in bombs::compressed() {
         let (name, body) = (bomb.name, Bytes::from(bomb.body));
-        let mut at = |to, path, signal, kind| aim(name, to, path, signal, kind, bomb.encoding, &body);
+        let mut at =
+            |to, path, signal, kind| aim(name, to, path, signal, kind, bomb.encoding, &body);
         if bomb.encoding == Encoding::Snappy {
-            at(live.remote_write, "/api/v1/write", Signal::Metrics, PROTOBUF);
+            at(
+                live.remote_write,
+                "/api/v1/write",
+                Signal::Metrics,
+                PROTOBUF,
+            );
             at(live.remote_write, "/", Signal::Metrics, WRITE_2);
             continue;
         }
         at(live.bulk, "/", Signal::Logs, "text/plain");
         at(live.otlp_http, http(Signal::Logs), Signal::Logs, PROTOBUF);
-        at(live.otlp_http, http(Signal::Traces), Signal::Traces, "application/json");
-        at(live.otlp_grpc, grpc(Signal::Metrics), Signal::Metrics, "application/grpc");
+        at(
+            live.otlp_http,
+            http(Signal::Traces),
+            Signal::Traces,
+            "application/json",
+        );
+        at(
+            live.otlp_grpc,
+            grpc(Signal::Metrics),
+            Signal::Metrics,
+            "application/grpc",
+        );
         if bomb.encoding == Encoding::Zstd {
-            at(live.remote_write, "/api/v1/write", Signal::Metrics, PROTOBUF);
+            at(
+                live.remote_write,
+                "/api/v1/write",
+                Signal::Metrics,
+                PROTOBUF,
+            );
         }
     }
     for bomb in bombs::protobuf() {
@@ -127,17 +155,52 @@ fn shots(live: &Live, tokens: &[String; 3]) -> Vec<Shot> {
         if bomb.content == Content::OtlpProtobuf {
             let gzip = Bytes::from(bombs::gzip(&plain));
             let zstd = Bytes::from(bombs::zstd(&plain));
-            let mut at = |to, path, kind, encoding, body| aim(name, to, path, signal, kind, encoding, body);
-            at(live.otlp_http, http(signal), PROTOBUF, Encoding::Identity, &plain);
-            at(live.otlp_http, http(signal), PROTOBUF, Encoding::Gzip, &gzip);
-            at(live.otlp_grpc, grpc(signal), "application/grpc", Encoding::Identity, &plain);
-            at(live.otlp_grpc, grpc(signal), "application/grpc", Encoding::Zstd, &zstd);
+            let mut at =
+                |to, path, kind, encoding, body| aim(name, to, path, signal, kind, encoding, body);
+            at(
+                live.otlp_http,
+                http(signal),
+                PROTOBUF,
+                Encoding::Identity,
+                &plain,
+            );
+            at(
+                live.otlp_http,
+                http(signal),
+                PROTOBUF,
+                Encoding::Gzip,
+                &gzip,
+            );
+            at(
+                live.otlp_grpc,
+                grpc(signal),
+                "application/grpc",
+                Encoding::Identity,
+                &plain,
+            );
+            at(
+                live.otlp_grpc,
+                grpc(signal),
+                "application/grpc",
+                Encoding::Zstd,
+                &zstd,
+            );
         } else {
             let is_2 = bomb.content == Content::RemoteWrite2;
             let kind = if is_2 { WRITE_2 } else { PROTOBUF };
             let snappy = Bytes::from(bombs::snappy(&plain));
             let zstd = Bytes::from(bombs::zstd(&plain));
-            let mut at = |encoding, body| aim(name, live.remote_write, "/api/v1/push", signal, kind, encoding, body);
+            let mut at = |encoding, body| {
+                aim(
+                    name,
+                    live.remote_write,
+                    "/api/v1/push",
+                    signal,
+                    kind,
+                    encoding,
+                    body,
+                )
+            };
             at(Encoding::Snappy, &snappy);
             at(Encoding::Zstd, &zstd);
         }
@@ -281,7 +344,10 @@ async fn attack(mut live: Live, at_once: usize, rounds: usize) {
     assert!(tally.wrong.is_empty(), "{:#?}", tally.wrong);
     assert!(good.sent > 20 && good.wrong.is_empty(), "{good:?}");
     assert_eq!(good.accepted, good.sent, "{good:?}");
-    assert_eq!(live.archived(honest_account, "logs").len() as u64, 10 * good.accepted);
+    assert_eq!(
+        live.archived(honest_account, "logs").len() as u64,
+        10 * good.accepted
+    );
     world::eventually("nothing is held any more", async || {
         live.metric("wharfinger_memory_in_flight_bytes", "").await == 0.0
     })
@@ -311,11 +377,19 @@ impl Cgroup {
     fn make(name: &str, bytes_max: u64) -> Self {
         let v1 = PathBuf::from("/sys/fs/cgroup/memory");
         let is_v2 = !v1.is_dir();
-        let root = if is_v2 { PathBuf::from("/sys/fs/cgroup") } else { v1 };
+        let root = if is_v2 {
+            PathBuf::from("/sys/fs/cgroup")
+        } else {
+            v1
+        };
         let folder = root.join(format!("{name}-{}", std::process::id()));
         fs::create_dir(&folder).expect("root, and a cgroup file system that can be written to");
         let group = Self { folder, is_v2 };
-        let limit = if is_v2 { "memory.max" } else { "memory.limit_in_bytes" };
+        let limit = if is_v2 {
+            "memory.max"
+        } else {
+            "memory.limit_in_bytes"
+        };
         fs::write(group.folder.join(limit), bytes_max.to_string()).expect("a limit");
         group
     }
@@ -327,7 +401,10 @@ impl Cgroup {
 
     fn number(&self, v1: &str, v2: &str) -> String {
         let name = if self.is_v2 { v2 } else { v1 };
-        fs::read_to_string(self.folder.join(name)).unwrap_or_default().trim().replace('\n', " ")
+        fs::read_to_string(self.folder.join(name))
+            .unwrap_or_default()
+            .trim()
+            .replace('\n', " ")
     }
 }
 
@@ -337,6 +414,8 @@ impl Drop for Cgroup {
             if fs::remove_dir(&self.folder).is_ok() {
                 return;
             }
+            // Its processes are being reaped.
+            #[allow(clippy::disallowed_methods, reason = "a drop cannot await")]
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -347,8 +426,14 @@ impl Drop for Cgroup {
 async fn a_thousand_bombs_at_once_do_not_kill_a_gateway_of_256_mib() {
     let group = Cgroup::make("wharfinger-bombs", 256 << 20);
     let live = Live::start_with("", &[], &group.enter()).await;
-    let ceiling = live.metric("wharfinger_memory_in_flight_max_bytes", "").await;
-    assert_eq!(ceiling, 64.0 * 1_048_576.0, "the cgroup's limit was not seen");
+    let ceiling = live
+        .metric("wharfinger_memory_in_flight_max_bytes", "")
+        .await;
+    assert_eq!(
+        ceiling,
+        64.0 * 1_048_576.0,
+        "the cgroup's limit was not seen"
+    );
     attack(live, live::dose(1_000), 12).await;
     let peak = group.number("memory.max_usage_in_bytes", "memory.peak");
     let failed = group.number("memory.failcnt", "memory.events");

@@ -40,7 +40,9 @@ async fn keep_posting(live_bulk: std::net::SocketAddr, token: String, seen: Seen
             .map(|answer| (answer.status, answer.header("connection") == Some("close")))
             .map_err(|error| error.to_string());
         let is_over = !matches!(how, Ok((_, false)));
-        seen.lock().expect("not poisoned").push(Ended { began, how });
+        seen.lock()
+            .expect("not poisoned")
+            .push(Ended { began, how });
         if is_over {
             return;
         }
@@ -60,7 +62,9 @@ async fn keep_posting_h2(bulk: std::net::SocketAddr, token: String, seen: Seen) 
         for _ in 0..3 {
             let (mut streams, headers) = (streams.clone(), headers.map(|(a, b)| (a, b.to_owned())));
             several.spawn(async move {
-                let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+                let headers = headers
+                    .each_ref()
+                    .map(|(name, value)| (*name, value.as_str()));
                 streams.post("/", &headers, bodies::lines(2)).await
             });
         }
@@ -71,7 +75,9 @@ async fn keep_posting_h2(bulk: std::net::SocketAddr, token: String, seen: Seen) 
                 .map(|answer| (answer.status, false))
                 .map_err(|error| error.to_string());
             is_over |= how.is_err();
-            seen.lock().expect("not poisoned").push(Ended { began, how });
+            seen.lock()
+                .expect("not poisoned")
+                .push(Ended { began, how });
         }
         if is_over || connection.is_finished() {
             break;
@@ -79,14 +85,20 @@ async fn keep_posting_h2(bulk: std::net::SocketAddr, token: String, seen: Seen) 
         let _ = &mut streams;
     }
     drop(streams);
-    matches!(timeout(Duration::from_secs(5), connection).await, Ok(Ok(Ok(()))))
+    matches!(
+        timeout(Duration::from_secs(5), connection).await,
+        Ok(Ok(Ok(())))
+    )
 }
 
 /// Opens an HTTP/2 connection that asks nothing; what the GOAWAY on it said, once one came.
 async fn wait_for_goaway(address: std::net::SocketAddr) -> Option<u32> {
     let mut stream = TcpStream::connect(address).await.ok()?;
     let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.ok()?;
+    stream
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .await
+        .ok()?;
     stream.write_all(&settings).await.ok()?;
     loop {
         let mut head = [0; 9];
@@ -122,8 +134,16 @@ async fn load(rest: &str, delay: Duration) -> Load {
     let seen = Seen::default();
     let (mut h1, mut h2) = (JoinSet::new(), JoinSet::new());
     for _ in 0..8 {
-        h1.spawn(keep_posting(live.bulk, tokens[0].clone(), Arc::clone(&seen)));
-        h2.spawn(keep_posting_h2(live.bulk, tokens[0].clone(), Arc::clone(&seen)));
+        h1.spawn(keep_posting(
+            live.bulk,
+            tokens[0].clone(),
+            Arc::clone(&seen),
+        ));
+        h2.spawn(keep_posting_h2(
+            live.bulk,
+            tokens[0].clone(),
+            Arc::clone(&seen),
+        ));
     }
     let goaway = tokio::spawn(wait_for_goaway(live.bulk));
     sleep(Duration::from_secs(1)).await;
@@ -145,7 +165,9 @@ async fn what_is_in_flight_at_sigterm_finishes_and_the_process_ends_with_0() {
     process.signal_term();
     sleep(Duration::from_millis(150)).await;
     let refused = TcpStream::connect(load.live.bulk).await;
-    let code = tokio::task::spawn_blocking(move || process.wait()).await.expect("no panic");
+    let code = tokio::task::spawn_blocking(move || process.wait())
+        .await
+        .expect("no panic");
     let took = signalled.elapsed();
     while load.h1.join_next().await.is_some() {}
     let mut in_good_order = 0;
@@ -166,7 +188,10 @@ async fn what_is_in_flight_at_sigterm_finishes_and_the_process_ends_with_0() {
         .filter(|ended| ended.began < settled && !matches!(ended.how, Ok((200, _))))
         .map(|ended| &ended.how)
         .collect();
-    let closing = seen.iter().filter(|ended| matches!(ended.how, Ok((_, true)))).count();
+    let closing = seen
+        .iter()
+        .filter(|ended| matches!(ended.how, Ok((_, true))))
+        .count();
     println!(
         "{} requests, {} of them in flight at SIGTERM, {} failed; {closing} of 8 h1 connections were told to close, {in_good_order} of 8 h2 connections ended in good order, GOAWAY {goaway:?}; exit {code:?} after {took:?}; recorded {}",
         seen.len(),
@@ -196,7 +221,9 @@ async fn during_the_delay_it_serves_on_and_sends_everybody_away() {
     let fresh = Sender::new(load.live.bulk)
         .send(Method::GET, "/", &[], Vec::new())
         .await;
-    let code = tokio::task::spawn_blocking(move || process.wait()).await.expect("no panic");
+    let code = tokio::task::spawn_blocking(move || process.wait())
+        .await
+        .expect("no panic");
     while load.h1.join_next().await.is_some() {}
     let mut in_good_order = 0;
     while let Some(is_good) = load.h2.join_next().await {
@@ -207,7 +234,10 @@ async fn during_the_delay_it_serves_on_and_sends_everybody_away() {
         .iter()
         .filter(|ended| matches!(ended.how, Ok((status, _)) if status != 200))
         .count();
-    let closing = seen.iter().filter(|ended| matches!(ended.how, Ok((_, true)))).count();
+    let closing = seen
+        .iter()
+        .filter(|ended| matches!(ended.how, Ok((_, true))))
+        .count();
     println!(
         "{} requests, {h1_failed} refused; {closing} of 8 h1 told to close, {in_good_order} of 8 h2 in good order; exit {code:?}",
         seen.len()
@@ -216,7 +246,11 @@ async fn during_the_delay_it_serves_on_and_sends_everybody_away() {
     assert_eq!((h1_failed, closing, in_good_order), (0, 8, 8));
     assert_eq!(fresh.status, 405);
     assert_eq!(fresh.header("connection"), Some("close"));
-    println!("/ready during the delay: {} {}", ready.status, ready.text().trim());
+    println!(
+        "/ready during the delay: {} {}",
+        ready.status,
+        ready.text().trim()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -226,7 +260,8 @@ async fn a_destination_that_never_answers_holds_up_no_end() {
     recorder.answer(Script::status(200).after(Duration::from_secs(3_600)));
     let body = json!({"name": "mute", "kind": "http", "endpoints": [recorder.url()],
                       "request_timeout_ms": 60_000});
-    live.must(Method::POST, "/destinations?wait=enforced", body).await;
+    live.must(Method::POST, "/destinations?wait=enforced", body)
+        .await;
     let (_, tokens) = live.account("acme", "mute").await;
     let mut senders = JoinSet::new();
     for _ in 0..4 {
@@ -244,7 +279,9 @@ async fn a_destination_that_never_answers_holds_up_no_end() {
     let process = live.take_process();
     let signalled = Instant::now();
     process.signal_term();
-    let code = tokio::task::spawn_blocking(move || process.wait()).await.expect("no panic");
+    let code = tokio::task::spawn_blocking(move || process.wait())
+        .await
+        .expect("no panic");
     let took = signalled.elapsed();
     let mut ends = Vec::new();
     while let Some(end) = senders.join_next().await {
@@ -252,6 +289,12 @@ async fn a_destination_that_never_answers_holds_up_no_end() {
     }
     println!("exit {code:?} after {took:?}; the senders saw {ends:?}");
     assert_eq!(code, Some(0), "{}", live.log());
-    assert!(took > Duration::from_millis(1_900) && took < Duration::from_secs(5), "{took:?}");
-    assert!(ends.iter().all(|end| *end != Ok(200)), "nothing was delivered: {ends:?}");
+    assert!(
+        took > Duration::from_millis(1_900) && took < Duration::from_secs(5),
+        "{took:?}"
+    );
+    assert!(
+        ends.iter().all(|end| *end != Ok(200)),
+        "nothing was delivered: {ends:?}"
+    );
 }

@@ -118,7 +118,11 @@ async fn everything_acknowledged_outlives_every_kill() {
             .entry((number("sender"), number("sequence"), number("n")))
             .or_default() += 1;
     }
-    let acknowledged: HashSet<_> = acknowledged.lock().expect("not poisoned").drain(..).collect();
+    let acknowledged: HashSet<_> = acknowledged
+        .lock()
+        .expect("not poisoned")
+        .drain(..)
+        .collect();
     let lost: Vec<_> = acknowledged
         .iter()
         .flat_map(|(sender, sequence)| (0..LINES).map(|n| (*sender, *sequence, n)))

@@ -187,9 +187,7 @@ impl Live {
     /// A new, enforced token: its number and its text.
     pub async fn token(&self, account: &str, signal: &str) -> (u64, String) {
         let body = json!({"account": account, "signal": signal, "name": "test"});
-        let token = self
-            .must(Method::POST, "/tokens?wait=enforced", body)
-            .await;
+        let token = self.must(Method::POST, "/tokens?wait=enforced", body).await;
         (
             token["id"].as_u64().expect("a number"),
             token["token"].as_str().expect("a token").to_owned(),
@@ -223,7 +221,10 @@ impl Live {
 
     /// Every line in an account's archive for a signal.
     pub fn archived(&self, account: u64, signal: &str) -> Vec<String> {
-        archived_below(self.data().join(format!("gateway/archive/{account}/{signal}")))
+        archived_below(
+            self.data()
+                .join(format!("gateway/archive/{account}/{signal}")),
+        )
     }
 }
 

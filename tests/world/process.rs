@@ -93,7 +93,10 @@ impl Process {
     pub async fn ready(&self) {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
-            if tokio::net::TcpStream::connect(local(self.operate)).await.is_ok() {
+            if tokio::net::TcpStream::connect(local(self.operate))
+                .await
+                .is_ok()
+            {
                 let answer = Sender::new(local(self.operate))
                     .send(http::Method::GET, "/ready", &[], Vec::new())
                     .await;
