@@ -416,6 +416,8 @@ impl Drop for Cgroup {
             if fs::remove_dir(&self.folder).is_ok() {
                 return;
             }
+            // Its processes are being reaped.
+            #[allow(clippy::disallowed_methods, reason = "a drop cannot await")]
             std::thread::sleep(Duration::from_millis(20));
         }
     }
