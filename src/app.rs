@@ -103,7 +103,9 @@ pub async fn start_serve(config: Config) -> anyhow::Result<Running> {
     let (control, welcome) = ControlSide::start(&config, &mut bound).await?;
     let upline = control.pipe();
     let gateway = GatewaySide::start(&config, &mut bound, upline).await?;
-    gateway.caught_up_with(Revision(control.control.feed_state().head)).await?;
+    gateway
+        .caught_up_with(Revision(control.control.feed_state().head))
+        .await?;
     Running::new(config, bound, Some(control), Some(gateway), Some(welcome)).await
 }
 
@@ -133,8 +135,12 @@ pub async fn start_control(config: Config) -> anyhow::Result<Running> {
 
 fn make_folder(data: &Path) -> Result<(), Unusable> {
     use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
-    let unusable =
-        |error| Unusable(format!("the data folder {} cannot be used: {error}", data.display()));
+    let unusable = |error| {
+        Unusable(format!(
+            "the data folder {} cannot be used: {error}",
+            data.display()
+        ))
+    };
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

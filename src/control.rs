@@ -53,24 +53,30 @@ pub struct Config {
     /// How many deltas the store keeps; a gateway further behind gets a snapshot. 100,000.
     pub keep_changes: u64,
     /// Holds the key that gateways present; `<data>/join-key`, made at the first start, when unset.
+    #[serde(deserialize_with = "text::optional_path")]
     pub join_key_file: Option<PathBuf>,
     /// How long `?wait=enforced` waits when the caller doesn't say; 60 s at most. 10 s.
     #[serde(deserialize_with = "text::positive_duration")]
     pub enforced_wait: Duration,
-    /// TLS of the feed over TCP.
-    pub feed_tls: Option<FeedTls>,
+    /// PEM chain of the feed over TCP; without one, the feed has no TLS.
+    #[serde(deserialize_with = "text::optional_path")]
+    pub feed_certificate: Option<PathBuf>,
+    /// Its key.
+    #[serde(deserialize_with = "text::optional_path")]
+    pub feed_key: Option<PathBuf>,
+    /// When set, gateways must present a certificate of this authority, which then stands for the join key.
+    #[serde(deserialize_with = "text::optional_path")]
+    pub feed_client_ca: Option<PathBuf>,
 }
 
 /// Certificates of the feed's server; PEM files.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedTls {
     /// The server's chain.
     pub certificate_file: PathBuf,
     /// Its key.
     pub key_file: PathBuf,
     /// When set, gateways must present a certificate of this authority, which then stands for the join key.
-    #[serde(default)]
     pub client_ca_file: Option<PathBuf>,
 }
 
@@ -96,6 +102,8 @@ struct Inner {
 pub struct FirstStart {
     /// Name of the first account, as it was made.
     pub account: String,
+    /// Its id, which it keeps when it is renamed.
+    pub account_id: AccountId,
     /// Files with the first tokens, one per signal; revoked ones are left out.
     pub tokens: Vec<(Signal, PathBuf)>,
     /// File with the admin API token.
@@ -124,8 +132,21 @@ impl Default for Config {
             keep_changes: 100_000,
             join_key_file: None,
             enforced_wait: Duration::from_secs(10),
-            feed_tls: None,
+            feed_certificate: None,
+            feed_key: None,
+            feed_client_ca: None,
         }
+    }
+}
+
+impl Config {
+    /// Of the feed over TCP; `None` unless both certificate and key are named.
+    pub fn feed_tls(&self) -> Option<FeedTls> {
+        Some(FeedTls {
+            certificate_file: self.feed_certificate.clone()?,
+            key_file: self.feed_key.clone()?,
+            client_ca_file: self.feed_client_ca.clone(),
+        })
     }
 }
 
@@ -188,6 +209,7 @@ impl Control {
         }
         Ok(FirstStart {
             account: first.account,
+            account_id: AccountId(first.account_id),
             tokens,
             admin_token,
             join_key: join_key_path(&inner.config, &inner.data),
@@ -222,6 +244,7 @@ impl Control {
         let api_token = commit.insert_api_token("first").await?;
         let first = store::FirstThings {
             account: account.name,
+            account_id: account.id.0,
             tokens,
             api_token,
         };

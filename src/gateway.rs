@@ -5,7 +5,6 @@
 //! headers only; what must happen at the end (memory given back, books settled, receipt filed) lives in `Drop`.
 //!
 //! [`Batch`]: receive::Batch
-//! [`Permit`]: admit::Permit
 //! [`Caller`]: authenticate::Caller
 
 pub mod listen;
@@ -17,6 +16,7 @@ pub mod deliver;
 pub mod acknowledge;
 
 mod finish;
+mod linger;
 mod receipt;
 pub mod worker;
 
@@ -31,10 +31,12 @@ use crate::{
     operate::metrics::RequestMetrics,
 };
 use acknowledge::{Reply, acknowledge};
-use admit::{Memory, admit};
+use admit::{Memory, Permit, admit};
 use authenticate::authenticate;
 use deliver::{Destinations, deliver};
+use doors::Entrance;
 use finish::finish;
+use linger::linger;
 use listen::{Connection, framing};
 use receipt::{Receipt, RequestIds};
 use receive::receive;
@@ -60,28 +62,44 @@ impl Gateway {
         connection: &Connection,
     ) -> Response<Reply> {
         let receipt = Receipt::open(&self.ids, &self.metrics);
-        let outcome = self.handle(request, connection, &receipt).await;
+        let outcome = match self.enter(&request, connection, &receipt) {
+            Ok((permit, entrance)) => self.take(permit, entrance, request.into_body()).await,
+            Err(rejection) => {
+                if connection.is_h2 {
+                    linger(request.into_body(), &self.listen);
+                }
+                Err(rejection)
+            }
+        };
         acknowledge(receipt, outcome)
     }
 
-    async fn handle(
+    /// What the head alone decides: no I/O, no lock, no byte of the body.
+    fn enter(
         &self,
-        request: Request<Incoming>,
+        request: &Request<Incoming>,
         connection: &Connection,
         receipt: &Receipt,
-    ) -> Result<Delivery, Rejection> {
+    ) -> Result<(Permit, Entrance), Rejection> {
+        let entrance = doors::find(request, connection.bare_slash);
+        receipt.entered(entrance.as_ref().ok().copied(), request);
         // Bytes may hide behind a request that peers frame two ways: its connection ends with it.
-        let framing = framing::check(&request, &self.listen).inspect_err(|_| connection.leave());
-        let (head, body) = request.into_parts();
-        let entrance = doors::find(&head, connection.bare_slash);
-        receipt.entered(entrance.as_ref().ok().copied(), &head);
-        framing?;
+        framing::check(request, &self.listen).inspect_err(|_| connection.leave())?;
         let entrance = entrance?;
-        doors::check(&head, entrance)?;
-        let caller = receipt.presented(authenticate(&self.directory, &head, entrance))?;
-        let permit = admit(&self.memory, caller, entrance, &head)?;
+        doors::check(request, entrance)?;
+        let caller = receipt.presented(authenticate(&self.directory, request, entrance))?;
+        let permit = admit(&self.memory, caller, entrance, request)?;
+        Ok((permit, entrance))
+    }
+
+    /// The body: once it is whole it ends as it must, whether or not the client is still there.
+    async fn take(
+        &self,
+        permit: Permit,
+        entrance: Entrance,
+        body: Incoming,
+    ) -> Result<Delivery, Rejection> {
         let batch = receive(permit, entrance, body, &self.receive).await?;
-        // The whole body is in: from here on it ends as it must, whether or not the client is still there.
         let destinations = Rc::clone(&self.destinations);
         finish(async move { deliver(&destinations, batch).await }).await
     }

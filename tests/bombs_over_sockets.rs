@@ -4,6 +4,8 @@
 //! file system, and is one command:
 //! `WHARFINGER_EXECUTABLE=target/release/wharfinger cargo test --test bombs_over_sockets -- --ignored --nocapture`
 
+#![allow(clippy::disallowed_methods, reason = "tests may sleep and read clocks")]
+
 mod world;
 #[path = "support/bombs.rs"]
 #[allow(dead_code, reason = "the scanners' test uses the rest")]

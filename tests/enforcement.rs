@@ -35,7 +35,12 @@ struct Gateway {
 
 impl Gateway {
     fn start(&mut self) {
-        self.process = Some(Process::start("gateway", &self.config, &self.data, self.operate));
+        self.process = Some(Process::start(
+            "gateway",
+            &self.config,
+            &self.data,
+            self.operate,
+        ));
     }
 
     async fn ready(&self) {
@@ -137,9 +142,18 @@ impl Cluster {
     }
 
     async fn admin(&self, path: &str, body: Value) -> Value {
-        let (status, answer) =
-            world::admin(local(self.admin), &self.admin_token, Method::POST, path, body).await;
-        assert!((200..300).contains(&status) && status != 202, "{path}: {status} {answer}");
+        let (status, answer) = world::admin(
+            local(self.admin),
+            &self.admin_token,
+            Method::POST,
+            path,
+            body,
+        )
+        .await;
+        assert!(
+            (200..300).contains(&status) && status != 202,
+            "{path}: {status} {answer}"
+        );
         answer
     }
 

@@ -50,7 +50,10 @@ async fn every_door_leads_into_the_archive() {
             .ship(&path, &token, &json, bodies::otlp_json(signal, 3))
             .await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        let (_, path) = GRPC.iter().find(|(name, _)| *name == signal).expect("there");
+        let (_, path) = GRPC
+            .iter()
+            .find(|(name, _)| *name == signal)
+            .expect("there");
         let authorization = format!("Bearer {token}");
         let headers = [
             ("authorization", authorization.as_str()),
@@ -262,4 +265,37 @@ async fn otlp_reaches_otlp_receivers_whatever_its_form() {
         let answer = world.bulk().ship("/", &token, &[], bodies::lines(1)).await;
         assert_eq!(answer.status, 503, "{answer:?}");
     }
+}
+
+#[tokio::test]
+async fn a_body_that_outlives_a_change_of_destination_goes_to_the_new_one() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let world = World::start().await;
+    let (old, new) = (Recorder::start().await, Recorder::start().await);
+    world.destination("old", "http", &old.url()).await;
+    world.destination("new", "http", &new.url()).await;
+    let account = world.account("acme", "old").await;
+    let (_, token) = world.token("acme", "logs").await;
+    let address = world.bulk().address;
+    let mut stream = tokio::net::TcpStream::connect(address)
+        .await
+        .expect("connects");
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\ncontent-length: 10\r\n\r\n{{\"a\":"
+    );
+    stream.write_all(head.as_bytes()).await.expect("sends");
+    world::eventually("the head is admitted", async || {
+        let page = world.page("/metrics").await.text();
+        page.lines()
+            .any(|line| line == "wharfinger_requests_in_flight 1")
+    })
+    .await;
+    let path = format!("/accounts/{account}?wait=enforced");
+    let body = json!({"destinations": {"logs": "new"}});
+    world.must(Method::PATCH, &path, body).await;
+    stream.write_all(b"1234}").await.expect("sends");
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    assert_eq!((old.recorded().len(), new.recorded().len()), (0, 1));
 }

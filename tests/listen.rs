@@ -1,5 +1,7 @@
 //! The listener over real sockets: what it cuts and when, what a refused sender sees, and how it goes.
 
+#![allow(clippy::disallowed_methods, reason = "tests may sleep and read clocks")]
+
 #[path = "listen/floods.rs"]
 mod floods;
 #[path = "listen/smuggling.rs"]

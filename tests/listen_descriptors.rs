@@ -1,5 +1,7 @@
 //! A process of its own, since it uses up its descriptors.
 
+#![allow(clippy::disallowed_methods, reason = "tests may sleep and read clocks")]
+
 #[path = "listen/world.rs"]
 #[allow(dead_code, reason = "shared with the larger test")]
 mod world;

@@ -3,12 +3,7 @@
 use std::io;
 
 use hyper_util::service::TowerToHyperService;
-use tokio::{
-    io::DuplexStream,
-    net::TcpStream,
-    sync::mpsc,
-    task::JoinSet,
-};
+use tokio::{io::DuplexStream, net::TcpStream, sync::mpsc, task::JoinSet};
 use tokio_stream::{
     StreamExt as _,
     wrappers::{ReceiverStream, TcpListenerStream},
@@ -18,8 +13,8 @@ use tracing::error;
 
 use super::{gateway_side::Upline, ports::Bound};
 use crate::{
-    config::Config,
-    control::{Control, FirstStart},
+    config::{Config, Unusable},
+    control::{self, Control, FirstStart},
     operate::server,
 };
 
@@ -42,8 +37,10 @@ impl ControlSide {
         config: &Config,
         bound: &mut Bound,
     ) -> anyhow::Result<(Self, FirstStart)> {
-        let control = Control::open(&config.control, &config.data).await?;
-        let first = control.first_start().await?;
+        let control = Control::open(&config.control, &config.data)
+            .await
+            .map_err(start_failure)?;
+        let first = control.first_start().await.map_err(start_failure)?;
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let (pipes, accepted) = mpsc::channel(PIPES);
@@ -54,7 +51,7 @@ impl ControlSide {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let incoming = TcpListenerStream::new(listener).map(without_delay);
             let (feed, stopped) = (control.clone(), stop.clone().cancelled_owned());
-            let tls = config.control.feed_tls.clone();
+            let tls = config.control.feed_tls();
             tasks.spawn(async move {
                 log(feed.serve_feed(incoming, tls.as_ref(), stopped).await);
             });
@@ -86,6 +83,18 @@ impl ControlSide {
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
         self.control.close().await;
+    }
+}
+
+/// What the operator has to change is told from what is broken.
+fn start_failure(error: control::Error) -> anyhow::Error {
+    match error {
+        control::Error::Locked(_)
+        | control::Error::WrongMasterKey
+        | control::Error::MissingMasterKey(_)
+        | control::Error::BadKey(_)
+        | control::Error::File { .. } => Unusable(error.to_string()).into(),
+        broken => broken.into(),
     }
 }
 

@@ -25,6 +25,9 @@ use crate::{
     operate::metrics::Metrics,
 };
 
+/// How often the certificate files are looked at: three metadata calls.
+const CERTIFICATES_EVERY: Duration = Duration::from_secs(5);
+
 /// Where the feed comes from, and the key to it.
 pub(super) struct Upline {
     source: Source,
@@ -75,8 +78,7 @@ impl Upline {
                 None => tls.with_enabled_roots(),
             };
             if let (Some(certificate), Some(key)) = (&feed.client_certificate, &feed.client_key) {
-                let identity =
-                    tonic::transport::Identity::from_pem(read(certificate)?, read(key)?);
+                let identity = tonic::transport::Identity::from_pem(read(certificate)?, read(key)?);
                 tls = tls.identity(identity);
             }
             Some(Box::new(tls))
@@ -120,6 +122,10 @@ impl GatewaySide {
         let archive = Archive::start(config.archive.clone(), folder.join("archive"))
             .map_err(|error| Unusable(format!("the archive in {}: {error}", folder.display())))?;
         let certificates = certificates(config)?;
+        if let Some(certificates) = &certificates {
+            let watch = Arc::clone(certificates).watch(CERTIFICATES_EVERY);
+            tokio::spawn(stop.clone().run_until_cancelled_owned(watch));
+        }
         let drain = Drain::new();
         let listen = Arc::new(config.limits.clone());
         let gate = Gate::new(&listen);
@@ -161,7 +167,9 @@ impl GatewaySide {
             }
             sleep(Duration::from_millis(10)).await;
         }
-        Err(anyhow!("the directory did not reach revision {head} within 30 s"))
+        Err(anyhow!(
+            "the directory did not reach revision {head} within 30 s"
+        ))
     }
 
     /// What the operators' pages read.
@@ -176,7 +184,11 @@ impl GatewaySide {
 
     /// Reads the certificate files again; a bad one keeps what is served.
     pub(super) fn reload_certificates(&self) {
-        match self.certificates.as_ref().map(|certificates| certificates.reload()) {
+        match self
+            .certificates
+            .as_ref()
+            .map(|certificates| certificates.reload())
+        {
             Some(Err(error)) => error!(%error, "the certificates are kept as they were"),
             Some(Ok(())) => info!("certificates reloaded"),
             None => {}
@@ -189,6 +201,7 @@ impl GatewaySide {
             self.drain.announce();
             sleep(drain.delay).await;
         }
+        self.memory.close();
         self.drain.stop(Instant::now() + drain.timeout);
         let workers = self.workers;
         let joined = tokio::task::spawn_blocking(move || {

@@ -15,7 +15,7 @@ use crate::{
     directory::{Account, Directory},
     gateway::{admit::Memory, deliver::archive::Archive, listen::Gate},
     model::{AccountId, Page, Rejection, Signal, Tally},
-    operate::metrics::Metrics,
+    operate::{metrics::Metrics, process},
 };
 
 /// Everything the operators' pages are read from.
@@ -76,6 +76,7 @@ impl Operators {
             gauges.control_head_revision.set(feed.head as f64);
             gauges.control_gateways.set(feed.gateways.len() as f64);
         }
+        self.state_process();
         let mut answer = Response::new(Full::from(self.metrics.render()));
         answer.headers_mut().insert(
             header::CONTENT_TYPE,
@@ -106,7 +107,16 @@ impl Operators {
         gauges.directory_age.set(age);
         let fresh = if directory.is_fresh() { 1.0 } else { 0.0 };
         gauges.directory_fresh.set(fresh);
-        gauges.archive_bytes.set(parts.archive.usage().disk_bytes as f64);
+        for (counter, cuts) in gauges.connections_cut.iter().zip(parts.gate.cuts()) {
+            counter.absolute(cuts);
+        }
+        gauges.accept_errors.absolute(parts.gate.accept_errors());
+        let archive = parts.archive.usage();
+        gauges.archive_bytes.set(archive.disk_bytes as f64);
+        gauges.archive_queued_bytes.set(archive.queued_bytes as f64);
+        gauges.archive_syncs.absolute(archive.syncs);
+        gauges.archive_failures.absolute(archive.failures);
+        gauges.archive_deleted_files.absolute(archive.deleted_files);
         gauges
             .directory_accounts
             .set(directory.accounts().len() as f64);
@@ -118,6 +128,25 @@ impl Operators {
                 sum.add(&books.page(signal));
             }
             self.metrics.state_books(signal, &sum);
+        }
+    }
+
+    fn state_process(&self) {
+        let (gauges, process) = (self.metrics.gauges(), process::read());
+        for (gauge, value) in [
+            (
+                &gauges.process_resident_bytes,
+                process.resident_bytes.map(|it| it as f64),
+            ),
+            (
+                &gauges.process_open_fds,
+                process.open_fds.map(|it| it as f64),
+            ),
+            (&gauges.process_max_fds, process.max_fds.map(|it| it as f64)),
+            (&gauges.process_start_time, process.start_time_seconds),
+        ] {
+            // No limit, or no /proc: no figure is truer than a wrong one.
+            gauge.set(value.unwrap_or(f64::NAN));
         }
     }
 
@@ -155,7 +184,10 @@ impl Operators {
             .as_ref()
             .map(|parts| parts.directory.accounts())
             .unwrap_or_default();
-        let items: Vec<Value> = accounts.iter().map(|account| account_books(account)).collect();
+        let items: Vec<Value> = accounts
+            .iter()
+            .map(|account| account_books(account))
+            .collect();
         json_answer(StatusCode::OK, &json!({ "items": items }))
     }
 
@@ -168,7 +200,10 @@ impl Operators {
         });
         match found {
             Some(account) => json_answer(StatusCode::OK, &account_books(&account)),
-            None => text(StatusCode::NOT_FOUND, "This gateway knows no such account\n"),
+            None => text(
+                StatusCode::NOT_FOUND,
+                "This gateway knows no such account\n",
+            ),
         }
     }
 }

@@ -74,8 +74,11 @@ fn bind(
     let Some(address) = address else {
         return Ok(None);
     };
-    let unusable =
-        |error| Unusable(format!("cannot listen on {address} (listen.{key}): {error}"));
+    let unusable = |error| {
+        Unusable(format!(
+            "cannot listen on {address} (listen.{key}): {error}"
+        ))
+    };
     let listener = listen::bind(address).map_err(unusable)?;
     let address = listener.local_addr().map_err(unusable)?;
     Ok(Some((listener, address)))
@@ -103,13 +106,7 @@ impl Bound {
                 BareSlash::Nothing,
                 false,
             ),
-            (
-                "bulk",
-                listen.bulk,
-                &mut ports.bulk,
-                BareSlash::Bulk,
-                false,
-            ),
+            ("bulk", listen.bulk, &mut ports.bulk, BareSlash::Bulk, false),
             (
                 "bulk_tls",
                 with_tls(listen.bulk_tls),

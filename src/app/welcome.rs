@@ -36,7 +36,7 @@ pub(super) fn text(first: &FirstStart, ports: &Ports, config: &Config) -> String
     line(format_args!(
         "\nWhat arrives lies in {}/{}, a folder per signal.",
         archive.display(),
-        first.account
+        first.account_id
     ));
     if let Some(admin) = ports.admin {
         line(format_args!(

@@ -37,14 +37,9 @@ pub(super) struct Access {
     /// Prints the API's object, one line.
     #[arg(long, global = true)]
     json: bool,
-    /// Where the admin API is.
-    #[arg(
-        long,
-        global = true,
-        env = "WHARFINGER_URL",
-        default_value = "http://127.0.0.1:9600"
-    )]
-    url: String,
+    /// Where the admin API is; by default at `admin` in [listen] of the configuration, on this machine.
+    #[arg(long, global = true, env = "WHARFINGER_URL")]
+    url: Option<String>,
     /// File with the admin token; by default `admin-token` in the data folder.
     #[arg(
         long,
@@ -92,12 +87,19 @@ impl Access {
         config: impl FnOnce() -> Result<Config, config::Mistakes>,
         work: impl AsyncFnOnce(&Api) -> Result<(), Failure>,
     ) -> anyhow::Result<()> {
-        let file = match self.admin_token_file {
-            Some(file) => file,
-            None => config()?.data.join("admin-token"),
+        let (url, file) = match (self.url, self.admin_token_file) {
+            (Some(url), Some(file)) => (url, file),
+            (url, file) => {
+                let config = config()?;
+                let url = match url {
+                    Some(url) => url,
+                    None => config.listen.admin.map(reachable).ok_or_else(off)?,
+                };
+                (url, file.unwrap_or_else(|| config.data.join("admin-token")))
+            }
         };
         let api = Api {
-            client: Client::new(&self.url, self.ca.as_deref(), REQUEST_TIMEOUT)?,
+            client: Client::new(&url, self.ca.as_deref(), REQUEST_TIMEOUT)?,
             token: read_secret(&file).map_err(|why| {
                 Failure::Failed(format!(
                     "cannot read the admin token: {why} (name its file with --admin-token-file, or the data folder with --data)"
@@ -108,6 +110,12 @@ impl Access {
         };
         Ok(runtime()?.block_on(work(&api))?)
     }
+}
+
+fn off() -> Failure {
+    Failure::Usage(
+        "`admin` in [listen] is off here; say with --url where the admin API is".to_owned(),
+    )
 }
 
 /// A runtime for one command.

@@ -64,7 +64,12 @@ pub(super) struct Settings {
 impl Verb {
     pub(super) async fn run(self, api: &Api) -> Result<(), Failure> {
         match self {
-            Self::List => api.print_list("/accounts", list).await,
+            Self::List if api.json => api.print_list("/accounts", |_| String::new()).await,
+            Self::List => {
+                let (_, destinations) = api.list("/destinations").await?;
+                api.print_list("/accounts", |items| list(items, &destinations))
+                    .await
+            }
             Self::Create { name, settings } => {
                 let mut body = settings.body();
                 body.insert("name".to_owned(), json!(name));
@@ -128,7 +133,12 @@ fn said(done: &'static str) -> impl FnOnce(&Value) -> Result<String, Failure> {
     }
 }
 
-fn list(items: &[Value]) -> String {
+fn list(items: &[Value], destinations: &[Value]) -> String {
+    // By name, as they are created and set; one made a moment ago may be known by its id alone.
+    let name = |id: &Value| {
+        let found = destinations.iter().find(|it| it["id"] == *id);
+        cell(found.map_or(id, |it| &it["name"]))
+    };
     let rows = items
         .iter()
         .map(|item| {
@@ -137,9 +147,9 @@ fn list(items: &[Value]) -> String {
                 cell(&item["id"]),
                 cell(&item["name"]),
                 cell(&item["state"]),
-                cell(&goes["logs"]),
-                cell(&goes["metrics"]),
-                cell(&goes["traces"]),
+                name(&goes["logs"]),
+                name(&goes["metrics"]),
+                name(&goes["traces"]),
                 cell(&item["created_at"]),
             ]
         })

@@ -1,3 +1,5 @@
+//! The command line's words: options, their defaults, and what is made of them.
+
 use std::sync::Arc;
 
 use clap::CommandFactory;

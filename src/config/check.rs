@@ -16,6 +16,8 @@ pub(super) fn check(config: &Config, checks: &mut Checks<'_>) {
     tls(config, checks);
     gateway(config, checks);
     feed(config, checks);
+    limits(config, checks);
+    control(config, checks);
     if config.drain.timeout.is_zero() {
         checks.refuse(
             &["drain.timeout"],
@@ -162,6 +164,37 @@ fn feed(config: &Config, checks: &mut Checks<'_>) {
         checks.refuse(
             &["feed.client_key", "feed.client_certificate"],
             "has no certificate: set feed.client_certificate as well",
+        );
+    }
+}
+
+/// What no request can come through.
+fn limits(config: &Config, checks: &mut Checks<'_>) {
+    let limits = &config.limits;
+    for (key, is_none) in [
+        ("limits.header_count_max", limits.header_count_max == 0),
+        ("limits.header_bytes_max", limits.header_bytes_max == 0),
+        ("limits.uri_bytes_max", limits.uri_bytes_max == 0),
+        ("limits.h2_streams_max", limits.h2_streams_max == 0),
+    ] {
+        if is_none {
+            checks.refuse(&[key], "must be above 0, or no request can come through");
+        }
+    }
+}
+
+fn control(config: &Config, checks: &mut Checks<'_>) {
+    let control = &config.control;
+    if control.feed_certificate.is_some() != control.feed_key.is_some() {
+        checks.refuse(
+            &["control.feed_key", "control.feed_certificate"],
+            "needs control.feed_certificate and control.feed_key, both or neither",
+        );
+    }
+    if control.feed_client_ca.is_some() && control.feed_certificate.is_none() {
+        checks.refuse(
+            &["control.feed_client_ca", "control.feed_certificate"],
+            "asks gateways for certificates, but without control.feed_certificate there is no TLS",
         );
     }
 }

@@ -1,3 +1,5 @@
+//! Configuration: every mistake at once and in its place; example and documentation complete.
+
 use super::*;
 
 const EXAMPLE: &str = include_str!("../../deploy/wharfinger.toml");
@@ -179,6 +181,25 @@ fn values_that_do_not_go_together_are_found_and_placed() {
         "11:1: drain.timeout: must be longer",
         "13:1: gateway.name: has at most 64",
         "14:1: gateway.memory_bytes: is below 64MiB",
+    ];
+    assert_eq!(found.len(), starts.len(), "{found:#?}");
+    for (mistake, start) in found.iter().zip(starts) {
+        assert!(mistake.starts_with(start), "{mistake}\nis not\n{start}");
+    }
+}
+
+#[test]
+fn limits_that_let_nothing_through_are_found_before_a_door_opens() {
+    let found = mistakes(
+        "[limits]\nheaders_timeout = \"0s\"\nh2_streams_max = 0\nh2_stream_window = \"1KiB\"\n\
+         [control]\nfeed_key = \"k\"\nfeed_client_ca = \"ca\"\n",
+    );
+    let starts = [
+        "2:19: limits.headers_timeout: must be longer than nothing",
+        "3:1: limits.h2_streams_max: must be above 0",
+        "4:20: limits.h2_stream_window: must be between",
+        "6:1: control.feed_key: needs control.feed_certificate",
+        "7:1: control.feed_client_ca: asks gateways for certificates",
     ];
     assert_eq!(found.len(), starts.len(), "{found:#?}");
     for (mistake, start) in found.iter().zip(starts) {

@@ -1,29 +1,18 @@
-//! How addresses and optional paths are written, for `#[serde(deserialize_with = "...")]`; times and sizes are in the model.
+//! How addresses are written, for `#[serde(deserialize_with = "...")]`; times, sizes and paths are in the model.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::Deserializer;
 
 use crate::model::text::Text;
 
-pub(super) use crate::model::text::{bytes, duration};
+pub(super) use crate::model::text::{bytes, duration, optional_path};
 
 /// `"127.0.0.1:4317"`, `"[::1]:4317"`, `"localhost:4317"`, `":4317"` (every IPv4 address), `""` (off).
 pub fn address<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
     from.deserialize_str(Text {
         expected: "an address such as \"127.0.0.1:4318\", \":4318\" (all interfaces) or \"\" (off)",
         read: read_address,
-    })
-}
-
-/// A path, or `""` for none.
-pub fn optional_path<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
-    from.deserialize_str(Text {
-        expected: "a path, or \"\" for none",
-        read: |text| Some((!text.is_empty()).then(|| PathBuf::from(text))),
     })
 }
 

@@ -1,3 +1,5 @@
+//! The directory: states told apart, snapshots and deltas, freshness.
+
 use super::*;
 use crate::model::{self, AccountState, DestinationKind, Limits, Token};
 

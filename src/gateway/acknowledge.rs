@@ -1,6 +1,6 @@
 //! How it ended, in the sender's own protocol: one closed table from outcome to answer.
 //!
-//! [`Row`] is the answers table's first column; each protocol answers every row in one `match` of its own, so that a new
+//! `Row` is the answers table's first column; each protocol answers every row in one `match` of its own, so that a new
 //! reason doesn't compile until every sender is told.
 
 mod bulk;
@@ -44,10 +44,7 @@ pub(super) enum Row {
 }
 
 /// Turns an outcome into the answer, and files the receipt.
-pub fn acknowledge(
-    receipt: Receipt,
-    outcome: Result<Delivery, Rejection>,
-) -> Response<Reply> {
+pub fn acknowledge(receipt: Receipt, outcome: Result<Delivery, Rejection>) -> Response<Reply> {
     let mut response = match &outcome {
         Ok(delivery) => match receipt.dialect() {
             Dialect::Bulk => bulk::delivered(delivery),
@@ -95,8 +92,15 @@ fn plain(row: Row, text: &str) -> Response<Reply> {
     let status = match row {
         Row::NotFound => StatusCode::NOT_FOUND,
         Row::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        Row::MissingToken | Row::UnknownToken => StatusCode::UNAUTHORIZED,
+        Row::Forbidden => StatusCode::FORBIDDEN,
+        Row::UnsupportedType | Row::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Row::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Row::Throttled { .. } | Row::QuotaGone { .. } => StatusCode::TOO_MANY_REQUESTS,
         Row::Unavailable | Row::BodyFailed => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::BAD_REQUEST,
+        Row::BadRequest | Row::Malformed | Row::DestinationRefuses { .. } => {
+            StatusCode::BAD_REQUEST
+        }
     };
     written(status, TEXT, text.to_owned())
 }
@@ -231,3 +235,6 @@ fn size(bytes: u64) -> String {
         format!("{bytes} bytes")
     }
 }
+
+#[cfg(test)]
+mod tests;

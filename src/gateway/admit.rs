@@ -10,7 +10,7 @@ pub use memory::Memory;
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderValue, header, request::Parts};
+use http::{HeaderValue, Request, header};
 
 use super::{
     authenticate::{Caller, parameters},
@@ -52,7 +52,7 @@ pub fn admit(
     memory: &Arc<Memory>,
     caller: Caller,
     entrance: Entrance,
-    head: &Parts,
+    head: &Request<impl Sized>,
 ) -> Result<Permit, Rejection> {
     let (content, encoding) = content::read(head, entrance)?;
     let limits = &caller.account.record.limits;
@@ -85,8 +85,8 @@ fn body_bytes_max(door: Door, limits: &Limits) -> u64 {
     }
 }
 
-fn announced_bytes(head: &Parts) -> Option<u64> {
-    head.headers
+fn announced_bytes(head: &Request<impl Sized>) -> Option<u64> {
+    head.headers()
         .get(header::CONTENT_LENGTH)
         .map(HeaderValue::to_str)?
         .ok()?
@@ -95,11 +95,11 @@ fn announced_bytes(head: &Parts) -> Option<u64> {
 }
 
 /// A type is one word; anything else in `?type=` is ignored, as if it weren't there.
-fn line_type(door: Door, head: &Parts) -> Option<String> {
+fn line_type(door: Door, head: &Request<impl Sized>) -> Option<String> {
     if door != Door::Bulk {
         return None;
     }
-    parameters(head.uri.query(), "type")
+    parameters(head.uri().query(), "type")
         .find(|name| {
             (1..=128).contains(&name.len())
                 && !name
@@ -120,6 +120,11 @@ impl Permit {
         self.claim.grow(bytes)
     }
 
+    /// Gives claimed memory back before the permit's end.
+    pub fn release(&mut self, bytes: u64) {
+        self.claim.shrink(bytes);
+    }
+
     /// Enters what was read into the books.
     pub fn received(&mut self, tally: Tally) {
         self.line.receive(tally);
@@ -138,6 +143,11 @@ impl Permit {
     /// A part of what was read is refused.
     pub fn refused_part(&mut self, rejection: &Rejection, part: Tally) {
         self.line.refuse(rejection.index(), part);
+    }
+
+    /// A part of what was read is refused, by [`Rejection::index`].
+    pub fn refused_part_for(&mut self, reason: usize, part: Tally) {
+        self.line.refuse(reason, part);
     }
 
     /// The rest of what was read has been taken by the destination.

@@ -6,7 +6,7 @@ pub(in crate::gateway) use credentials::parameters;
 
 use std::sync::Arc;
 
-use http::request::Parts;
+use http::Request;
 
 use super::doors::Entrance;
 use crate::{
@@ -42,7 +42,7 @@ pub struct Refused {
 /// Why not, with the token's public number where it is known.
 pub fn authenticate(
     directory: &Directory,
-    head: &Parts,
+    head: &Request<impl Sized>,
     entrance: Entrance,
 ) -> Result<Caller, Refused> {
     let token = credentials::find(head)?;
@@ -131,17 +131,18 @@ impl From<Rejection> for Refused {
 // === impl Caller ===
 
 impl Caller {
-    /// Reads the token's state once more: a body may have taken a minute to arrive, and a revocation means it.
+    /// Reads the token's state once more: a body may have taken a minute to arrive, and a revocation means it. The account comes
+    /// back as it is now: its destination may have been changed meanwhile.
     ///
     /// # Errors
     /// What it has become since.
-    pub fn confirm(&self, directory: &Directory) -> Result<(), Rejection> {
+    pub fn confirm(&self, directory: &Directory) -> Result<Arc<directory::Account>, Rejection> {
         // Found before and not now: the whole table was replaced, perhaps under another key. That proves nothing against it.
         let entry = directory
             .find(&self.digest)
             .ok_or(Rejection::DirectoryStale)?;
         match judge(directory, self.digest, Some(entry)) {
-            Ok(now) if now.account.record.id == self.account.record.id => Ok(()),
+            Ok(now) if now.account.record.id == self.account.record.id => Ok(now.account),
             Ok(_) => Err(Rejection::UnknownToken),
             Err(refused) => Err(refused.rejection),
         }

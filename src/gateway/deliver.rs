@@ -26,7 +26,7 @@ use tracing::warn;
 use super::receive::Batch;
 use crate::{
     directory::Directory,
-    model::{Delivery, Destination, DestinationId, DestinationKind, Rejection},
+    model::{Delivery, Destination, DestinationId, DestinationKind, Rejection, Written},
 };
 use archive::Archive;
 use upstream::Upstreams;
@@ -70,11 +70,15 @@ impl Destinations {
     async fn hand_over(&self, batch: &Batch) -> Result<Delivery, Rejection> {
         let (caller, payload) = (&batch.permit().caller, batch.payload());
         // A body may take a minute to arrive; a token revoked meanwhile must not deliver it.
-        caller.confirm(&self.directory)?;
+        let account = caller.confirm(&self.directory)?;
         if batch.is_empty() {
-            return Ok(Delivery::default());
+            // Nothing to write is written in full.
+            return Ok(Delivery {
+                written: Some(Written::default()),
+                ..Delivery::default()
+            });
         }
-        let account = &caller.account.record;
+        let account = &account.record;
         let destination = account
             .destination(caller.signal)
             .and_then(|id| self.directory.destination(id))

@@ -1,6 +1,6 @@
 //! The route table: which door a request knocks at, before anything is asked of it.
 
-use http::{HeaderValue, Method, Version, header, request::Parts};
+use http::{HeaderValue, Method, Request, Version, header};
 
 use super::listen::BareSlash;
 use crate::model::{Door, Rejection, Signal};
@@ -18,9 +18,9 @@ pub struct Entrance {
 ///
 /// # Errors
 /// [`Rejection::UnknownPath`].
-pub fn find(head: &Parts, bare_slash: BareSlash) -> Result<Entrance, Rejection> {
+pub fn find(head: &Request<impl Sized>, bare_slash: BareSlash) -> Result<Entrance, Rejection> {
     let entrance = |door, signal| Ok(Entrance { door, signal });
-    match head.uri.path() {
+    match head.uri().path() {
         "/v1/logs" => entrance(Door::OtlpHttp, Some(Signal::Logs)),
         "/v1/metrics" => entrance(Door::OtlpHttp, Some(Signal::Metrics)),
         "/v1/traces" => entrance(Door::OtlpHttp, Some(Signal::Traces)),
@@ -47,19 +47,24 @@ pub fn find(head: &Parts, bare_slash: BareSlash) -> Result<Entrance, Rejection> 
 ///
 /// # Errors
 /// [`Rejection::MethodNotAllowed`]; gRPC over HTTP/1.1.
-pub fn check(head: &Parts, entrance: Entrance) -> Result<(), Rejection> {
-    if head.method != Method::POST {
+pub fn check(head: &Request<impl Sized>, entrance: Entrance) -> Result<(), Rejection> {
+    if head.method() != Method::POST {
         return Err(Rejection::MethodNotAllowed { allow: "POST" });
     }
-    if entrance.door == Door::OtlpGrpc && head.version != Version::HTTP_2 {
+    if entrance.door == Door::OtlpGrpc && head.version() != Version::HTTP_2 {
         return Err(Rejection::BadFraming("gRPC needs HTTP/2"));
     }
     Ok(())
 }
 
-/// Whether a request speaks gRPC, whatever its path: an unknown method is then UNIMPLEMENTED, not 404.
-pub fn is_grpc(head: &Parts) -> bool {
-    head.headers
+/// Whether a request is a gRPC call, whatever its path: its client then reads `grpc-status`, not HTTP's.
+pub fn is_grpc_call(head: &Request<impl Sized>) -> bool {
+    head.method() == Method::POST && head.version() == Version::HTTP_2 && is_grpc(head)
+}
+
+/// Whether the content type is gRPC's.
+pub fn is_grpc(head: &Request<impl Sized>) -> bool {
+    head.headers()
         .get(header::CONTENT_TYPE)
         .map(HeaderValue::as_bytes)
         .and_then(|value| value.strip_prefix(b"application/grpc"))

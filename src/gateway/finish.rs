@@ -38,7 +38,10 @@ impl<T> Future for Finish<T> {
 
 impl<T: 'static> Drop for Finish<T> {
     fn drop(&mut self) {
-        if let Some(work) = self.work.take() {
+        // Work that has panicked can't go on.
+        if let Some(work) = self.work.take()
+            && !std::thread::panicking()
+        {
             tokio::task::spawn_local(work);
         }
     }

@@ -2,11 +2,14 @@
 
 use std::{
     cell::Cell,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use http::{HeaderValue, request::Parts};
+use http::{HeaderValue, Request};
 use tracing::debug;
 
 use super::{
@@ -84,7 +87,8 @@ impl RequestId {
 
     /// `wait` and up to as much again, in whole seconds: a fleet refused together doesn't come back together.
     pub fn spread(self, wait: Duration) -> Duration {
-        let wait = wait.as_secs().max(1);
+        // Rounded up: not before a destination asked for.
+        let wait = (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1);
         // The counter's low bits, stirred: neighbours in time land apart.
         let stirred = self.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33;
         Duration::from_secs(wait + stirred % (wait + 1))
@@ -103,12 +107,16 @@ impl RequestIds {
     /// Ids of one more worker.
     pub fn new() -> Self {
         static WORKERS: AtomicU32 = AtomicU32::new(0);
-        let mut seed = [0; 4];
-        // Without randomness the ids start at the worker's number: still unique in this process.
-        let _ = getrandom::fill(&mut seed);
+        static SEED: OnceLock<u32> = OnceLock::new();
+        let seed = *SEED.get_or_init(|| {
+            let mut seed = [0; 4];
+            // Without randomness ids repeat from start to start; in one process they are still unique.
+            let _ = getrandom::fill(&mut seed);
+            u32::from_le_bytes(seed)
+        });
         let worker = WORKERS.fetch_add(1, Ordering::Relaxed);
         Self {
-            worker: u32::from_le_bytes(seed).wrapping_add(worker),
+            worker: seed.wrapping_add(worker),
             next: Cell::new(0),
         }
     }
@@ -143,22 +151,25 @@ impl Receipt {
     }
 
     /// The protocol is known, or it is known that there is none.
-    pub fn entered(&self, entrance: Option<Entrance>, head: &Parts) {
+    pub fn entered(&self, entrance: Option<Entrance>, head: &Request<impl Sized>) {
+        // A gRPC status is a success to whoever reads only HTTP's: it is for those alone who speak gRPC in full.
+        let speaks_grpc = doors::is_grpc_call(head);
         let Some(entrance) = entrance else {
-            // gRPC to a path that isn't ours wants UNIMPLEMENTED, not a bare 404.
-            if doors::is_grpc(head) {
+            // To a path that isn't ours too: UNIMPLEMENTED, not a bare 404.
+            if speaks_grpc {
                 self.dialect.set(Dialect::Grpc);
             }
             return;
         };
         let dialect = match entrance.door {
             Door::Bulk => Dialect::Bulk,
-            Door::OtlpGrpc => Dialect::Grpc,
+            Door::OtlpGrpc if speaks_grpc => Dialect::Grpc,
+            Door::OtlpGrpc => Dialect::Plain,
             Door::RemoteWrite => Dialect::RemoteWrite {
-                is_2: is_write_2(&head.headers),
+                is_2: is_write_2(head.headers()),
             },
             Door::OtlpHttp => Dialect::Otlp(match entrance.signal {
-                Some(signal) if is_json(&head.headers) => OtlpForm::Json(signal),
+                Some(signal) if is_json(head.headers()) => OtlpForm::Json(signal),
                 _ => OtlpForm::Protobuf,
             }),
         };

@@ -20,6 +20,9 @@ use crate::{
 use gather::Gather;
 use pace::Paced;
 
+/// Bodies with bad lines are looked at once more, aside from the worker above this size.
+const ASIDE_BYTES: u64 = 256 << 10;
+
 /// A whole, checked body of an admitted caller: proof that it may be delivered.
 #[derive(Debug)]
 pub struct Batch {
@@ -59,14 +62,14 @@ async fn read(
     let mut wire_bytes = 0;
     while let Some(chunk) = paced.next().await? {
         let chunk = match &mut unframe {
-            Some(unframe) => check.unframed(permit, unframe, chunk)?,
+            Some(unframe) => check.unframed(permit, &mut paced, unframe, chunk)?,
             None => chunk,
         };
         wire_bytes += chunk.len() as u64;
         if wire_bytes > permit.body_bytes_max {
             return Err(too_large(permit));
         }
-        permit.claim(gather::cost_bytes(&chunk))?;
+        permit.claim(gather.cost_bytes(&chunk))?;
         gather.push(chunk.clone());
         check.push(permit, chunk).await?;
     }
@@ -94,7 +97,9 @@ async fn read(
     };
     permit.received_whole();
     match counts {
-        Counts::Lines(lines) if lines.bad().items > 0 => without_bad_lines(permit, payload, lines),
+        Counts::Lines(lines) if lines.bad().items > 0 => {
+            without_bad_lines(permit, payload, lines).await
+        }
         _ => Ok(payload),
     }
 }
@@ -106,7 +111,7 @@ fn too_large(permit: &Permit) -> Rejection {
 }
 
 /// Bad lines are refused here; what is left is sent as slices of what came.
-fn without_bad_lines(
+async fn without_bad_lines(
     permit: &mut Permit,
     payload: Payload,
     lines: LineCounts,
@@ -114,12 +119,20 @@ fn without_bad_lines(
     if lines.good.items == 0 {
         return Err(Rejection::NoGoodLine(lines));
     }
-    let limits = &permit.caller.account.record.limits;
-    let (line_bytes_max, encoding) = (limits.bulk_line_bytes_max, payload.encoding);
-    permit.claim(lines.good.bytes)?;
     let limits = permit.caller.account.record.limits.clone();
-    let chunks =
-        bulk::good_lines(&payload.chunks, encoding, &limits).map_err(rejection_of)?;
+    let line_bytes_max = limits.bulk_line_bytes_max;
+    // The copy, and the one line of it that is not yet known to be good.
+    permit.claim(lines.good.bytes + line_bytes_max.min(payload.inflated_bytes))?;
+    let (body, encoding) = (payload.chunks.clone(), payload.encoding);
+    let good_lines = move || bulk::good_lines(&body, encoding, &limits);
+    let chunks = if payload.inflated_bytes > ASIDE_BYTES {
+        // A second look at a large body would hold up every neighbour on this worker.
+        let looked = tokio::task::spawn_blocking(good_lines).await;
+        looked.map_err(|_| Rejection::Internal("the second look at a body failed"))?
+    } else {
+        good_lines()
+    };
+    let chunks = chunks.map_err(rejection_of)?;
     permit.refused_part(
         &Rejection::TooLarge {
             bytes_max: line_bytes_max,
@@ -174,6 +187,7 @@ impl Check {
     fn unframed(
         &mut self,
         permit: &Permit,
+        paced: &mut Paced,
         unframe: &mut Unframe,
         chunk: Bytes,
     ) -> Result<Bytes, Rejection> {
@@ -187,10 +201,13 @@ impl Check {
             if u64::from(frame.length) > permit.body_bytes_max {
                 return Err(too_large(permit));
             }
+            // gRPC clients send no Content-Length: this is where a message says how long it is.
+            paced.announced(u64::from(frame.length));
             match (frame.compressed, permit.encoding) {
                 (true, Encoding::Identity) => {
                     return Err(Rejection::Malformed(
-                        "the message is marked as compressed, and grpc-encoding names nothing".into(),
+                        "the message is marked as compressed, and grpc-encoding names nothing"
+                            .into(),
                     ));
                 }
                 (false, Encoding::Gzip | Encoding::Zstd | Encoding::Snappy) => {
@@ -229,6 +246,8 @@ impl Check {
             other => other.items(),
         };
         permit.received(Tally::new(items, inflated_bytes - self.booked_bytes));
+        // The decoder is gone, and what it held.
+        permit.release(self.claimed_bytes);
         Ok((counts, inflated_bytes))
     }
 }
@@ -260,25 +279,35 @@ impl Batch {
     /// Everything that was received has been taken, but for what the destination refused.
     pub fn settle(mut self, outcome: &Result<crate::model::Delivery, Rejection>) {
         match outcome {
-            Ok(delivery) => {
-                let open = self.permit.open_tally();
-                let refused = Tally::new(
-                    delivery.refused_items.min(open.items),
-                    // A destination counts what it refuses in items: their bytes are their share.
-                    share(open, delivery.refused_items),
-                );
-                if refused.items > 0 {
-                    let rejection = Rejection::DestinationRefused {
-                        status: 200,
-                        message: String::new(),
-                        written: None,
-                        lines: None,
-                    };
-                    self.permit.refused_part(&rejection, refused);
-                }
-                self.permit.delivered();
+            Ok(delivery) => self.settle_parts(delivery.refused_items),
+            // A 2.0 receiver may refuse a request and say how much of it was written all the same.
+            Err(Rejection::DestinationRefused {
+                written: Some(written),
+                ..
+            }) => {
+                let items = self.permit.open_tally().items;
+                let written = Counts::Write(*written).items();
+                self.settle_parts(items.saturating_sub(written));
             }
             Err(rejection) => self.permit.refused(rejection),
+        }
+    }
+
+    /// The destination refused so many items and took the rest. It counts in items: their bytes are their share.
+    fn settle_parts(&mut self, refused_items: u64) {
+        let open = self.permit.open_tally();
+        let refused = Tally::new(refused_items.min(open.items), share(open, refused_items));
+        if refused.items > 0 {
+            self.permit
+                .refused_part_for(Rejection::DESTINATION_REFUSED, refused);
+        }
+        if refused.items < open.items || open.items == 0 {
+            self.permit.delivered();
+        } else {
+            // Nothing is left to deliver but the odd byte of rounding.
+            let rest = self.permit.open_tally();
+            self.permit
+                .refused_part_for(Rejection::DESTINATION_REFUSED, rest);
         }
     }
 }

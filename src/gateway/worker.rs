@@ -90,7 +90,11 @@ async fn run(shared: Shared, bound: Vec<Bound>) {
     } = shared;
     let upstreams = Upstreams::new(upstream);
     let gateway = Rc::new(Gateway {
-        destinations: Rc::new(Destinations::new(Arc::clone(&directory), archive, upstreams)),
+        destinations: Rc::new(Destinations::new(
+            Arc::clone(&directory),
+            archive,
+            upstreams,
+        )),
         directory,
         memory: Arc::clone(&memory),
         metrics,

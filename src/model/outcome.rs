@@ -153,6 +153,9 @@ impl Rejection {
         "internal",
     ];
 
+    /// The index of [`Rejection::DestinationRefused`]: also what a partial success is booked under.
+    pub const DESTINATION_REFUSED: usize = 23;
+
     /// A place in an array of [`Rejection::LABELS`]' length.
     pub const fn index(&self) -> usize {
         match self {
@@ -179,7 +182,7 @@ impl Rejection {
             Self::BodyCutOff => 20,
             Self::Malformed(_) => 21,
             Self::NoGoodLine(_) => 22,
-            Self::DestinationRefused { .. } => 23,
+            Self::DestinationRefused { .. } => Self::DESTINATION_REFUSED,
             Self::DestinationLacksVersion => 24,
             Self::DestinationMisconfigured(_) => 25,
             Self::DestinationUnavailable { .. } => 26,

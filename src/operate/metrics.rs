@@ -10,6 +10,19 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 
 use crate::model::{Door, Page, Rejection, Signal};
 
+/// Why a connection was closed on its peer: values of the label `reason`.
+pub const CUTS: [&str; 9] = [
+    "first_byte",
+    "handshake",
+    "headers",
+    "idle",
+    "age",
+    "write_stall",
+    "control_flood",
+    "resets",
+    "drain",
+];
+
 const OUTCOMES: usize = Rejection::LABELS.len() + 3;
 const SECONDS: [f64; 14] = [
     0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
@@ -67,14 +80,24 @@ pub struct Gauges {
     pub connections_accepted: Counter,
     pub connections_refused_total: Counter,
     pub connections_refused_address: Counter,
+    pub connections_cut: [Counter; CUTS.len()],
+    pub accept_errors: Counter,
     pub directory_tokens: Gauge,
     pub directory_accounts: Gauge,
     pub directory_revision: Gauge,
     pub directory_age: Gauge,
     pub directory_fresh: Gauge,
     pub archive_bytes: Gauge,
+    pub archive_queued_bytes: Gauge,
+    pub archive_syncs: Counter,
+    pub archive_failures: Counter,
+    pub archive_deleted_files: Counter,
     pub control_head_revision: Gauge,
     pub control_gateways: Gauge,
+    pub process_resident_bytes: Gauge,
+    pub process_open_fds: Gauge,
+    pub process_max_fds: Gauge,
+    pub process_start_time: Gauge,
 }
 
 /// Declares a metric and holds its handle: the one place where names and help texts stand.
@@ -103,7 +126,8 @@ impl Declare<'_> {
     }
 }
 
-static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+static METADATA: Metadata<'static> =
+    Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
 
 // === impl Metrics ===
 
@@ -292,6 +316,7 @@ impl Gauges {
     #[rustfmt::skip]
     fn declare(declare: &Declare<'_>) -> Self {
         let gauge = |name, help| declare.gauge(name, help, Vec::new());
+        let counter = |name, help| declare.counter(name, help, Vec::new());
         let refused = |scope| declare.counter(
             "wharfinger_connections_refused_total",
             "Connections closed at once, by the ceiling they were over.",
@@ -302,17 +327,68 @@ impl Gauges {
             in_flight_bytes_max: gauge("wharfinger_memory_in_flight_max_bytes", "Ceiling on body bytes held in memory."),
             in_flight_requests: gauge("wharfinger_requests_in_flight", "Requests admitted and not yet answered."),
             connections: gauge("wharfinger_connections", "Connections open now."),
-            connections_accepted: declare.counter("wharfinger_connections_accepted_total", "Connections accepted.", Vec::new()),
+            connections_accepted: counter("wharfinger_connections_accepted_total", "Connections accepted."),
             connections_refused_total: refused("all"),
             connections_refused_address: refused("address"),
+            connections_cut: CUTS.map(|reason| declare.counter(
+                "wharfinger_connections_cut_total",
+                "Connections closed on their peer, by the limit they were over.",
+                vec![Label::new("reason", reason)],
+            )),
+            accept_errors: counter("wharfinger_accept_errors_total", "Failed accepts: descriptors exhausted, connections gone before they were taken."),
             directory_tokens: gauge("wharfinger_directory_tokens", "Tokens in memory, tombstones included."),
             directory_accounts: gauge("wharfinger_directory_accounts", "Accounts in memory."),
             directory_revision: gauge("wharfinger_directory_revision", "The revision that this gateway enforces."),
             directory_age: gauge("wharfinger_directory_age_seconds", "Since the directory was last known to be current; -1 while it never was."),
             directory_fresh: gauge("wharfinger_directory_fresh", "1 while the directory is current, so that an unknown token is known not to exist."),
             archive_bytes: gauge("wharfinger_archive_bytes", "Bytes of archive files on disk."),
+            archive_queued_bytes: gauge("wharfinger_archive_queued_bytes", "Bytes of bodies that wait for the archive."),
+            archive_syncs: counter("wharfinger_archive_syncs_total", "Files synced to disk."),
+            archive_failures: counter("wharfinger_archive_failures_total", "Writes, syncs and file creations that failed; nothing of theirs was acknowledged."),
+            archive_deleted_files: counter("wharfinger_archive_deleted_files_total", "Files deleted because their retention was over."),
             control_head_revision: gauge("wharfinger_control_head_revision", "The newest revision of the store; 0 without a control plane in this process."),
             control_gateways: gauge("wharfinger_control_gateways", "Gateways connected to this control plane."),
+            process_resident_bytes: gauge("process_resident_memory_bytes", "Resident memory size in bytes."),
+            process_open_fds: gauge("process_open_fds", "Number of open file descriptors."),
+            process_max_fds: gauge("process_max_fds", "Maximum number of open file descriptors."),
+            process_start_time: gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds."),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_has_help_and_a_name_by_prometheus_conventions() {
+        let metrics = Metrics::new().expect("good buckets");
+        let page = metrics.render();
+        let mut kinds = 0;
+        for line in page.lines() {
+            let Some((name, kind)) = line
+                .strip_prefix("# TYPE ")
+                .and_then(|rest| rest.split_once(' '))
+            else {
+                continue;
+            };
+            kinds += 1;
+            assert!(
+                page.contains(&format!("# HELP {name} ")),
+                "{name} has no help"
+            );
+            assert_eq!(
+                name.ends_with("_total"),
+                kind == "counter",
+                "{name} is a {kind}"
+            );
+            let is_ours = name.starts_with("wharfinger_");
+            assert!(is_ours || name.starts_with("process_"), "{name}");
+        }
+        assert!(kinds > 35, "only {kinds} metrics:\n{page}");
+        for reason in CUTS {
+            let line = format!("wharfinger_connections_cut_total{{reason=\"{reason}\"}} 0");
+            assert!(page.contains(&line), "{line}");
         }
     }
 }

@@ -100,9 +100,10 @@ fn a_token_for_a_file_is_written_there_with_mode_0600_and_nowhere_else() {
 #[test]
 fn a_list_is_an_aligned_table_over_all_pages() {
     let world = World::new(&[
+        (200, r#"{"items":[{"id":1,"name":"archive"}],"next":null}"#),
         (
             200,
-            r#"{"items":[{"id":1,"name":"main","state":"active","destinations":{"logs":1,"metrics":1,"traces":null},"created_at":"2026-11-23T00:00:00Z"}],"next":1}"#,
+            r#"{"items":[{"id":1,"name":"main","state":"active","destinations":{"logs":1,"metrics":7,"traces":null},"created_at":"2026-11-23T00:00:00Z"}],"next":1}"#,
         ),
         (
             200,
@@ -113,13 +114,14 @@ fn a_list_is_an_aligned_table_over_all_pages() {
     assert_eq!(
         out(&output),
         "ID  NAME  STATE      LOGS TO  METRICS TO  TRACES TO  CREATED\n\
-         1   main  active     1        1           -          2026-11-23T00:00:00Z\n\
+         1   main  active     archive  7           -          2026-11-23T00:00:00Z\n\
          20  a     suspended  -        -           -          -\n"
     );
     let lines: Vec<String> = world.seen().into_iter().map(|seen| seen.line).collect();
     assert_eq!(
         lines,
         [
+            "GET /api/v1/destinations?limit=1000 HTTP/1.1",
             "GET /api/v1/accounts?limit=1000 HTTP/1.1",
             "GET /api/v1/accounts?limit=1000&after=1 HTTP/1.1"
         ]

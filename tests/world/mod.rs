@@ -68,7 +68,14 @@ impl World {
 
     /// A call of the admin API: its status and its JSON.
     pub async fn admin(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
-        admin(self.app.ports.admin.expect("open"), &self.admin_token, method, path, body).await
+        admin(
+            self.app.ports.admin.expect("open"),
+            &self.admin_token,
+            method,
+            path,
+            body,
+        )
+        .await
     }
 
     /// A call that must succeed.

@@ -143,7 +143,10 @@ impl Recorder {
             return Ok(Response::new(Full::default().boxed()));
         };
         self.recorded.lock().expect("not poisoned").push(Recorded {
-            path: uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
+            path: uri
+                .path_and_query()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             headers,
             body: body.to_bytes(),
         });

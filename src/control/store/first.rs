@@ -10,6 +10,7 @@ const NAME: &str = "first_start";
 /// Ids of what the first start made.
 pub(crate) struct FirstThings {
     pub(crate) account: String,
+    pub(crate) account_id: u64,
     pub(crate) tokens: Vec<(Signal, u64)>,
     pub(crate) api_token: u64,
 }
@@ -17,6 +18,7 @@ pub(crate) struct FirstThings {
 #[derive(Serialize, Deserialize)]
 struct Kept {
     account: String,
+    account_id: u64,
     tokens: [u64; 3],
     api_token: u64,
 }
@@ -30,6 +32,7 @@ impl Store {
         let kept: Kept = serde_json::from_slice(&text).map_err(|_| Error::damaged(NAME))?;
         Ok(Some(FirstThings {
             account: kept.account,
+            account_id: kept.account_id,
             tokens: Signal::ALL.into_iter().zip(kept.tokens).collect(),
             api_token: kept.api_token,
         }))
@@ -45,6 +48,7 @@ impl Commit {
         }
         let kept = Kept {
             account: first.account.clone(),
+            account_id: first.account_id,
             tokens,
             api_token: first.api_token,
         };

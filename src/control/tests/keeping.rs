@@ -220,9 +220,11 @@ async fn sealed_tokens_of_two_rows_cannot_be_swapped() {
 #[test]
 fn the_configuration_refuses_what_it_does_not_know() {
     let config: Config = toml::from_str(
-        "heartbeat = \"250ms\"\n[feed_tls]\ncertificate_file = \"c\"\nkey_file = \"k\"",
+        "heartbeat = \"250ms\"\nfeed_certificate = \"c\"\nfeed_key = \"k\"\nfeed_client_ca = \"\"",
     )
     .expect("read");
+    let tls = config.feed_tls().expect("both are named");
+    assert_eq!(tls.client_ca_file, None);
     assert_eq!(config.heartbeat.as_millis(), 250);
     assert!(toml::from_str::<Config>("hartbeat = \"1s\"").is_err());
     assert!(toml::from_str::<Config>("heartbeat = \"0s\"").is_err());

@@ -1,3 +1,5 @@
+//! Following the feed: a scripted control plane at the other end of a pipe.
+
 use std::path::Path;
 
 use futures_util::StreamExt;

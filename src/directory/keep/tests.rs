@@ -1,3 +1,5 @@
+//! The kept copy: torn, damaged, foreign and full disks.
+
 use std::{
     collections::HashMap,
     sync::atomic::Ordering,

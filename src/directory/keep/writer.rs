@@ -106,6 +106,10 @@ impl Keep {
             lineage: disk.lineage,
             revision: disk.revision,
         });
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "bounded in bytes, not in messages: past QUEUE_BYTES_MAX a delta becomes a word, and no sender may wait"
+        )]
         let (sender, receiver) = mpsc::channel();
         let (kept_sender, kept) = watch::channel(on_disk);
         let queued = Arc::new(AtomicUsize::new(0));

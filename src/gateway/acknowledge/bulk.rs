@@ -27,13 +27,19 @@ pub(super) fn refused(row: Row, rejection: &Rejection, text: &str) -> Response<R
         Row::Unavailable | Row::BodyFailed => StatusCode::SERVICE_UNAVAILABLE,
         Row::BadRequest => StatusCode::BAD_REQUEST,
         Row::Malformed | Row::DestinationRefuses { .. } => {
-            return written(StatusCode::BAD_REQUEST, JSON, counters(&lines_of(rejection)));
+            return written(
+                StatusCode::BAD_REQUEST,
+                JSON,
+                counters(&lines_of(rejection)),
+            );
         }
     };
     let text = match row {
         Row::MissingToken => "Logging token is missing",
         Row::UnknownToken | Row::Forbidden => "Logging token is not valid",
-        Row::TooLarge => return written(status, TEXT, format!("Request body size{}", exceeds(text))),
+        Row::TooLarge => {
+            return written(status, TEXT, format!("Request body size{}", exceeds(text)));
+        }
         _ => text,
     };
     written(status, TEXT, text.to_owned())
@@ -41,7 +47,8 @@ pub(super) fn refused(row: Row, rejection: &Rejection, text: &str) -> Response<R
 
 /// `" exceeds 10 MB"`, as the listener's clients know it.
 fn exceeds(text: &str) -> &str {
-    text.find(" exceeds ").map_or(" is too large", |at| &text[at..])
+    text.find(" exceeds ")
+        .map_or(" is too large", |at| &text[at..])
 }
 
 /// A body that can't be read as lines at all counts as one malformed line.

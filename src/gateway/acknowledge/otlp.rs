@@ -79,7 +79,10 @@ pub(super) fn grpc_delivered(delivery: &Delivery) -> Response<Reply> {
     let message = status::partial_success_protobuf(rejected, message);
     let mut data = BytesMut::with_capacity(5 + message.len());
     // A partial success repeats at most 1 KiB of the destination's words.
-    data.put_slice(&grpc::prefix(false, u32::try_from(message.len()).unwrap_or(0)));
+    data.put_slice(&grpc::prefix(
+        false,
+        u32::try_from(message.len()).unwrap_or(0),
+    ));
     data.put_slice(&message);
     let mut trailers = HeaderMap::with_capacity(1);
     trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
@@ -96,16 +99,9 @@ pub(super) fn grpc_refused(
     retry_after: Option<Duration>,
 ) -> Response<Reply> {
     let mut response = Response::new(Reply::default());
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, GRPC);
-    match row {
-        // Not gRPC at all: then plain HTTP says so.
-        Row::MethodNotAllowed => *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED,
-        Row::UnsupportedType => *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        _ => {}
-    }
     let code = code(row, rejection);
     let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, GRPC);
     headers.insert(GRPC_STATUS, HeaderValue::from_static(code.as_str()));
     if let Ok(message) = HeaderValue::try_from(grpc::percent_encode(text)) {
         headers.insert(GRPC_MESSAGE, message);

@@ -14,12 +14,7 @@ pub(super) fn delivered(is_2: bool, delivery: &Delivery) -> Response<Reply> {
     response
 }
 
-pub(super) fn refused(
-    is_2: bool,
-    row: Row,
-    rejection: &Rejection,
-    text: &str,
-) -> Response<Reply> {
+pub(super) fn refused(is_2: bool, row: Row, rejection: &Rejection, text: &str) -> Response<Reply> {
     let status = match row {
         Row::NotFound => StatusCode::NOT_FOUND,
         Row::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -48,15 +43,15 @@ pub(super) fn refused(
     };
     let mut response = written(status, TEXT, text.to_owned());
     if is_2 && status.is_client_error() {
-        // Refused by us means nothing was written; refused by the destination means what it says.
+        // Refused by us means nothing was written; refused by the destination means what it says, if it says.
         let counts = match rejection {
-            Rejection::DestinationRefused {
-                written: Some(counts),
-                ..
-            } => *counts,
-            _ => Written::default(),
+            Rejection::DestinationRefused { written, .. } => *written,
+            Rejection::DestinationLacksVersion => None,
+            _ => Some(Written::default()),
         };
-        state_written(&mut response, &counts);
+        if let Some(counts) = counts {
+            state_written(&mut response, &counts);
+        }
     }
     response
 }
@@ -73,6 +68,8 @@ fn state_written(response: &mut Response<Reply>, counts: &Written) {
             counts.exemplars,
         ),
     ] {
-        response.headers_mut().insert(name, HeaderValue::from(count));
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from(count));
     }
 }

@@ -1,6 +1,6 @@
 //! What a body is, by its headers: content type and encoding, held against what the door takes.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 
 use crate::{
     gateway::doors::{self, Entrance},
@@ -11,8 +11,11 @@ use crate::{
 ///
 /// # Errors
 /// [`Rejection::UnsupportedContentType`], [`Rejection::UnsupportedEncoding`].
-pub(super) fn read(head: &Parts, entrance: Entrance) -> Result<(Content, Encoding), Rejection> {
-    let headers = &head.headers;
+pub(super) fn read(
+    head: &Request<impl Sized>,
+    entrance: Entrance,
+) -> Result<(Content, Encoding), Rejection> {
+    let headers = head.headers();
     match entrance.door {
         // Shippers send text/plain, application/json, form types or nothing for the same lines.
         Door::Bulk => Ok((
@@ -81,29 +84,29 @@ fn write_content(headers: &HeaderMap) -> Result<Content, Rejection> {
 }
 
 fn encoding(headers: &HeaderMap, name: &HeaderName) -> Result<Encoding, Rejection> {
-    let mut values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
-    let encoding = match values.next() {
-        None => Encoding::Identity,
+    match single(headers, name)? {
+        None => Ok(Encoding::Identity),
         Some(value) if value.is_empty() || value.eq_ignore_ascii_case(b"identity") => {
-            Encoding::Identity
+            Ok(Encoding::Identity)
         }
-        Some(value) if value.eq_ignore_ascii_case(b"gzip") => Encoding::Gzip,
-        Some(value) if value.eq_ignore_ascii_case(b"zstd") => Encoding::Zstd,
-        Some(_) => return Err(Rejection::UnsupportedEncoding),
-    };
-    // Layered encodings are nobody's habit and a bomb's shape.
-    if values.next().is_some() {
-        return Err(Rejection::UnsupportedEncoding);
+        Some(value) if value.eq_ignore_ascii_case(b"gzip") => Ok(Encoding::Gzip),
+        Some(value) if value.eq_ignore_ascii_case(b"zstd") => Ok(Encoding::Zstd),
+        Some(_) => Err(Rejection::UnsupportedEncoding),
     }
-    Ok(encoding)
+}
+
+/// Layered encodings are nobody's habit and a bomb's shape.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a [u8]>, Rejection> {
+    let mut values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value),
+        _ => Err(Rejection::UnsupportedEncoding),
+    }
 }
 
 /// Snappy unless said otherwise, as Prometheus' own receiver takes it; vmagent sends zstd.
 fn write_encoding(headers: &HeaderMap) -> Result<Encoding, Rejection> {
-    match headers
-        .get(header::CONTENT_ENCODING)
-        .map(HeaderValue::as_bytes)
-    {
+    match single(headers, &header::CONTENT_ENCODING)? {
         None => Ok(Encoding::Snappy),
         Some(value) if value.is_empty() || value.eq_ignore_ascii_case(b"snappy") => {
             Ok(Encoding::Snappy)

@@ -1,6 +1,12 @@
 //! Body bytes held at once: charged as they arrive, over all and per account.
 
-use std::{fs, sync::Arc};
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use super::THROTTLE_RETRY_AFTER;
 use crate::{
@@ -17,6 +23,7 @@ const ACCOUNT_SHARE_OF_FREE: u64 = 4;
 pub struct Memory {
     in_flight: InFlight,
     bytes_max: u64,
+    is_closed: AtomicBool,
 }
 
 /// One request's share; dropping it gives it back.
@@ -39,6 +46,7 @@ impl Memory {
         };
         Self {
             in_flight: InFlight::default(),
+            is_closed: AtomicBool::new(false),
             bytes_max: match in_flight_bytes_max {
                 0 => memory_bytes / 4,
                 set => set,
@@ -61,8 +69,16 @@ impl Memory {
         self.bytes_max
     }
 
+    /// From here on what is new is refused; what was admitted goes on to its end.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+    }
+
     /// Counts a request in, with nothing held yet.
     pub(super) fn enter(self: &Arc<Self>, account: &Arc<Account>) -> Result<Claim, Rejection> {
+        if self.is_closed.load(Ordering::Acquire) {
+            return Err(Rejection::Draining);
+        }
         let limits = &account.record.limits;
         if !account.in_flight.try_enter(limits.concurrency_max) {
             return Err(throttled(limits));
@@ -151,6 +167,14 @@ impl Claim {
         }
         self.bytes += bytes;
         Ok(())
+    }
+
+    /// Gives a part back.
+    pub(super) fn shrink(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.bytes);
+        self.account.in_flight.release(bytes);
+        self.memory.in_flight.release(bytes);
+        self.bytes -= bytes;
     }
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::{header, request::Parts};
+use http::{Request, header};
 
 use crate::model::{Rejection, Secret};
 
@@ -11,7 +11,7 @@ use crate::model::{Rejection, Secret};
 ///
 /// # Errors
 /// [`Rejection::MissingToken`], [`Rejection::ConflictingTokens`].
-pub(super) fn find(head: &Parts) -> Result<Secret, Rejection> {
+pub(super) fn find(head: &Request<impl Sized>) -> Result<Secret, Rejection> {
     let mut found: Option<Secret> = None;
     let mut take = |token: Secret| match &found {
         Some(first) if *first != token => Err(Rejection::ConflictingTokens),
@@ -21,12 +21,12 @@ pub(super) fn find(head: &Parts) -> Result<Secret, Rejection> {
             Ok(())
         }
     };
-    for value in head.headers.get_all(header::AUTHORIZATION) {
+    for value in head.headers().get_all(header::AUTHORIZATION) {
         if let Some(token) = from_authorization(value.as_bytes()) {
             take(token)?;
         }
     }
-    for token in parameters(head.uri.query(), "token") {
+    for token in parameters(head.uri().query(), "token") {
         if !token.is_empty() {
             take(Secret::new(token.into_owned()))?;
         }
@@ -105,7 +105,7 @@ mod tests {
         for value in authorization {
             request = request.header("authorization", *value);
         }
-        let (head, ()) = request.body(()).expect("valid").into_parts();
+        let head = request.body(()).expect("valid");
         find(&head).map(|token| token.reveal().to_owned())
     }
 
@@ -157,14 +157,14 @@ mod tests {
             authorization in proptest::collection::vec(proptest::collection::vec(0x20u8..=0xff, 0..80), 0..3),
             query in "[!-~]{0,80}",
         ) {
-            let mut head = Request::post("/").body(()).expect("valid").into_parts().0;
+            let mut head = Request::post("/").body(()).expect("valid");
             for value in &authorization {
                 if let Ok(value) = http::HeaderValue::from_bytes(value) {
-                    head.headers.append(header::AUTHORIZATION, value);
+                    head.headers_mut().append(header::AUTHORIZATION, value);
                 }
             }
             if let Ok(uri) = format!("/?{query}").parse() {
-                head.uri = uri;
+                *head.uri_mut() = uri;
             }
             match find(&head) {
                 Ok(token) => assert!(!token.reveal().is_empty()),

@@ -13,6 +13,7 @@ pub struct Config {
     /// HTTP/1.1 connections kept for reuse, per endpoint and worker thread. 64: a worker's usual concurrency.
     pub idle_per_endpoint_max: usize,
     /// Of a destination's answer; the rest is cut. 64 KiB.
+    #[serde(deserialize_with = "text::bytes")]
     pub answer_bytes_max: usize,
     /// An idle connection is closed after this. 30 s: below what receivers and balancers keep.
     #[serde(deserialize_with = "text::duration")]

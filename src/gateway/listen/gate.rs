@@ -11,6 +11,7 @@ use std::{
 use dashmap::{DashMap, mapref::entry::Entry};
 
 use super::limits::{Config, Network};
+use crate::operate::metrics::CUTS;
 
 /// Why a connection was closed on its peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,17 +62,7 @@ pub struct Ticket {
 
 impl Cut {
     /// The labels in metrics, in the order of the variants.
-    pub const LABELS: [&'static str; 9] = [
-        "first_byte",
-        "handshake",
-        "headers",
-        "idle",
-        "age",
-        "write_stall",
-        "control_flood",
-        "resets",
-        "drain",
-    ];
+    pub const LABELS: [&'static str; CUTS.len()] = CUTS;
 }
 
 // === impl Gate ===

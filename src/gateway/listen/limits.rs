@@ -4,40 +4,44 @@ use std::{net::IpAddr, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-/// The limits of the ingest listeners. Durations are written as text (`5s`, `2m`), sizes as bytes.
+use crate::model::text;
+
+/// The limits of the ingest listeners. Durations are written as text (`5s`, `2m`), sizes as bytes or as text (`64KiB`).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// From the accept to the first byte (after the handshake, under TLS).
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "text::positive_duration")]
     pub first_byte_timeout: Duration,
     /// From the accept to the end of the TLS handshake.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "text::positive_duration")]
     pub tls_handshake_timeout: Duration,
     /// From the first byte of a request's head, or of an HTTP/2 control frame, to its end.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "text::positive_duration")]
     pub headers_timeout: Duration,
     /// HTTP/1.1 between two requests. Balancers keep 60 s, and must be the ones to close.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "text::positive_duration")]
     pub idle_h1: Duration,
     /// HTTP/2 without an open stream.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "text::positive_duration")]
     pub idle_h2: Duration,
     /// After this, give or take 10 %, a connection is asked to go; half as long again, and it is cut.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "text::positive_duration")]
     pub connection_age: Duration,
     /// An answer of which the peer has taken nothing for this long.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "text::positive_duration")]
     pub write_stall_timeout: Duration,
     /// After our half-close: how long what the peer still sends is thrown away.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "text::duration")]
     pub linger_timeout: Duration,
     /// After our half-close: how much is thrown away.
+    #[serde(deserialize_with = "text::bytes")]
     pub linger_bytes_max: u64,
     /// HTTP/2 bytes other than DATA in `control_window` without a finished request.
+    #[serde(deserialize_with = "text::bytes")]
     pub control_bytes_max: u64,
     /// The time over which control bytes and resets are counted.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "text::positive_duration")]
     pub control_window: Duration,
     /// HTTP/2 resets, theirs and ours for errors of theirs, in `control_window`: past this the connection is asked to
     /// go, past four times this it is cut.
@@ -59,8 +63,10 @@ pub struct Config {
     /// Headers of a request.
     pub header_count_max: usize,
     /// Names and values of a request's headers, and HTTP/2's header list, bytes.
+    #[serde(deserialize_with = "text::bytes")]
     pub header_bytes_max: u32,
     /// The request's target, bytes.
+    #[serde(deserialize_with = "text::bytes")]
     pub uri_bytes_max: usize,
 }
 
@@ -170,19 +176,9 @@ impl<'de> Deserialize<'de> for Network {
     }
 }
 
-/// A millisecond to a year: nothing that a clock can't be moved by.
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let duration = humantime::parse_duration(&text).map_err(D::Error::custom)?;
-    if !(Duration::from_millis(1)..=Duration::from_secs(31_557_600)).contains(&duration) {
-        return Err(D::Error::custom("must be between 1ms and 1year"));
-    }
-    Ok(duration)
-}
-
 /// What HTTP/2 can express and its peers can't be hurt by.
 fn window<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    let bytes = u32::deserialize(deserializer)?;
+    let bytes = text::bytes(deserializer)?;
     if !(65_535..=(1 << 31) - 1).contains(&bytes) {
         return Err(D::Error::custom("must be between 65535 and 2147483647"));
     }

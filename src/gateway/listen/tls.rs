@@ -3,7 +3,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -21,6 +21,8 @@ use tracing::{info, warn};
 pub struct Certificates {
     files: Files,
     config: ArcSwap<ServerConfig>,
+    /// Of the files as they were last read, good or bad.
+    seen: Mutex<Stamp>,
 }
 
 /// Why certificates can't be used.
@@ -63,27 +65,36 @@ impl Certificates {
             key: key.into(),
             client_authority,
         };
+        // Before the files are read: what changes meanwhile is read again.
+        let seen = Mutex::new(files.stamp());
         let config = ArcSwap::from_pointee(files.read()?);
-        Ok(Arc::new(Self { files, config }))
+        Ok(Arc::new(Self {
+            files,
+            config,
+            seen,
+        }))
     }
 
     /// Reads the files again; new connections get what is in them now. On an error the old ones stay.
     pub fn reload(&self) -> Result<(), TlsError> {
+        *self.seen() = self.files.stamp();
         self.config.store(Arc::new(self.files.read()?));
         Ok(())
     }
 
-    /// Reloads whenever a file changes; looks every `interval`, for ever. A bad file is reported, and tried again when
-    /// it changes.
+    /// Reloads whenever a file has changed since it was last read; looks every `interval`, for ever. A bad file is
+    /// reported, and tried again when it changes.
     pub async fn watch(self: Arc<Self>, interval: Duration) {
-        let mut seen = self.stamp().await;
         loop {
             tokio::time::sleep(interval).await;
-            let stamp = self.stamp().await;
-            if stamp == seen {
+            let this = self.clone();
+            let has_changed = tokio::task::spawn_blocking(move || {
+                let stamp = this.files.stamp();
+                stamp != *this.seen()
+            });
+            if !has_changed.await.unwrap_or(false) {
                 continue;
             }
-            seen = stamp;
             let path = self.files.certificates.display().to_string();
             let this = self.clone();
             match tokio::task::spawn_blocking(move || this.reload()).await {
@@ -100,26 +111,26 @@ impl Certificates {
         self.config.load_full()
     }
 
-    async fn stamp(&self) -> Stamp {
-        let mut stamp = Stamp::default();
-        let files = [
-            Some(&self.files.certificates),
-            Some(&self.files.key),
-            self.files.client_authority.as_ref(),
-        ];
-        for (at, path) in files.into_iter().enumerate() {
-            let Some(path) = path else { continue };
-            if let Ok(metadata) = tokio::fs::metadata(path).await {
-                stamp[at] = metadata.modified().ok().map(|time| (time, metadata.len()));
-            }
-        }
-        stamp
+    fn seen(&self) -> std::sync::MutexGuard<'_, Stamp> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 // === impl Files ===
 
 impl Files {
+    fn stamp(&self) -> Stamp {
+        let files = [
+            Some(&self.certificates),
+            Some(&self.key),
+            self.client_authority.as_ref(),
+        ];
+        files.map(|path| {
+            let metadata = std::fs::metadata(path?).ok()?;
+            metadata.modified().ok().map(|time| (time, metadata.len()))
+        })
+    }
+
     fn read(&self) -> Result<ServerConfig, TlsError> {
         let chain = read_chain(&self.certificates)?;
         let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|why| wrong(&self.key, why))?;

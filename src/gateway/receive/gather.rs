@@ -4,22 +4,12 @@ use bytes::{Bytes, BytesMut};
 
 use crate::model::Chunks;
 
-/// Below this a chunk is copied beside its neighbours; above, the chain's own overhead is noise.
-const CRUMB_BYTES: usize = 512;
+/// Below this a chunk is copied beside its neighbours: it would hold on to a whole read buffer of its connection.
+const CRUMB_BYTES: usize = 4 << 10;
 /// A buffer of crumbs is closed at this size.
 const CRUMBS_BYTES: usize = 16 << 10;
-/// What a link of the chain costs beside its bytes.
-const LINK_BYTES: u64 = 64;
-
-/// What a chunk costs while it is held.
-pub(super) const fn cost_bytes(chunk: &Bytes) -> u64 {
-    if chunk.len() < CRUMB_BYTES {
-        // Copied into a buffer that doubles.
-        2 * chunk.len() as u64
-    } else {
-        chunk.len() as u64 + LINK_BYTES
-    }
-}
+/// A connection's read buffer: what a chunk holds on to at least, and in steps of which it grows.
+const READ_BUFFER_BYTES: u64 = 8 << 10;
 
 /// The chain while it grows.
 #[derive(Debug, Default)]
@@ -31,10 +21,25 @@ pub(super) struct Gather {
 // === impl Gather ===
 
 impl Gather {
+    /// What a chunk will cost while it is held: to be claimed before it is pushed.
+    pub(super) fn cost_bytes(&self, chunk: &Bytes) -> u64 {
+        let bytes = chunk.len() as u64;
+        if self.is_crumb(chunk) {
+            // Copied into a buffer that doubles.
+            2 * bytes
+        } else {
+            bytes.next_multiple_of(READ_BUFFER_BYTES)
+        }
+    }
+
+    /// A small body in one piece is no crumb: it stays as it came.
+    fn is_crumb(&self, chunk: &Bytes) -> bool {
+        let is_first = self.chunks.is_empty() && self.crumbs.is_empty();
+        chunk.len() < CRUMB_BYTES && !is_first
+    }
+
     pub(super) fn push(&mut self, chunk: Bytes) {
-        let is_crumb = chunk.len() < CRUMB_BYTES;
-        // A small body in one piece is no crumb: it stays as it came.
-        if is_crumb && !(self.chunks.is_empty() && self.crumbs.is_empty()) {
+        if self.is_crumb(&chunk) {
             self.crumbs.extend_from_slice(&chunk);
             if self.crumbs.len() >= CRUMBS_BYTES {
                 self.sweep();
@@ -77,7 +82,7 @@ mod tests {
     fn order_is_kept_across_crumbs_and_pieces() {
         let mut gather = Gather::default();
         let mut body = Vec::new();
-        for length in [1, 600, 3, 5, 4096, 511, 512, 2] {
+        for length in [1, 600, 3, 5, 8192, 4095, 4096, 2] {
             let piece = vec![length as u8; length];
             body.extend_from_slice(&piece);
             gather.push(piece.into());

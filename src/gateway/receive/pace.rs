@@ -15,14 +15,16 @@ use crate::model::{Rejection, text};
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// For any body.
-    #[serde(deserialize_with = "text::duration")]
+    #[serde(deserialize_with = "text::positive_duration")]
     pub body_timeout: Duration,
     /// Added to it: the announced size at this many bytes per second.
+    #[serde(deserialize_with = "text::bytes")]
     pub body_bytes_per_second: u64,
     /// In every window of [`Config::body_window`] at least this many bytes per second, on average.
+    #[serde(deserialize_with = "text::bytes")]
     pub body_bytes_per_second_min: u64,
     /// Windows follow one another; a body that stalls is cut within two of them.
-    #[serde(deserialize_with = "text::duration")]
+    #[serde(deserialize_with = "text::positive_duration")]
     pub body_window: Duration,
 }
 
@@ -46,6 +48,7 @@ pub(super) struct Paced {
     window_bytes: u64,
     window_bytes_min: u64,
     window: Duration,
+    bytes_per_second: u64,
 }
 
 // === impl Paced ===
@@ -53,17 +56,24 @@ pub(super) struct Paced {
 impl Paced {
     pub(super) fn new(body: Incoming, announced_bytes: Option<u64>, config: &Config) -> Self {
         let now = Instant::now();
-        let allowance = announced_bytes.unwrap_or(0) / config.body_bytes_per_second.max(1);
-        Self {
+        let mut paced = Self {
             body,
-            deadline: now + config.body_timeout + Duration::from_secs(allowance),
+            deadline: now + config.body_timeout,
             window_ends: now + config.body_window,
             window_bytes: 0,
             window_bytes_min: config
                 .body_bytes_per_second_min
                 .saturating_mul(config.body_window.as_secs()),
             window: config.body_window,
-        }
+            bytes_per_second: config.body_bytes_per_second.max(1),
+        };
+        paced.announced(announced_bytes.unwrap_or(0));
+        paced
+    }
+
+    /// So many bytes are to come: the deadline moves by what they take.
+    pub(super) fn announced(&mut self, bytes: u64) {
+        self.deadline += Duration::from_secs(bytes / self.bytes_per_second);
     }
 
     /// The next bytes as they came; `None` at the end. Cancel safe.
@@ -87,7 +97,8 @@ impl Paced {
                         return Err(Rejection::BodyTooSlow);
                     }
                     self.window_bytes = 0;
-                    self.window_ends = check_at + self.window;
+                    // From now, not from then: a gateway that was held up itself must not blame its senders.
+                    self.window_ends = Instant::now() + self.window;
                 }
             }
         }

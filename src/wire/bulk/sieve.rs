@@ -77,11 +77,18 @@ fn copies(chunks: &Chunks, encoding: Encoding, limits: &Limits) -> Result<Chunks
     let mut good = Vec::new();
     // Where in `good` the line at hand begins: a bad one is cut off again.
     let mut line_start = 0;
+    // What a good line and its end can have at most: of a longer one nothing more need be kept.
+    let held_max =
+        usize::try_from(limits.bulk_line_bytes_max.saturating_add(2)).unwrap_or(usize::MAX);
+    let hold = |good: &mut Vec<u8>, line_start: usize, piece: &[u8]| {
+        let room = held_max.saturating_sub(good.len() - line_start);
+        good.extend_from_slice(&piece[..piece.len().min(room)]);
+    };
     let mut scan = Scan::new(limits.bulk_line_bytes_max);
     inflate_to(encoding, chunks, limits.bulk_body_bytes_max, &mut |piece| {
         let mut taken = 0;
         scan.push_lines(piece, |class, next| {
-            good.extend_from_slice(&piece[taken..next]);
+            hold(&mut good, line_start, &piece[taken..next]);
             taken = next;
             if class == Class::Good {
                 line_start = good.len();
@@ -89,11 +96,13 @@ fn copies(chunks: &Chunks, encoding: Encoding, limits: &Limits) -> Result<Chunks
                 good.truncate(line_start);
             }
         });
-        good.extend_from_slice(&piece[taken..]);
+        hold(&mut good, line_start, &piece[taken..]);
         Ok(())
     })?;
     if scan.finish_line() != Some(Class::Good) {
         good.truncate(line_start);
     }
+    // What grew while it was filled would be held as long as the payload.
+    good.shrink_to_fit();
     Ok([Bytes::from(good)].into_iter().collect())
 }

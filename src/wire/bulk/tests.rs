@@ -1,3 +1,5 @@
+//! Bulk lines: good ones kept as they came, bad ones counted by their reason.
+
 use std::io::Write;
 
 use bytes::Bytes;

@@ -1,3 +1,5 @@
+//! Inflation: every encoding, any cut, bombs and damage.
+
 use std::io::Write;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! The JSON scanner beside serde_json, over any bytes and any cut.
+
 use proptest::prelude::*;
 
 use super::*;

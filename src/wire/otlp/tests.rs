@@ -1,3 +1,5 @@
+//! The OTLP scanner beside prost: same verdicts, same counts.
+
 use opentelemetry_proto::tonic::{
     collector::{
         logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,

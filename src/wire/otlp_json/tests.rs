@@ -1,3 +1,5 @@
+//! OTLP in JSON: counted and checked while it streams.
+
 use super::*;
 
 fn scan(signal: Signal, body: &str) -> Result<u64, Fault> {

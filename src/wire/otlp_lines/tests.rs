@@ -1,3 +1,5 @@
+//! OTLP as JSON lines beside the reference types.
+
 mod random;
 
 use opentelemetry_proto::tonic::{

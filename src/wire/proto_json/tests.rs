@@ -1,3 +1,5 @@
+//! Protobuf to JSON, by schema, over any bytes.
+
 use super::*;
 
 static LEAF: Message = Message {

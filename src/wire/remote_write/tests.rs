@@ -1,3 +1,5 @@
+//! The remote write scanner: counts, limits, damaged and random bytes.
+
 use proptest::{collection::vec, prelude::*};
 use prost::Message as _;
 

@@ -1,3 +1,5 @@
+//! Remote write as JSON lines: what was sent is what can be read.
+
 use prost::Message as _;
 use serde_json::{Value, json};
 

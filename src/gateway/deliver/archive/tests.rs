@@ -1,3 +1,5 @@
+//! The archive: what is answered is on disk, whole, in its account's file.
+
 mod trouble;
 
 use std::{

@@ -1,0 +1,272 @@
+//! The command line against a real control plane with a real gateway: every verb, for people and for scripts.
+
+mod world;
+
+use std::{
+    path::PathBuf,
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+use world::{
+    Sender,
+    process::{Process, free_port, local, write_config},
+};
+
+/// A running `serve` and a shell that finds it by its configuration, as an operator's does.
+struct Shell {
+    _serve: Process,
+    config: PathBuf,
+    folder: tempfile::TempDir,
+    bulk: u16,
+}
+
+impl Shell {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [bulk, admin, operate] = std::array::from_fn(|_| free_port());
+        let open = [("bulk", bulk), ("admin", admin), ("operate", operate)];
+        let config = write_config(folder.path(), &open, "[gateway]\nworkers = 1\n");
+        let serve = Process::start("serve", &config, &folder.path().join("data"), operate);
+        serve.ready().await;
+        Self {
+            _serve: serve,
+            config,
+            folder,
+            bulk,
+        }
+    }
+
+    fn run(&self, line: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wharfinger"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("WHARFINGER_") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .args(line.split(' '))
+            .arg("--config")
+            .arg(&self.config)
+            .arg("--data")
+            .arg(self.folder.path().join("data"))
+            .current_dir(self.folder.path())
+            .output()
+            .expect("the executable starts")
+    }
+
+    /// What a person reads on stdout; the command must succeed.
+    fn says(&self, line: &str) -> String {
+        let output = self.run(line);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{line}: {error}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    /// The object that a script reads: one line of JSON.
+    fn object(&self, line: &str) -> Value {
+        let text = self.says(&format!("{line} --json"));
+        assert_eq!(text.lines().count(), 1, "{line}: {text}");
+        serde_json::from_str(&text).unwrap_or_else(|_| panic!("{line}: {text}"))
+    }
+
+    /// The sentence of a command that must fail with that code.
+    fn fails(&self, line: &str, code: i32) -> String {
+        let output = self.run(line);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{line}: {error}");
+        assert!(output.stdout.is_empty(), "{line}");
+        error
+    }
+
+    /// The status of a line shipped with that token.
+    async fn ships(&self, token: &str) -> u16 {
+        let sender = Sender::new(local(self.bulk));
+        sender.ship("/", token, &[], "{\"a\":1}\n").await.status
+    }
+}
+
+const ENFORCED: &str = ": enforced on 1 of 1 gateways, the slowest after ";
+
+#[tokio::test]
+async fn accounts_and_destinations_are_made_changed_and_deleted() {
+    let shell = Shell::start().await;
+    let made = shell
+        .says("destination create --name loki --kind http --endpoint http://127.0.0.1:9/x --wait");
+    assert!(made.starts_with("destination loki (id 2) is created\nrevision 2: enforced on 1 of 1"));
+    let again = shell.fails(
+        "destination create --name loki --kind http --endpoint http://127.0.0.1:9/x",
+        1,
+    );
+    assert!(again.contains("\"loki\" already (id 2)"), "{again}");
+    let set = shell.object("destination set loki --header X-Org:{account} --request-timeout 5s");
+    assert_eq!(set["headers"][0]["value"], "{account}");
+    assert_eq!(set["request_timeout_ms"], 5000);
+    let list = shell.says("destination list");
+    assert!(list.contains("2   loki     http     -            http://127.0.0.1:9/x"));
+
+    let made = shell.says(
+        "account create --name acme --destination logs=loki --limit concurrency_max=9 --wait",
+    );
+    assert!(made.starts_with("account acme (id 2) is created\n") && made.contains(ENFORCED));
+    let wrong = shell.fails("account set acme --limit nonsense=1", 1);
+    assert!(wrong.contains("unknown field `nonsense`"), "{wrong}");
+    shell.fails("account set acme", 2);
+    let set = shell.object("account set acme --name acme2 --limit bulk_body_bytes_max=1MiB --wait");
+    assert_eq!(set["enforcement"]["enforced"], 1);
+    assert_eq!(set["limits"]["concurrency_max"], 9);
+    assert_eq!(set["limits"]["bulk_body_bytes_max"], 1 << 20);
+    let list = shell.says("account list");
+    assert!(
+        list.contains("2   acme2  active  loki     archive     archive    "),
+        "{list}"
+    );
+    let suspended = shell.object("account disable acme2");
+    assert_eq!(suspended["state"], "suspended");
+    assert_eq!(
+        shell.says("account enable acme2"),
+        "account acme2 (id 2) is enabled\n"
+    );
+
+    let used = shell.fails("destination delete loki", 1);
+    assert!(used.contains("is used by account \"acme2\""), "{used}");
+    assert!(shell.says("account delete acme2 --wait").contains(ENFORCED));
+    assert_eq!(
+        shell.says("destination delete loki"),
+        "destination loki is deleted\n"
+    );
+    let lists = ["account list", "destination list"].map(|list| shell.object(list));
+    for list in &lists {
+        assert_eq!(list["items"].as_array().map(Vec::len), Some(1), "{list}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_lives_by_what_the_command_line_says_of_it() {
+    let shell = Shell::start().await;
+    shell.says("account create --name acme --wait");
+    let token = shell.says("token create --account acme --signal logs --name web --wait");
+    // Alone on stdout, as `$(...)` wants it.
+    let token = token.trim_end();
+    assert!(token.starts_with("whf_s_") && !token.contains(char::is_whitespace));
+    assert_eq!(shell.ships(token).await, 200);
+
+    shell.says("token disable web --wait");
+    assert_ne!(shell.ships(token).await, 200);
+    let enabled = shell.object("token enable web --wait");
+    assert_eq!(enabled["state"], "live");
+    assert!(enabled["token"].is_null());
+    assert_eq!(shell.ships(token).await, 200);
+    assert_eq!(shell.says("token reveal web").trim_end(), token);
+
+    let new = shell.object("token rotate 4 --overlap 1h --wait");
+    assert_eq!(new["replaces"]["id"], 4);
+    let new_token = new["token"].as_str().expect("a token");
+    for good in [token, new_token] {
+        assert_eq!(shell.ships(good).await, 200);
+    }
+    let two = shell.fails("token revoke web", 1);
+    assert!(
+        two.contains("2 tokens are called \"web\"") && two.contains("\n  5 logs of account acme")
+    );
+    assert!(shell.says("token revoke 4 --wait").contains(ENFORCED));
+    assert_eq!(shell.ships(token).await, 401);
+    assert_eq!(shell.ships(new_token).await, 200);
+    let is_final = shell.fails("token enable 4", 1);
+    assert!(is_final.contains("final"), "{is_final}");
+
+    let live = shell.fails("token delete 5", 1);
+    assert!(live.contains("revoke it before"), "{live}");
+    assert!(
+        shell
+            .says("token delete 4 --wait")
+            .contains("token 4 is deleted\n")
+    );
+    assert_eq!(shell.ships(token).await, 401);
+    assert!(
+        shell
+            .fails("token delete 4", 1)
+            .contains("there is no token 4")
+    );
+}
+
+#[tokio::test]
+async fn scripts_get_one_object_and_secrets_go_where_they_were_sent() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let shell = Shell::start().await;
+    let token =
+        shell.object("token create --account main --signal metrics --name n --expires 30d --wait");
+    assert!(token["id"].is_u64() && token["token"].is_string());
+    assert_eq!(token["enforcement"]["gateways"], 1);
+    assert!(token["expires_at"].is_string());
+
+    let told = shell.run("token create --account 1 --signal traces --name n --out secret");
+    assert!(told.status.success() && told.stdout.is_empty());
+    let file = shell.folder.path().join("secret");
+    let mode = std::fs::metadata(&file)
+        .expect("written")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let secret = std::fs::read_to_string(&file).expect("written");
+    assert!(secret.starts_with("whf_s_"));
+    assert!(!String::from_utf8_lossy(&told.stderr).contains(secret.trim()));
+    let taken = shell.fails(
+        "token create --account main --signal logs --name x --out secret",
+        1,
+    );
+    assert!(taken.contains("secret"), "{taken}");
+
+    let list = shell.object("token list --account main --state live");
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(5), "{list}");
+    assert!(!list.to_string().contains("whf_"));
+    let table = shell.says("token list --signal traces");
+    assert_eq!(table.lines().count(), 3, "{table}");
+    let nobody = shell.fails("token create --account nobody --signal logs --name x", 1);
+    assert!(nobody.contains("no account named \"nobody\""), "{nobody}");
+    assert!(
+        shell
+            .fails("token revoke 999", 1)
+            .contains("there is no token 999")
+    );
+    shell.fails("token create --account main --signal smells --name x", 2);
+}
+
+#[tokio::test]
+async fn a_folder_that_is_in_use_and_a_lost_key_end_with_2() {
+    let shell = Shell::start().await;
+    let data = shell.folder.path().join("data");
+    let other = write_config(
+        &shell.folder.path().join("other"),
+        &[("operate", free_port())],
+        "",
+    );
+    let second = |data: &std::path::Path| {
+        Command::new(env!("CARGO_BIN_EXE_wharfinger"))
+            .args(["serve", "--config"])
+            .arg(&other)
+            .arg("--data")
+            .arg(data)
+            .output()
+            .expect("the executable starts")
+    };
+    let output = second(&data);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(
+        error.contains("is in use by another wharfinger process"),
+        "{error}"
+    );
+
+    let Shell {
+        _serve: serve,
+        folder,
+        ..
+    } = shell;
+    assert_eq!(serve.terminate(), Some(0));
+    std::fs::remove_file(folder.path().join("data/master.key")).expect("there is a key");
+    let output = second(&data);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("master key"), "{error}");
+}
