@@ -270,3 +270,38 @@ async fn a_folder_that_is_in_use_and_a_lost_key_end_with_2() {
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains("master key"), "{error}");
 }
+
+#[tokio::test]
+async fn systemd_hears_of_ready_when_it_is_and_of_stopping_on_sigterm() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let operate = free_port();
+    let config = write_config(folder.path(), &[("operate", operate)], "");
+    let socket = folder.path().join("notify");
+    let systemd = std::os::unix::net::UnixDatagram::bind(&socket).expect("binds");
+    let patience = Some(std::time::Duration::from_secs(20));
+    systemd.set_read_timeout(patience).expect("sets");
+    let hear = || {
+        let mut message = [0; 256];
+        let length = systemd.recv(&mut message).expect("a message");
+        String::from_utf8_lossy(&message[..length]).into_owned()
+    };
+    let mut child = Command::new(env!("CARGO_BIN_EXE_wharfinger"))
+        .args(["serve", "--config"])
+        .arg(&config)
+        .arg("--data")
+        .arg(folder.path().join("data"))
+        .env("NOTIFY_SOCKET", &socket)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the executable starts");
+    assert_eq!(hear(), "READY=1\n");
+    let ready = Sender::new(local(operate))
+        .send(http::Method::GET, "/ready", &[], Vec::new())
+        .await;
+    assert_eq!(ready.status, 200, "{}", ready.text());
+    let id = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("signals");
+    assert_eq!(hear(), "STOPPING=1\n");
+    assert_eq!(child.wait().expect("ends").code(), Some(0));
+}

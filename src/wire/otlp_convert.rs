@@ -12,6 +12,7 @@ use base64::{
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use self::schema::{Field, Kind, Message, Scalar};
+use super::protobuf::put_varint;
 use crate::model::Signal;
 
 mod schema;
@@ -77,14 +78,6 @@ const VARINT: u32 = 0;
 const EIGHT_BYTES: u32 = 1;
 const DELIMITED: u32 = 2;
 const FOUR_BYTES: u32 = 5;
-
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value & 0x7F) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
 
 fn put_tag(out: &mut Vec<u8>, number: u32, wire: u32) {
     put_varint(out, u64::from(number << 3 | wire));

@@ -16,6 +16,15 @@ const FIELD_BYTES_MAX: u64 = i32::MAX as u64;
 /// Field numbers are looked up in an array; the highest that any table names is 17.
 const FIELDS: usize = 18;
 
+/// Appends a number in protobuf's variable length: seven bits a byte, the lowest first.
+pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value & 0x7F) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
 /// A message type: what each of its fields is, by number.
 #[derive(Debug)]
 pub(super) struct Message {

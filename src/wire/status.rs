@@ -15,7 +15,7 @@ use base64::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::grpc::Code;
+use super::{grpc::Code, protobuf::put_varint};
 use crate::model::Signal;
 
 const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
@@ -311,14 +311,6 @@ impl<'a> Fields<'a> {
         self.0 = rest;
         Some(taken)
     }
-}
-
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value & 0x7F) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }
 
 /// Zero is not written, as proto3 has it.
