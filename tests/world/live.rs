@@ -112,8 +112,8 @@ impl Live {
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdout(log.try_clone().expect("a log"))
             .stderr(log);
-        let process = Process::spawn(command, self.operate.port());
-        process.ready().await;
+        let mut process = Process::spawn(command, self.operate.port());
+        assert!(process.becomes_ready().await, "it ended: {}", self.log());
         self.process = Some(process);
         began.elapsed()
     }

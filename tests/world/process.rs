@@ -1,10 +1,12 @@
 //! The real executable as a child process, on free ports of 127.0.0.1.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -17,12 +19,15 @@ pub struct Process {
 }
 
 /// A port that was free a moment ago, below those that the system hands to outgoing connections: so it stays free.
+/// No two calls in a process get the same one.
 pub fn free_port() -> u16 {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     for _ in 0..1_000 {
         let mut random = [0; 2];
         getrandom::fill(&mut random).expect("randomness");
         let port = 10_000 + u16::from_le_bytes(random) % 20_000;
-        if std::net::TcpListener::bind(local(port)).is_ok() {
+        let is_free = std::net::TcpListener::bind(local(port)).is_ok();
+        if is_free && GIVEN.lock().expect("not poisoned").insert(port) {
             return port;
         }
     }
@@ -92,21 +97,34 @@ impl Process {
     /// Waits for `/ready` to say yes.
     pub async fn ready(&self) {
         let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            if tokio::net::TcpStream::connect(local(self.operate))
-                .await
-                .is_ok()
-            {
-                let answer = Sender::new(local(self.operate))
-                    .send(http::Method::GET, "/ready", &[], Vec::new())
-                    .await;
-                if answer.status == 200 {
-                    return;
-                }
+        while !self.says_ready().await {
+            assert!(Instant::now() < deadline, "not ready within 20 s");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The same; no if the process ends instead.
+    pub async fn becomes_ready(&mut self) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.is_alive() {
+            if self.says_ready().await {
+                return true;
             }
             assert!(Instant::now() < deadline, "not ready within 20 s");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        false
+    }
+
+    async fn says_ready(&self) -> bool {
+        let address = local(self.operate);
+        if tokio::net::TcpStream::connect(address).await.is_err() {
+            return false;
+        }
+        let answer = Sender::new(address)
+            .send(http::Method::GET, "/ready", &[], Vec::new())
+            .await;
+        answer.status == 200
     }
 
     /// SIGKILL.
