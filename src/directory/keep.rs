@@ -1,11 +1,14 @@
 //! The last good copy on disk: a snapshot and the deltas after it, so that a gateway starts and serves with the control plane away.
 //!
-//! The folder (0700) holds `table.snapshot`, `table.<revision>.log`, `seal.key` and `lock` (0600 each).
+//! The folder (0700) holds `table.snapshot`, `table.<revision>.log`, `table.mark`, `seal.key` and `lock`
+//! (0600 each).
 
 mod record;
 mod seal;
 mod snapshot;
 mod log;
+mod damage;
+mod mark;
 mod writer;
 
 use std::{
@@ -18,7 +21,7 @@ use std::{
 
 use tracing::{error, warn};
 
-use self::{seal::Seal, snapshot::Missing};
+use self::{mark::Mark, seal::Seal, snapshot::Missing};
 use super::Directory;
 use crate::model::Revision;
 
@@ -35,6 +38,7 @@ pub struct Keep {
     /// Locked as long as it is open.
     lock: File,
     on_disk: Option<OnDisk>,
+    mark: Mark,
     /// What another version wrote may lack what this one enforces: serve it, but ask for everything anew.
     same_version: bool,
     #[cfg(test)]
@@ -98,6 +102,7 @@ impl Keep {
             folder: folder.to_owned(),
             lock,
             on_disk: None,
+            mark: Mark::read(folder),
             same_version: true,
             #[cfg(test)]
             broken: Arc::default(),
@@ -122,14 +127,25 @@ impl Keep {
         directory.install(snapshot.collected, Vec::new(), snapshot.revision);
         let found = log::replay(&self.folder, snapshot.lineage, &self.seal, directory)?;
         directory.was_fresh_at(snapshot.fresh_at.max(found.fresh_at));
-        if found.torn_bytes > 0 {
+        let kept = Kept {
+            lineage: snapshot.lineage,
+            revision: directory.revision(),
+        };
+        if found.lost || self.mark.is_past(kept) {
+            directory.doubt();
+            error!(
+                bytes = found.torn_bytes,
+                revision = %kept.revision,
+                "the kept table lacks changes that were acknowledged: no token is accepted until the feed has been caught up with"
+            );
+        } else if found.torn_bytes > 0 {
             warn!(
                 bytes = found.torn_bytes,
-                revision = %directory.revision(),
+                revision = %kept.revision,
                 "the kept table's log is torn, its tail is left out"
             );
         }
-        let revision = directory.revision();
+        let revision = kept.revision;
         self.same_version = snapshot.same_version;
         self.on_disk = Some(OnDisk {
             lineage: snapshot.lineage,
