@@ -76,10 +76,10 @@ pub enum Loaded {
 }
 
 impl Keep {
-    /// Opens the folder, made when it is missing.
+    /// Opens the folder, made when it is missing. Without its seal key a copy is worth nothing: a damaged one is set aside with it.
     ///
     /// # Errors
-    /// The folder can't be made, written or locked; the seal key can't be read or made.
+    /// The folder can't be made, written or locked; the seal key from the environment is none.
     pub fn open(folder: &Path) -> io::Result<Self> {
         Self::open_with(folder, std::env::var(SEAL_KEY_VARIABLE).ok().as_deref())
     }
@@ -97,8 +97,15 @@ impl Keep {
             ),
             fs::TryLockError::Error(error) => error,
         })?;
+        let seal = match Seal::open(folder, seal_key)? {
+            Some(seal) => seal,
+            None => {
+                set_copy_aside(folder)?;
+                Seal::make(folder)?
+            }
+        };
         Ok(Self {
-            seal: Arc::new(Seal::open(folder, seal_key)?),
+            seal: Arc::new(seal),
             folder: folder.to_owned(),
             lock,
             on_disk: None,
@@ -109,18 +116,18 @@ impl Keep {
         })
     }
 
-    /// Loads what is kept into an empty directory. A damaged snapshot is set aside as `table.snapshot.refused`.
+    /// Loads what is kept into an empty directory. What is damaged or can't be read is set aside as `*.refused`.
     ///
     /// # Errors
-    /// The disk's own; damage is no error.
+    /// The folder can't be read or written; damage is no error.
     pub fn load(&mut self, directory: &Directory) -> io::Result<Loaded> {
-        let snapshot = match snapshot::read(&self.folder, &self.seal)? {
+        let snapshot = match snapshot::read(&self.folder, &self.seal) {
             Ok(snapshot) => snapshot,
             Err(Missing::None) => return Ok(Loaded::Nothing),
             Err(Missing::Refused(why)) => {
                 error!(why, folder = %self.folder.display(), "the kept table is refused and set aside");
                 let path = snapshot::path(&self.folder);
-                fs::rename(&path, path.with_extension("snapshot.refused"))?;
+                record::set_aside(&path)?;
                 return Ok(Loaded::Refused(why));
             }
         };
@@ -194,6 +201,20 @@ impl Keep {
     pub(super) fn is_of_another_version(&self) -> bool {
         !self.same_version
     }
+}
+
+/// What can't be opened without its key, and the key if there is something in its place.
+fn set_copy_aside(folder: &Path) -> io::Result<()> {
+    let mut paths = log::paths(folder)?;
+    paths.extend([snapshot::path(folder), seal::path(folder)]);
+    for path in paths {
+        // Also what can't be looked into is there.
+        if fs::symlink_metadata(&path).is_ok() {
+            error!(path = %path.display(), "the kept table has no usable seal key: set aside, waiting for the feed");
+            record::set_aside(&path)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

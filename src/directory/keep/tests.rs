@@ -447,3 +447,54 @@ fn a_log_that_is_missing_between_two_makes_the_table_doubtful() {
     fs::remove_file(folder.path().join("table.mark")).expect("was there");
     assert!(load(folder.path()).0.is_doubtful());
 }
+
+#[test]
+fn a_seal_key_that_is_none_sets_the_copy_aside_and_the_start_goes_on_empty() {
+    for damage in [&b"not a key"[..], b"", &[0xff; 64]] {
+        let folder = tempfile::tempdir().expect("a folder");
+        keep_some(folder.path());
+        fs::write(folder.path().join("seal.key"), damage).expect("written");
+        let (directory, loaded) = load(folder.path());
+        assert_eq!(loaded, Loaded::Nothing);
+        assert!(!directory.is_loaded());
+        for name in ["seal.key", "table.snapshot"] {
+            assert!(folder.path().join(format!("{name}.refused")).exists());
+        }
+        assert_eq!(log::paths(folder.path()).expect("listed").len(), 0);
+        let hashes = keep_some(folder.path());
+        assert_eq!(load(folder.path()).0.hash(), hashes[&6], "kept anew");
+    }
+}
+
+#[test]
+fn files_that_cannot_be_read_do_not_block_the_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    keep_some(folder.path());
+    // A folder opens like a file and then can't be read, for whomever.
+    let unreadable = |path: &Path| {
+        let _ = fs::remove_file(path);
+        fs::create_dir(path).expect("made");
+    };
+    for _ in 0..2 {
+        unreadable(&the_log(folder.path()).0);
+        let (directory, loaded) = load(folder.path());
+        assert!(
+            matches!(
+                loaded,
+                Loaded::Table {
+                    revision: Revision(1),
+                    ..
+                }
+            ),
+            "{loaded:?}"
+        );
+        assert!(directory.is_doubtful());
+        keep_some(folder.path());
+        unreadable(&folder.path().join("table.snapshot"));
+        assert!(matches!(load(folder.path()).1, Loaded::Refused(_)));
+        keep_some(folder.path());
+        unreadable(&folder.path().join("seal.key"));
+        assert_eq!(load(folder.path()).1, Loaded::Nothing);
+        keep_some(folder.path());
+    }
+}
