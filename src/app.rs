@@ -4,6 +4,7 @@
 //! finished, archive flushed, feed and admin API closed, store closed.
 
 mod control_side;
+mod gateway_name;
 mod gateway_side;
 mod operators;
 mod ports;

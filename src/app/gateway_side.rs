@@ -11,7 +11,7 @@ use tokio::{io::DuplexStream, sync::mpsc, task::JoinHandle as Task, time::sleep}
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{operators::GatewayParts, ports::Bound};
+use super::{gateway_name, operators::GatewayParts, ports::Bound};
 use crate::{
     config::{self, Config, Unusable},
     directory::{Directory, FollowConfig, Keep, Source, follow},
@@ -114,7 +114,7 @@ impl GatewaySide {
             Arc::clone(&directory),
             keep,
             FollowConfig {
-                gateway: gateway_name(config),
+                gateway: gateway_name::find(config, &folder)?,
                 join_key: upline.join_key,
             },
             upline.source,
@@ -231,17 +231,6 @@ async fn load_kept(folder: std::path::PathBuf, directory: &Arc<Directory>) -> an
         Ok(keep)
     });
     loading.await.context("loading the kept directory")?
-}
-
-fn gateway_name(config: &Config) -> String {
-    if !config.gateway.name.is_empty() {
-        return config.gateway.name.clone();
-    }
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match name.trim() {
-        "" => "gateway".to_owned(),
-        name => name.to_owned(),
-    }
 }
 
 fn certificates(config: &Config) -> Result<Option<Arc<Certificates>>, Unusable> {
