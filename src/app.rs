@@ -1,9 +1,10 @@
 //! The composition root: starts the parts in order, drains them in order.
 //!
-//! Up: folder, ports, control plane, gateway, operators' pages. Down: not ready any more, doors closed, requests in flight
+//! Up: folder, ports bound, store and feed, directory, doors opened, admin API, operators' pages. Down: not ready any more, doors closed, requests in flight
 //! finished, archive flushed, feed and admin API closed, store closed.
 
 mod control_side;
+mod gateway_name;
 mod gateway_side;
 mod operators;
 mod ports;
@@ -100,12 +101,15 @@ fn notify(state: &[sd_notify::NotifyState<'_>]) {
 pub async fn start_serve(config: Config) -> anyhow::Result<Running> {
     make_folder(&config.data)?;
     let mut bound = ports::bind_all(&config)?;
-    let (control, welcome) = ControlSide::start(&config, &mut bound).await?;
+    let (mut control, welcome) = ControlSide::start(&config, &mut bound).await?;
     let upline = control.pipe();
-    let gateway = GatewaySide::start(&config, &mut bound, upline).await?;
+    let mut gateway = GatewaySide::start(&config, upline).await?;
+    // The kept copy may be older than the store: nobody is let in before what was revoked since is enforced.
     gateway
         .caught_up_with(Revision(control.control.feed_state().head))
         .await?;
+    gateway.open_doors(&config, &mut bound)?;
+    control.serve_admin(&mut bound)?;
     Running::new(config, bound, Some(control), Some(gateway), Some(welcome)).await
 }
 
@@ -118,7 +122,9 @@ pub async fn start_gateway(config: Config) -> anyhow::Result<Running> {
     make_folder(&config.data)?;
     let mut bound = ports::bind_gateway(&config)?;
     let upline = Upline::remote(&config)?;
-    let gateway = GatewaySide::start(&config, &mut bound, upline).await?;
+    let mut gateway = GatewaySide::start(&config, upline).await?;
+    gateway.caught_up_or_late().await;
+    gateway.open_doors(&config, &mut bound)?;
     Running::new(config, bound, None, Some(gateway), None).await
 }
 
@@ -129,7 +135,8 @@ pub async fn start_gateway(config: Config) -> anyhow::Result<Running> {
 pub async fn start_control(config: Config) -> anyhow::Result<Running> {
     make_folder(&config.data)?;
     let mut bound = ports::bind_control(&config)?;
-    let (control, welcome) = ControlSide::start(&config, &mut bound).await?;
+    let (mut control, welcome) = ControlSide::start(&config, &mut bound).await?;
+    control.serve_admin(&mut bound)?;
     Running::new(config, bound, Some(control), None, Some(welcome)).await
 }
 

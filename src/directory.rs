@@ -76,6 +76,8 @@ pub struct Directory {
     /// Held by whoever changes the state; never by a look-up.
     writer: Mutex<()>,
     loaded: AtomicBool,
+    /// The kept copy lacks changes that were acknowledged.
+    has_lost: AtomicBool,
     freshness: Freshness,
 }
 
@@ -112,6 +114,7 @@ impl Directory {
             registers: Registers::default(),
             writer: Mutex::new(()),
             loaded: AtomicBool::new(false),
+            has_lost: AtomicBool::new(false),
             freshness: Freshness::new(),
         }
     }
@@ -154,6 +157,19 @@ impl Directory {
     /// How long ago the table was last known to be at the head, over restarts too; `None` when it never was.
     pub fn age(&self) -> Option<Duration> {
         self.freshness.age().or_else(|| self.freshness.kept_age())
+    }
+
+    /// Whether the table was at the control plane's head once in the life of this process.
+    #[inline]
+    pub fn has_caught_up(&self) -> bool {
+        self.freshness.at.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether the kept copy is known to lack changes that were acknowledged, and the feed hasn't been caught up with since:
+    /// a token that looks live may have been revoked.
+    #[inline]
+    pub fn is_doubtful(&self) -> bool {
+        self.has_lost.load(Ordering::Acquire) && !self.has_caught_up()
     }
 
     /// Whether a table was loaded, from disk or from the feed: readiness.
@@ -251,6 +267,11 @@ impl Directory {
     /// Heads heard of belong to another store, or another history.
     pub(crate) fn forget_head(&self) {
         self.freshness.forget_head();
+    }
+
+    /// The kept copy lacks changes that were acknowledged.
+    pub(crate) fn doubt(&self) {
+        self.has_lost.store(true, Ordering::Release);
     }
 
     /// The kept copy was last known fresh then, in seconds since 1970.

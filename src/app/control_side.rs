@@ -32,7 +32,7 @@ pub(super) struct ControlSide {
 // === impl ControlSide ===
 
 impl ControlSide {
-    /// Opens the store, makes what a first start makes, and serves admin API and feed.
+    /// Opens the store, makes what a first start makes, and serves the feed.
     pub(super) async fn start(
         config: &Config,
         bound: &mut Bound,
@@ -56,14 +56,6 @@ impl ControlSide {
                 log(feed.serve_feed(incoming, tls.as_ref(), stopped).await);
             });
         }
-        if let Some(listener) = bound.admin.take() {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            tasks.spawn(server::serve_service(
-                listener,
-                TowerToHyperService::new(control.admin()),
-                stop.clone().cancelled_owned(),
-            ));
-        }
         let side = Self {
             control,
             pipes,
@@ -71,6 +63,19 @@ impl ControlSide {
             tasks,
         };
         Ok((side, first))
+    }
+
+    /// Serves the admin API: last, so that what it confirms is enforced by whoever is already open.
+    pub(super) fn serve_admin(&mut self, bound: &mut Bound) -> io::Result<()> {
+        if let Some(listener) = bound.admin.take() {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            self.tasks.spawn(server::serve_service(
+                listener,
+                TowerToHyperService::new(self.control.admin()),
+                self.stop.clone().cancelled_owned(),
+            ));
+        }
+        Ok(())
     }
 
     /// How the gateway of this process follows: the same feed, over memory.

@@ -11,7 +11,7 @@ use tokio::{io::DuplexStream, sync::mpsc, task::JoinHandle as Task, time::sleep}
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{operators::GatewayParts, ports::Bound};
+use super::{gateway_name, operators::GatewayParts, ports::Bound};
 use crate::{
     config::{self, Config, Unusable},
     directory::{Directory, FollowConfig, Keep, Source, follow},
@@ -28,6 +28,9 @@ use crate::{
 /// How often the certificate files are looked at: three metadata calls.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(5);
 
+/// How long the doors stay closed for a control plane elsewhere.
+const CATCH_UP_MAX: Duration = Duration::from_secs(2);
+
 /// Where the feed comes from, and the key to it.
 pub(super) struct Upline {
     source: Source,
@@ -37,12 +40,8 @@ pub(super) struct Upline {
 /// Workers with everything they share.
 pub(super) struct GatewaySide {
     pub(super) metrics: Metrics,
-    directory: Arc<Directory>,
-    memory: Arc<Memory>,
-    gate: Arc<Gate>,
-    archive: Archive,
+    shared: Shared,
     certificates: Option<Arc<Certificates>>,
-    drain: Drain,
     workers: Vec<JoinHandle<()>>,
     stop: CancellationToken,
     following: Task<std::io::Result<()>>,
@@ -98,12 +97,8 @@ impl Upline {
 // === impl GatewaySide ===
 
 impl GatewaySide {
-    /// Loads the kept directory, follows the feed, and opens the doors.
-    pub(super) async fn start(
-        config: &Config,
-        bound: &mut Bound,
-        upline: Upline,
-    ) -> anyhow::Result<Self> {
+    /// Loads the kept directory and follows the feed; the doors stay closed.
+    pub(super) async fn start(config: &Config, upline: Upline) -> anyhow::Result<Self> {
         let folder = config.data.join("gateway");
         let metrics = Metrics::new()?;
         let directory = Arc::new(Directory::new(config.directory.clone()));
@@ -113,7 +108,7 @@ impl GatewaySide {
             Arc::clone(&directory),
             keep,
             FollowConfig {
-                gateway: gateway_name(config),
+                gateway: gateway_name::find(config, &folder)?,
                 join_key: upline.join_key,
             },
             upline.source,
@@ -126,7 +121,6 @@ impl GatewaySide {
             let watch = Arc::clone(certificates).watch(CERTIFICATES_EVERY);
             tokio::spawn(stop.clone().run_until_cancelled_owned(watch));
         }
-        let drain = Drain::new();
         let listen = Arc::new(config.limits.clone());
         let gate = Gate::new(&listen);
         let memory = Arc::new(Memory::new(
@@ -134,26 +128,21 @@ impl GatewaySide {
             config.gateway.in_flight_bytes_max,
         ));
         let shared = Shared {
-            directory: Arc::clone(&directory),
-            memory: Arc::clone(&memory),
-            gate: Arc::clone(&gate),
-            metrics: metrics.requests(),
-            archive: archive.clone(),
-            listen,
-            receive: config.receive.clone(),
-            upstream: config.upstream.clone(),
-            drain: drain.clone(),
-        };
-        let workers = start_workers(config, bound, &shared, certificates.as_ref())?;
-        Ok(Self {
-            metrics,
             directory,
             memory,
             gate,
+            metrics: metrics.requests(),
             archive,
+            listen,
+            receive: config.receive.clone(),
+            upstream: config.upstream.clone(),
+            drain: Drain::new(),
+        };
+        Ok(Self {
+            metrics,
+            shared,
             certificates,
-            drain,
-            workers,
+            workers: Vec::new(),
             stop,
             following,
         })
@@ -162,7 +151,8 @@ impl GatewaySide {
     /// Waits until this process's own control plane is enforced, so that the first request finds its token.
     pub(super) async fn caught_up_with(&self, head: Revision) -> anyhow::Result<()> {
         for _ in 0..3000 {
-            if self.directory.revision() >= head && self.directory.is_loaded() {
+            let directory = &self.shared.directory;
+            if directory.has_caught_up() && directory.revision() >= head {
                 return Ok(());
             }
             sleep(Duration::from_millis(10)).await;
@@ -172,13 +162,31 @@ impl GatewaySide {
         ))
     }
 
+    /// Waits for control planes elsewhere, but not for long: a gateway serves without them.
+    pub(super) async fn caught_up_or_late(&self) {
+        let until = Instant::now() + CATCH_UP_MAX;
+        while !self.shared.directory.has_caught_up() {
+            if Instant::now() >= until {
+                warn!("the control plane was not caught up with yet, opening the doors without it");
+                return;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Starts the workers on the ports that were bound.
+    pub(super) fn open_doors(&mut self, config: &Config, bound: &mut Bound) -> anyhow::Result<()> {
+        self.workers = start_workers(config, bound, &self.shared, self.certificates.as_ref())?;
+        Ok(())
+    }
+
     /// What the operators' pages read.
     pub(super) fn parts(&self) -> GatewayParts {
         GatewayParts {
-            directory: Arc::clone(&self.directory),
-            memory: Arc::clone(&self.memory),
-            gate: Arc::clone(&self.gate),
-            archive: self.archive.clone(),
+            directory: Arc::clone(&self.shared.directory),
+            memory: Arc::clone(&self.shared.memory),
+            gate: Arc::clone(&self.shared.gate),
+            archive: self.shared.archive.clone(),
         }
     }
 
@@ -198,11 +206,11 @@ impl GatewaySide {
     /// Closes the doors, lets requests finish, flushes the archive, and ends the feed.
     pub(super) async fn drain(self, drain: &config::Drain) {
         if !drain.delay.is_zero() {
-            self.drain.announce();
+            self.shared.drain.announce();
             sleep(drain.delay).await;
         }
-        self.memory.close();
-        self.drain.stop(Instant::now() + drain.timeout);
+        self.shared.memory.close();
+        self.shared.drain.stop(Instant::now() + drain.timeout);
         let workers = self.workers;
         let joined = tokio::task::spawn_blocking(move || {
             for worker in workers {
@@ -218,7 +226,7 @@ impl GatewaySide {
         {
             warn!("drain timeout: a worker did not end");
         }
-        self.archive.close();
+        self.shared.archive.close();
         self.stop.cancel();
         if let Ok(Err(error)) = self.following.await {
             error!(%error, "the feed's follower");
@@ -237,17 +245,6 @@ async fn load_kept(folder: std::path::PathBuf, directory: &Arc<Directory>) -> an
         Ok(keep)
     });
     loading.await.context("loading the kept directory")?
-}
-
-fn gateway_name(config: &Config) -> String {
-    if !config.gateway.name.is_empty() {
-        return config.gateway.name.clone();
-    }
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match name.trim() {
-        "" => "gateway".to_owned(),
-        name => name.to_owned(),
-    }
 }
 
 fn certificates(config: &Config) -> Result<Option<Arc<Certificates>>, Unusable> {

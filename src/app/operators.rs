@@ -166,6 +166,11 @@ impl Operators {
             } else if !parts.directory.is_fresh() {
                 warnings.push("the token table is not fresh: unknown tokens are answered 503");
             }
+            if parts.directory.is_doubtful() {
+                warnings.push(
+                    "the kept token table was damaged: every token is answered 503 until the feed has been caught up with",
+                );
+            }
         }
         let status = if reasons.is_empty() {
             StatusCode::OK

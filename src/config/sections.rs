@@ -62,7 +62,7 @@ pub struct Tls {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Gateway {
-    /// How the control plane knows it; must differ between gateways. Empty: the host's name.
+    /// How the control plane knows it; must differ between gateways. Empty: the host's name and six characters made once.
     pub name: String,
     /// Event loops, each on a core. 0: one per core.
     pub workers: usize,

@@ -1,11 +1,14 @@
 //! The last good copy on disk: a snapshot and the deltas after it, so that a gateway starts and serves with the control plane away.
 //!
-//! The folder (0700) holds `table.snapshot`, `table.<revision>.log`, `seal.key` and `lock` (0600 each).
+//! The folder (0700) holds `table.snapshot`, `table.<revision>.log`, `table.mark`, `seal.key` and `lock`
+//! (0600 each).
 
 mod record;
 mod seal;
 mod snapshot;
 mod log;
+mod damage;
+mod mark;
 mod writer;
 
 use std::{
@@ -18,7 +21,7 @@ use std::{
 
 use tracing::{error, warn};
 
-use self::{seal::Seal, snapshot::Missing};
+use self::{mark::Mark, seal::Seal, snapshot::Missing};
 use super::Directory;
 use crate::model::Revision;
 
@@ -35,6 +38,7 @@ pub struct Keep {
     /// Locked as long as it is open.
     lock: File,
     on_disk: Option<OnDisk>,
+    mark: Mark,
     /// What another version wrote may lack what this one enforces: serve it, but ask for everything anew.
     same_version: bool,
     #[cfg(test)]
@@ -72,10 +76,10 @@ pub enum Loaded {
 }
 
 impl Keep {
-    /// Opens the folder, made when it is missing.
+    /// Opens the folder, made when it is missing. Without its seal key a copy is worth nothing: a damaged one is set aside with it.
     ///
     /// # Errors
-    /// The folder can't be made, written or locked; the seal key can't be read or made.
+    /// The folder can't be made, written or locked; the seal key from the environment is none.
     pub fn open(folder: &Path) -> io::Result<Self> {
         Self::open_with(folder, std::env::var(SEAL_KEY_VARIABLE).ok().as_deref())
     }
@@ -93,43 +97,62 @@ impl Keep {
             ),
             fs::TryLockError::Error(error) => error,
         })?;
+        let seal = match Seal::open(folder, seal_key)? {
+            Some(seal) => seal,
+            None => {
+                set_copy_aside(folder)?;
+                Seal::make(folder)?
+            }
+        };
         Ok(Self {
-            seal: Arc::new(Seal::open(folder, seal_key)?),
+            seal: Arc::new(seal),
             folder: folder.to_owned(),
             lock,
             on_disk: None,
+            mark: Mark::read(folder),
             same_version: true,
             #[cfg(test)]
             broken: Arc::default(),
         })
     }
 
-    /// Loads what is kept into an empty directory. A damaged snapshot is set aside as `table.snapshot.refused`.
+    /// Loads what is kept into an empty directory. What is damaged or can't be read is set aside as `*.refused`.
     ///
     /// # Errors
-    /// The disk's own; damage is no error.
+    /// The folder can't be read or written; damage is no error.
     pub fn load(&mut self, directory: &Directory) -> io::Result<Loaded> {
-        let snapshot = match snapshot::read(&self.folder, &self.seal)? {
+        let snapshot = match snapshot::read(&self.folder, &self.seal) {
             Ok(snapshot) => snapshot,
             Err(Missing::None) => return Ok(Loaded::Nothing),
             Err(Missing::Refused(why)) => {
                 error!(why, folder = %self.folder.display(), "the kept table is refused and set aside");
                 let path = snapshot::path(&self.folder);
-                fs::rename(&path, path.with_extension("snapshot.refused"))?;
+                record::set_aside(&path)?;
                 return Ok(Loaded::Refused(why));
             }
         };
         directory.install(snapshot.collected, Vec::new(), snapshot.revision);
         let found = log::replay(&self.folder, snapshot.lineage, &self.seal, directory)?;
         directory.was_fresh_at(snapshot.fresh_at.max(found.fresh_at));
-        if found.torn_bytes > 0 {
+        let kept = Kept {
+            lineage: snapshot.lineage,
+            revision: directory.revision(),
+        };
+        if found.lost || self.mark.is_past(kept) {
+            directory.doubt();
+            error!(
+                bytes = found.torn_bytes,
+                revision = %kept.revision,
+                "the kept table lacks changes that were acknowledged: no token is accepted until the feed has been caught up with"
+            );
+        } else if found.torn_bytes > 0 {
             warn!(
                 bytes = found.torn_bytes,
-                revision = %directory.revision(),
+                revision = %kept.revision,
                 "the kept table's log is torn, its tail is left out"
             );
         }
-        let revision = directory.revision();
+        let revision = kept.revision;
         self.same_version = snapshot.same_version;
         self.on_disk = Some(OnDisk {
             lineage: snapshot.lineage,
@@ -178,6 +201,20 @@ impl Keep {
     pub(super) fn is_of_another_version(&self) -> bool {
         !self.same_version
     }
+}
+
+/// What can't be opened without its key, and the key if there is something in its place.
+fn set_copy_aside(folder: &Path) -> io::Result<()> {
+    let mut paths = log::paths(folder)?;
+    paths.extend([snapshot::path(folder), seal::path(folder)]);
+    for path in paths {
+        // Also what can't be looked into is there.
+        if fs::symlink_metadata(&path).is_ok() {
+            error!(path = %path.display(), "the kept table has no usable seal key: set aside, waiting for the feed");
+            record::set_aside(&path)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -82,6 +82,10 @@ fn judge(
         token: Some(entry.token),
     };
     match entry.state {
+        // A damaged kept copy may lack this very token's revocation.
+        TokenState::Live if directory.is_doubtful() => {
+            return Err(refused(Rejection::DirectoryStale));
+        }
         TokenState::Live => {}
         TokenState::Disabled => return Err(refused(Rejection::DisabledToken)),
         TokenState::Revoked => return Err(refused(Rejection::RevokedToken)),

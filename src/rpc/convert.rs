@@ -1,4 +1,5 @@
-//! Model to feed and back. What a newer control plane sends and we don't know is `None`, never an error.
+//! Model to feed and back. What a newer control plane sends and we don't know is never an error: an unknown change is
+//! `None`, and an unknown content means that the thing opens nothing and takes nothing.
 
 use std::time::Duration;
 
@@ -42,9 +43,7 @@ impl wire::Change {
             Some(Kind::AccountRemoved(id)) => {
                 Some(Change::AccountRemoved(AccountId(id_of(id, "account id")?)))
             }
-            Some(Kind::Destination(destination)) => {
-                destination.into_model()?.map(Change::Destination)
-            }
+            Some(Kind::Destination(destination)) => Some(destination.into_model()?),
             Some(Kind::DestinationRemoved(id)) => Some(Change::DestinationRemoved(DestinationId(
                 id_of(id, "destination id")?,
             ))),
@@ -172,10 +171,11 @@ fn millis(duration: Duration) -> u32 {
 }
 
 impl wire::Destination {
-    fn into_model(self) -> Result<Option<Destination>, Invalid> {
+    fn into_model(self) -> Result<Change, Invalid> {
         let id = DestinationId(id_of(self.id, "destination id")?);
         let Some(kind) = DestinationKind::parse(&self.kind) else {
-            return Ok(None);
+            // It has become something that only a newer version delivers to: nothing may go on to where it was.
+            return Ok(Change::DestinationRemoved(id));
         };
         let some = |text: String| (!text.is_empty()).then_some(text);
         let credentials = match (some(self.bearer), some(self.user)) {
@@ -212,7 +212,7 @@ impl wire::Destination {
             Compression::AsReceived
         };
         destination.allow_link_local = self.allow_link_local;
-        Ok(Some(destination))
+        Ok(Change::Destination(destination))
     }
 }
 
@@ -244,16 +244,16 @@ impl From<Token> for wire::Token {
 impl wire::Token {
     fn into_model(self) -> Result<Token, Invalid> {
         let signal = match self.signal() {
-            wire::Signal::Logs => Signal::Logs,
-            wire::Signal::Metrics => Signal::Metrics,
-            wire::Signal::Traces => Signal::Traces,
-            wire::Signal::Unspecified => return Err(Invalid("token signal")),
+            wire::Signal::Logs => Some(Signal::Logs),
+            wire::Signal::Metrics => Some(Signal::Metrics),
+            wire::Signal::Traces => Some(Signal::Traces),
+            wire::Signal::Unspecified => None,
         };
-        // A state this version doesn't know is one it can't honour: the token must not open anything.
-        let state = match self.state() {
-            wire::TokenState::Live => TokenState::Live,
-            wire::TokenState::Revoked => TokenState::Revoked,
-            wire::TokenState::Disabled | wire::TokenState::Unspecified => TokenState::Disabled,
+        // A state or a signal this version doesn't know is one it can't honour: the token must not open anything.
+        let state = match (self.state(), signal) {
+            (wire::TokenState::Revoked, _) => TokenState::Revoked,
+            (wire::TokenState::Live, Some(_)) => TokenState::Live,
+            _ => TokenState::Disabled,
         };
         Ok(Token {
             id: TokenId(id_of(self.id, "token id")?),
@@ -263,7 +263,7 @@ impl wire::Token {
                     .map_err(|_| Invalid("token digest"))?,
             ),
             account: AccountId(id_of(self.account, "account id")?),
-            signal,
+            signal: signal.unwrap_or(Signal::Logs),
             state,
             expires_at: self.expires_at,
         })
@@ -323,18 +323,40 @@ mod tests {
     }
 
     #[test]
-    fn a_token_state_from_the_future_opens_nothing() {
-        let token = wire::Token {
-            id: 1,
-            digest: vec![0; 16],
-            account: 1,
-            signal: wire::Signal::Logs.into(),
-            state: 99,
-            expires_at: 0,
+    fn a_token_state_or_signal_from_the_future_opens_nothing() {
+        let (logs, live) = (wire::Signal::Logs.into(), wire::TokenState::Live.into());
+        let revoked = wire::TokenState::Revoked.into();
+        for (signal, state, is) in [
+            (logs, live, TokenState::Live),
+            (logs, 99, TokenState::Disabled),
+            (99, live, TokenState::Disabled),
+            (0, live, TokenState::Disabled),
+            (99, revoked, TokenState::Revoked),
+        ] {
+            let token = wire::Token {
+                id: 1,
+                digest: vec![0; 16],
+                account: 1,
+                signal,
+                state,
+                expires_at: 0,
+            };
+            let token = token.into_model().expect("valid");
+            assert_eq!(token.state, is, "signal {signal}, state {state}");
+        }
+    }
+
+    #[test]
+    fn a_destination_that_becomes_a_kind_from_the_future_is_no_longer_delivered_to() {
+        let destination = Destination::new(DestinationId(4), "mimir", DestinationKind::Http);
+        let mut destination = wire::Destination::from(&destination);
+        destination.kind = "quantum".into();
+        let change = wire::Change {
+            change: Some(wire::change::Change::Destination(destination)),
         };
         assert_eq!(
-            token.into_model().expect("valid").state,
-            TokenState::Disabled
+            change.into_model().expect("valid"),
+            Some(Change::DestinationRemoved(DestinationId(4)))
         );
     }
 }

@@ -8,6 +8,7 @@ use std::{
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::control::record::{self, Millis};
 
@@ -85,6 +86,11 @@ impl Gateways {
         let older = table.entries.insert(name.to_owned(), entry);
         drop(table);
         if let Some(older) = older {
+            warn!(
+                gateway = name,
+                "a second stream has come under the name of a gateway that is connected, and takes its place: \
+                 if that didn't just reconnect, two gateways share the name, and one needs another gateway.name"
+            );
             older.replaced.cancel();
         }
         self.changed.send_replace(());

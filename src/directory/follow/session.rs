@@ -109,15 +109,17 @@ impl Session {
         let opened = time::timeout(WELCOME_TIMEOUT, self.open(channel)).await;
         let mut stream = match opened.unwrap_or(Err(Lost::Silent)) {
             Ok(stream) => stream,
-            Err(lost) => return lost,
+            Err(lost) => return self.left(lost),
         };
         match self.converse(&mut stream).await {
             Ok(()) => Lost::Closed,
-            Err(lost) => {
-                self.ask_all |= matches!(lost, Lost::WentBack);
-                lost
-            }
+            Err(lost) => self.left(lost),
         }
+    }
+
+    fn left(&mut self, lost: Lost) -> Lost {
+        self.ask_all |= matches!(lost, Lost::WentBack);
+        lost
     }
 
     async fn open(&mut self, channel: Channel) -> Result<Stream, Lost> {
@@ -186,8 +188,10 @@ impl Session {
         let head = Revision(welcome.head);
         let applied = self.directory.revision();
         let is_same = self.directory.is_of(&welcome.store, &key);
-        if is_same && head < applied {
+        if is_same && head < applied && !begun_at_nothing {
             info!(%head, %applied, "the control plane's store is older than this table");
+            // It may take what is kept for its own past, and send nothing at all: what is beyond its head never happened.
+            return Err(Lost::WentBack);
         }
         let heartbeat = Duration::from_millis(match welcome.heartbeat_ms {
             0 => 1_000,

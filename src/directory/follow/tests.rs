@@ -1,6 +1,9 @@
 //! Following the feed: a scripted control plane at the other end of a pipe.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use futures_util::StreamExt;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -76,6 +79,7 @@ struct World {
     connections: mpsc::Receiver<Connection>,
     stop: oneshot::Sender<()>,
     follower: JoinHandle<std::io::Result<()>>,
+    broken: Arc<AtomicBool>,
 }
 
 impl World {
@@ -88,6 +92,7 @@ impl World {
         let directory = Arc::new(Directory::new(Config::default()));
         let mut keep = Keep::open(folder).expect("opens");
         let loaded = keep.load(&directory).expect("loads");
+        let broken = Arc::clone(&keep.broken);
         let (stop, stopped) = oneshot::channel::<()>();
         let config = FollowConfig {
             gateway: "g1".into(),
@@ -108,6 +113,7 @@ impl World {
             connections,
             stop,
             follower: tokio::spawn(followed),
+            broken,
         }
     }
 
@@ -375,9 +381,8 @@ async fn a_store_restored_from_a_backup_is_followed_through_a_snapshot() {
     snapshot_of_three(&mut connection).await;
     drop(connection);
     let connection = world.accept().await;
-    // The store is at 3 and goes on to 4: that is not our 4.
+    // The store is at 3 and would go on to a 4 that is not ours: nothing is waited for.
     connection.welcome("a", 3).await;
-    connection.delta(4, &[revoked(1)]).await;
     connection.closed().await;
     assert_eq!(world.directory.revision(), Revision(5));
     let mut connection = world.accept().await;
@@ -392,6 +397,37 @@ async fn a_store_restored_from_a_backup_is_followed_through_a_snapshot() {
     connection.acknowledged(4).await;
     assert_eq!(world.directory.revision(), Revision(4));
     assert_eq!(state_of(&world.directory, 1), Some(TokenState::Revoked));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_between_what_is_kept_and_what_is_enforced_is_asked_for_everything() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut world = World::start(folder.path());
+    let mut connection = world.accept().await;
+    snapshot_of_three(&mut connection).await;
+    world.broken.store(true, Ordering::Release);
+    connection.delta(6, &[revoked(1)]).await;
+    connection.delta(7, &[revoked(2)]).await;
+    world
+        .until("at 7", |directory| directory.revision() == Revision(7))
+        .await;
+    drop(connection);
+    let connection = world.accept().await;
+    assert_eq!(connection.hello.revision, 5, "6 and 7 were not kept");
+    connection.welcome("a", 6).await;
+    connection.heartbeat(6).await;
+    connection.closed().await;
+    world.broken.store(false, Ordering::Release);
+    let mut connection = world.accept().await;
+    assert_eq!(connection.hello.revision, 0);
+    connection.welcome("a", 6).await;
+    connection.begin(6, 1).await;
+    connection.chunk(&[account(1), revoked(3)]).await;
+    connection.end(6, 1).await;
+    connection.acknowledged(6).await;
+    assert_eq!(world.directory.revision(), Revision(6));
+    assert!(world.directory.is_fresh());
     world.stop().await;
 }
 

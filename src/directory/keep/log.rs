@@ -10,8 +10,10 @@ use std::{
 };
 
 use prost::Message;
+use tracing::error;
 
 use super::{
+    damage,
     record::{self, Kind, Next, Records, create_private, sync_folder},
     seal::Seal,
 };
@@ -52,6 +54,8 @@ pub(super) struct Found {
     pub(super) deltas: u64,
     /// Bytes that were damaged or cut, or that follow a gap.
     pub(super) torn_bytes: u64,
+    /// Some of what is left out was acknowledged.
+    pub(super) lost: bool,
     pub(super) fresh_at: u64,
 }
 
@@ -129,10 +133,11 @@ pub(super) fn paths(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Applies every log of that lineage to a directory that holds its snapshot. Logs of other lineages are left out.
+/// Applies every log of that lineage to a directory that holds its snapshot. Logs of other lineages are left out; one
+/// that can't be read is set aside.
 ///
 /// # Errors
-/// The disk's own; damage ends a log and is counted.
+/// The folder's; damage ends a log and is counted.
 pub(super) fn replay(
     folder: &Path,
     lineage: u64,
@@ -141,34 +146,16 @@ pub(super) fn replay(
 ) -> io::Result<Found> {
     let mut found = Found::default();
     let mut pending = Pending::new(directory);
+    let about = lineage.to_le_bytes();
     for path in paths(folder)? {
-        let size = fs::metadata(&path)?.len();
-        let Some(mut records) = Records::open(&path, MAGIC)? else {
-            found.torn_bytes += size;
-            found.paths.push(path);
-            continue;
-        };
-        match records.next()? {
-            Next::Record(Kind::Head, about) if about == lineage.to_le_bytes() => {}
-            Next::Record(..) => {
-                found.paths.push(path);
-                continue;
-            }
-            Next::End | Next::Torn(_) => {
-                found.torn_bytes += size;
-                found.paths.push(path);
-                continue;
+        match replay_one(&path, &about, seal, &mut pending, &mut found) {
+            Ok(()) => found.paths.push(path),
+            Err(error) => {
+                error!(%error, path = %path.display(), "a log of the kept table can't be read and is set aside");
+                record::set_aside(&path)?;
+                found.lost = true;
             }
         }
-        found.bytes += size;
-        found.paths.push(path);
-        replay_one(
-            &mut records,
-            &lineage.to_le_bytes(),
-            seal,
-            &mut pending,
-            &mut found,
-        )?;
     }
     pending.apply();
     Ok(found)
@@ -198,23 +185,53 @@ impl<'a> Pending<'a> {
 }
 
 fn replay_one(
-    records: &mut Records,
+    path: &Path,
     about: &[u8; 8],
     seal: &Seal,
     pending: &mut Pending<'_>,
     found: &mut Found,
 ) -> io::Result<()> {
+    let size = fs::metadata(path)?.len();
+    let head = match Records::open(path, MAGIC)? {
+        None => None,
+        Some(mut records) => match records.next()? {
+            Next::Record(Kind::Head, head) if head == about => Some(records),
+            Next::Record(..) => return Ok(()),
+            Next::End | Next::Torn(_) => None,
+        },
+    };
+    let torn_bytes = match head {
+        Some(mut records) => {
+            found.bytes += size;
+            replay_records(&mut records, about, seal, pending, found)?
+        }
+        None => size,
+    };
+    if torn_bytes > 0 {
+        found.torn_bytes += torn_bytes;
+        let offset = size.saturating_sub(torn_bytes);
+        found.lost |= damage::precedes_good_records(path, offset, about, seal, pending.reached)?;
+    }
+    Ok(())
+}
+
+/// Gives the bytes left out at its end.
+fn replay_records(
+    records: &mut Records,
+    about: &[u8; 8],
+    seal: &Seal,
+    pending: &mut Pending<'_>,
+    found: &mut Found,
+) -> io::Result<u64> {
     loop {
         let delta = match records.next()? {
-            Next::End => return Ok(()),
-            Next::Torn(bytes) => {
-                found.torn_bytes += bytes;
-                return Ok(());
-            }
+            Next::End => return Ok(0),
+            Next::Torn(bytes) => return Ok(bytes),
             Next::Record(Kind::Fresh, bytes) => {
                 // After damage the table is older than what was written then.
                 if let Ok(bytes) = bytes.try_into()
                     && found.torn_bytes == 0
+                    && !found.lost
                 {
                     found.fresh_at = found.fresh_at.max(u64::from_le_bytes(bytes));
                 }
@@ -241,10 +258,10 @@ fn replay_one(
                     pending.apply();
                 }
             }
-            // After a gap nothing in this log can be the next one.
+            // After a gap nothing in this log can be the next one, and what was whole on disk may have been acknowledged.
             _ => {
-                found.torn_bytes += records.left();
-                return Ok(());
+                found.lost = true;
+                return Ok(records.left());
             }
         }
     }

@@ -1,11 +1,13 @@
 //! Records of both kinds of file: length, CRC-32C, kind, bytes. Nothing is believed before its checksum is.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, BufReader, Read},
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
+
+use crate::clock;
 
 /// Bytes before a record's own: length (4, of kind and bytes), CRC-32C (4, of length, kind and bytes).
 const FRAME_BYTES: usize = 8;
@@ -29,6 +31,19 @@ pub(super) enum Kind {
     End = b'E',
 }
 
+impl Kind {
+    fn of(letter: u8) -> Option<Self> {
+        Some(match letter {
+            b'H' => Self::Head,
+            b'P' => Self::Plain,
+            b'S' => Self::Sealed,
+            b'F' => Self::Fresh,
+            b'E' => Self::End,
+            _ => return None,
+        })
+    }
+}
+
 /// Appends a record.
 pub(super) fn put(out: &mut Vec<u8>, kind: Kind, bytes: &[u8]) -> io::Result<()> {
     let length = u32::try_from(bytes.len() + 1)
@@ -47,6 +62,25 @@ pub(super) fn put(out: &mut Vec<u8>, kind: Kind, bytes: &[u8]) -> io::Result<()>
 fn checksum(length: [u8; 4], kind: u8, bytes: &[u8]) -> u32 {
     let head = [length[0], length[1], length[2], length[3], kind];
     crc32c::crc32c_append(crc32c::crc32c(&head), bytes)
+}
+
+/// How long a record is that could start here, by its length and kind alone.
+pub(super) fn length_at(bytes: &[u8]) -> Option<usize> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let length = u32::from_le_bytes(*length) as usize;
+    let kind = rest.get(4)?;
+    let fits = length >= 1 && length <= rest.len() - 4;
+    (fits && Kind::of(*kind).is_some()).then_some(length)
+}
+
+/// The record that starts here, if its checksum says so.
+pub(super) fn whole_at(bytes: &[u8]) -> Option<(Kind, &[u8])> {
+    let end = FRAME_BYTES + length_at(bytes)?;
+    let (length, rest) = bytes.get(..end)?.split_first_chunk::<4>()?;
+    let (sum, rest) = rest.split_first_chunk::<4>()?;
+    let (kind, bytes) = rest.split_first()?;
+    let is_whole = checksum(*length, *kind, bytes) == u32::from_le_bytes(*sum);
+    is_whole.then_some((Kind::of(*kind)?, bytes))
 }
 
 /// Reads records from a file; stops at its end or at the first one that is not whole.
@@ -123,15 +157,10 @@ impl Records {
         if !whole || checksum([a, b, c, d], *kind, bytes) != u32::from_le_bytes([e, f, g, h]) {
             return Ok(Next::Torn(torn));
         }
-        let kind = match kind {
-            b'H' => Kind::Head,
-            b'P' => Kind::Plain,
-            b'S' => Kind::Sealed,
-            b'F' => Kind::Fresh,
-            b'E' => Kind::End,
-            _ => return Ok(Next::Torn(torn)),
-        };
-        Ok(Next::Record(kind, bytes))
+        Ok(match Kind::of(*kind) {
+            Some(kind) => Next::Record(kind, bytes),
+            None => Next::Torn(torn),
+        })
     }
 
     fn read(&mut self, into: &mut [u8]) -> io::Result<bool> {
@@ -160,4 +189,18 @@ pub(super) fn create_private(path: &Path) -> io::Result<File> {
 /// Makes a folder's names durable.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+/// Puts what can't be used out of the way, where a person may look at it: its name, with `.refused` behind it.
+///
+/// # Errors
+/// The folder can't be written.
+pub(super) fn set_aside(path: &Path) -> io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".refused");
+    fs::rename(path, &name).or_else(|_| {
+        // What was refused before may be a folder, which nothing takes the place of.
+        name.push(format!(".{}", clock::wall().as_nanos()));
+        fs::rename(path, &name)
+    })
 }

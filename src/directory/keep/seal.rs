@@ -1,6 +1,9 @@
 //! Seals what the kept copy must not show: the digest key, and destinations with their credentials.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
@@ -17,32 +20,42 @@ pub(super) struct Seal {
     cipher: XChaCha20Poly1305,
 }
 
+/// Where the folder's key stands.
+pub(super) fn path(folder: &Path) -> PathBuf {
+    folder.join("seal.key")
+}
+
 impl Seal {
-    /// The key given as 64 hexadecimal digits, else the folder's, made when there is none.
+    /// The key given as 64 hexadecimal digits, else the folder's; `None` when there is none that is one.
     ///
     /// # Errors
-    /// No randomness, no file, or a key that is not 64 hexadecimal digits.
-    pub(super) fn open(folder: &Path, given: Option<&str>) -> io::Result<Self> {
-        let text = match given {
-            Some(text) => Zeroizing::new(text.to_owned()),
-            None => Self::of_folder(&folder.join("seal.key"))?,
+    /// The key given is not 64 hexadecimal digits.
+    pub(super) fn open(folder: &Path, given: Option<&str>) -> io::Result<Option<Self>> {
+        let Some(given) = given else {
+            let text = fs::read_to_string(path(folder)).map(Zeroizing::new);
+            return Ok(text.ok().and_then(|text| Self::parse(&text)));
         };
-        let key = parse_hex(text.trim()).ok_or_else(|| {
+        Self::parse(given).map(Some).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::InvalidData,
                 "the seal key is not 64 hexadecimal digits",
             )
-        })?;
-        Ok(Self {
+        })
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let key = parse_hex(text.trim())?;
+        Some(Self {
             cipher: XChaCha20Poly1305::new(&(*key).into()),
         })
     }
 
-    fn of_folder(path: &Path) -> io::Result<Zeroizing<String>> {
-        match fs::read_to_string(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            read => return read.map(Zeroizing::new),
-        }
+    /// Makes the folder a key.
+    ///
+    /// # Errors
+    /// No randomness, or a folder that can't be written.
+    pub(super) fn make(folder: &Path) -> io::Result<Self> {
+        let path = path(folder);
         let mut key = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *key).map_err(io::Error::other)?;
         let mut text = Zeroizing::new(String::with_capacity(65));
@@ -58,7 +71,9 @@ impl Seal {
         io::Write::write_all(&mut file, text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&half, path)?;
-        Ok(text)
+        Ok(Self {
+            cipher: XChaCha20Poly1305::new(&(*key).into()),
+        })
     }
 
     /// Seals; `about` must be the same again to open.
@@ -110,9 +125,11 @@ mod tests {
     #[test]
     fn what_is_sealed_opens_with_the_same_key_and_subject_only() {
         let folder = tempfile::tempdir().expect("a folder");
-        let seal = Seal::open(folder.path(), None).expect("a key");
-        let again = Seal::open(folder.path(), None).expect("the same key");
-        let other = Seal::open(folder.path(), Some(&"ab".repeat(32))).expect("another key");
+        let open = |given| Seal::open(folder.path(), given).expect("a key or none");
+        assert!(open(None).is_none());
+        let seal = Seal::make(folder.path()).expect("a key");
+        let again = open(None).expect("the same key");
+        let other = open(Some(&"ab".repeat(32))).expect("another key");
         let sealed = seal.seal(b"password", b"here").expect("sealed");
         assert!(!sealed.windows(8).any(|window| window == b"password"));
         assert_eq!(

@@ -10,6 +10,7 @@ use std::{
 };
 
 use prost::Message;
+use tracing::error;
 use zeroize::Zeroizing;
 
 use super::{
@@ -160,28 +161,34 @@ fn write_file(file: File, frozen: &Frozen, seal: &Seal, fresh_at: u64) -> io::Re
 /// Reads the snapshot, whole or not at all.
 ///
 /// # Errors
-/// The disk's own; damage is [`Missing::Refused`].
-pub(super) fn read(folder: &Path, seal: &Seal) -> io::Result<Result<Snapshot, Missing>> {
-    let path = path(folder);
-    let mut records = match Records::open(&path, MAGIC) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(Missing::None)),
-        opened => match opened? {
-            Some(records) => records,
-            None => return Ok(Err(Missing::Refused("it is not of this format"))),
-        },
+/// There is none, or it can't be read or believed.
+pub(super) fn read(folder: &Path, seal: &Seal) -> Result<Snapshot, Missing> {
+    match read_file(&path(folder), seal) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Missing::None),
+        Err(error) => {
+            error!(%error, "the kept table");
+            Err(Missing::Refused("it can't be read"))
+        }
+        Ok(read) => read.map_err(Missing::Refused),
+    }
+}
+
+fn read_file(path: &Path, seal: &Seal) -> io::Result<Result<Snapshot, &'static str>> {
+    let Some(mut records) = Records::open(path, MAGIC)? else {
+        return Ok(Err("it is not of this format"));
     };
-    let bytes = fs::metadata(&path)?.len();
+    let bytes = fs::metadata(path)?.len();
     let head = match records.next()? {
         Next::Record(Kind::Head, head) => read_head(head, seal, bytes),
         _ => Err("its head is damaged"),
     };
     let mut snapshot = match head {
         Ok(snapshot) => snapshot,
-        Err(why) => return Ok(Err(Missing::Refused(why))),
+        Err(why) => return Ok(Err(why)),
     };
     let refused = read_rows(&mut records, &mut snapshot, seal)?;
     Ok(match refused {
-        Some(why) => Err(Missing::Refused(why)),
+        Some(why) => Err(why),
         None => Ok(snapshot),
     })
 }

@@ -130,7 +130,7 @@ fn files_are_private_and_show_no_credential() {
         }
         files += 1;
     }
-    assert_eq!(files, 4, "snapshot, log, seal key, lock");
+    assert_eq!(files, 5, "snapshot, log, mark, seal key, lock");
 }
 
 #[test]
@@ -355,4 +355,148 @@ fn a_copy_sealed_with_another_key_is_refused() {
     assert!(matches!(keep.load(&directory), Ok(Loaded::Refused(_))));
     assert!(!directory.is_loaded());
     assert!(folder.path().join("table.snapshot.refused").exists());
+}
+
+/// The folder's one log, with its bytes.
+fn the_log(folder: &Path) -> (PathBuf, Vec<u8>) {
+    let path = log::paths(folder).expect("listed").remove(0);
+    let bytes = fs::read(&path).expect("readable");
+    (path, bytes)
+}
+
+#[test]
+fn a_damaged_delta_before_good_ones_makes_the_table_doubtful_until_it_has_caught_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    keep_some(folder.path());
+    let (path, mut bytes) = the_log(folder.path());
+    // Past the head of 8 + 8 + 9 bytes and the record of freshness: the first delta.
+    bytes[25 + 17 + 12] ^= 1;
+    fs::write(&path, bytes).expect("written");
+    for with_mark in [true, false] {
+        if !with_mark {
+            fs::remove_file(folder.path().join("table.mark")).expect("was there");
+        }
+        let (directory, loaded) = load(folder.path());
+        assert!(
+            matches!(
+                loaded,
+                Loaded::Table {
+                    revision: Revision(1),
+                    ..
+                }
+            ),
+            "{loaded:?}"
+        );
+        assert!(directory.is_doubtful(), "mark: {with_mark}");
+        directory.heard(Revision(6), Instant::now());
+        directory.apply(Revision(5), Vec::new());
+        assert!(directory.is_doubtful(), "not at the head yet");
+        directory.apply(Revision(6), Vec::new());
+        assert!(!directory.is_doubtful());
+    }
+}
+
+#[test]
+fn an_acknowledged_end_that_is_missing_makes_the_table_doubtful_and_a_torn_one_does_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    keep_some(folder.path());
+    let (path, bytes) = the_log(folder.path());
+    let (directory, _) = load(folder.path());
+    assert!(!directory.is_doubtful());
+    fs::write(&path, [&bytes[..], b"half a record"].concat()).expect("written");
+    let (directory, loaded) = load(folder.path());
+    assert!(matches!(loaded, Loaded::Table { torn_bytes, .. } if torn_bytes > 0));
+    assert!(
+        !directory.is_doubtful(),
+        "what was never kept is not missing"
+    );
+    fs::write(&path, &bytes[..bytes.len() - 3]).expect("written");
+    assert!(load(folder.path()).0.is_doubtful());
+    fs::remove_file(&path).expect("was there");
+    assert!(load(folder.path()).0.is_doubtful());
+}
+
+#[test]
+fn a_table_stays_doubtful_over_a_restart_in_the_middle_of_catching_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    keep_some(folder.path());
+    fs::remove_file(the_log(folder.path()).0).expect("was there");
+    let directory = Arc::new(Directory::new(Config::default()));
+    let mut keep = Keep::open(folder.path()).expect("opens");
+    keep.load(&directory).expect("loads");
+    let keeper = keep.start(Arc::clone(&directory)).expect("starts");
+    change(&directory, &keeper, 2, vec![]);
+    assert!(wait(&keeper, 2));
+    keeper.close();
+    let (directory, _) = load(folder.path());
+    assert_eq!(directory.revision(), Revision(2));
+    assert!(directory.is_doubtful());
+}
+
+#[test]
+fn a_log_that_is_missing_between_two_makes_the_table_doubtful() {
+    let folder = tempfile::tempdir().expect("a folder");
+    keep_some(folder.path());
+    let first = the_log(folder.path()).0;
+    let directory = Arc::new(Directory::new(Config::default()));
+    let mut keep = Keep::open(folder.path()).expect("opens");
+    keep.load(&directory).expect("loads");
+    let keeper = keep.start(Arc::clone(&directory)).expect("starts");
+    change(&directory, &keeper, 7, vec![]);
+    assert!(wait(&keeper, 7));
+    keeper.close();
+    fs::remove_file(first).expect("was there");
+    fs::remove_file(folder.path().join("table.mark")).expect("was there");
+    assert!(load(folder.path()).0.is_doubtful());
+}
+
+#[test]
+fn a_seal_key_that_is_none_sets_the_copy_aside_and_the_start_goes_on_empty() {
+    for damage in [&b"not a key"[..], b"", &[0xff; 64]] {
+        let folder = tempfile::tempdir().expect("a folder");
+        keep_some(folder.path());
+        fs::write(folder.path().join("seal.key"), damage).expect("written");
+        let (directory, loaded) = load(folder.path());
+        assert_eq!(loaded, Loaded::Nothing);
+        assert!(!directory.is_loaded());
+        for name in ["seal.key", "table.snapshot"] {
+            assert!(folder.path().join(format!("{name}.refused")).exists());
+        }
+        assert_eq!(log::paths(folder.path()).expect("listed").len(), 0);
+        let hashes = keep_some(folder.path());
+        assert_eq!(load(folder.path()).0.hash(), hashes[&6], "kept anew");
+    }
+}
+
+#[test]
+fn files_that_cannot_be_read_do_not_block_the_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    keep_some(folder.path());
+    // A folder opens like a file and then can't be read, for whomever.
+    let unreadable = |path: &Path| {
+        let _ = fs::remove_file(path);
+        fs::create_dir(path).expect("made");
+    };
+    for _ in 0..2 {
+        unreadable(&the_log(folder.path()).0);
+        let (directory, loaded) = load(folder.path());
+        assert!(
+            matches!(
+                loaded,
+                Loaded::Table {
+                    revision: Revision(1),
+                    ..
+                }
+            ),
+            "{loaded:?}"
+        );
+        assert!(directory.is_doubtful());
+        keep_some(folder.path());
+        unreadable(&folder.path().join("table.snapshot"));
+        assert!(matches!(load(folder.path()).1, Loaded::Refused(_)));
+        keep_some(folder.path());
+        unreadable(&folder.path().join("seal.key"));
+        assert_eq!(load(folder.path()).1, Loaded::Nothing);
+        keep_some(folder.path());
+    }
 }

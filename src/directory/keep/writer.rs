@@ -27,7 +27,7 @@ use super::{
 use crate::{directory::Directory, model::Revision};
 
 /// Deltas waiting for the disk may hold so many bytes; past that the table is written anew instead.
-const QUEUE_BYTES_MAX: usize = 64 << 20;
+pub(super) const QUEUE_BYTES_MAX: usize = 64 << 20;
 
 /// Logs smaller than this are not worth a new snapshot.
 const LOGS_BYTES_MIN: u64 = 64 << 20;
@@ -321,6 +321,10 @@ impl Writer {
                 if let Some(disk) = &self.disk {
                     let (lineage, revision) = (disk.lineage, disk.revision);
                     let now = Kept { lineage, revision };
+                    // Before anybody is told: what was acknowledged and is then missing is found out by it.
+                    if let Err(error) = self.keep.mark.set(&self.keep.folder, now) {
+                        warn!(%error, "the kept table's mark can't be set");
+                    }
                     self.kept
                         .send_if_modified(|kept| std::mem::replace(kept, now) != now);
                 }
