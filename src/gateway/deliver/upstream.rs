@@ -79,17 +79,20 @@ impl Upstreams {
     /// Endpoints are tried in turn, starting at another each time; each has its share of the time that is left. A payload
     /// may arrive twice (an endpoint that dies before its answer may have taken it), never half.
     ///
+    /// What must be inflated or converted on the way is paid for through `claim`, in bytes, before it is allocated.
+    ///
     /// # Errors
-    /// The `Destination*` reasons; `Malformed` for OTLP in JSON that has no protobuf form.
+    /// The `Destination*` reasons; `Malformed` for OTLP in JSON that has no protobuf form; what `claim` says.
     pub async fn send(
         &self,
         destination: &Arc<Destination>,
         account: AccountId,
         token: TokenId,
         payload: &Payload,
+        claim: &mut dyn FnMut(u64) -> Result<(), Rejection>,
     ) -> Result<Delivery, Rejection> {
         let (target, start) = self.shared.target(destination)?;
-        let shipment = prepare(payload, destination)?;
+        let shipment = prepare(payload, destination, claim).await?;
         let caller = (account, token);
         let answer = self
             .try_endpoints(destination, &target, start, caller, &shipment)

@@ -5,6 +5,7 @@ mod http;
 mod failover;
 mod grpc;
 mod tls;
+mod claims;
 
 use bytes::Bytes;
 
@@ -75,7 +76,10 @@ async fn send(
     destination: &Arc<Destination>,
     payload: &Payload,
 ) -> Result<Delivery, Rejection> {
-    upstreams.send(destination, ACCOUNT, TOKEN, payload).await
+    let mut claim = |_| Ok(());
+    upstreams
+        .send(destination, ACCOUNT, TOKEN, payload, &mut claim)
+        .await
 }
 
 /// One payload through a deliverer of its own.
