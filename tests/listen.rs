@@ -466,3 +466,21 @@ fn what_is_stuck_is_cut_at_the_deadline_and_counted() {
     is_near(closes_after(stuck), Duration::from_millis(300));
     assert_eq!(world.join(), 1);
 }
+
+#[test]
+fn a_request_that_comes_on_a_new_connection_during_a_drain_is_answered() {
+    let world = World::start(Config::default());
+    let mut late = world.connect();
+    std::thread::sleep(Duration::from_millis(100));
+    world.drain.stop(Instant::now() + Duration::from_secs(10));
+    std::thread::sleep(Duration::from_millis(100));
+    late.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .expect("writes");
+    let answer = read_all(&mut late);
+    assert!(
+        status(&answer) == 200 && answer.contains("connection: close"),
+        "{answer}"
+    );
+    drop(late);
+    assert_eq!(world.join(), 0);
+}

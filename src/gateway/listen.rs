@@ -287,6 +287,10 @@ impl Newcomer {
             is_h2,
             meter: Meter::new(Instant::now()),
         });
+        if !is_h2 && !prefix.is_empty() {
+            // A head has begun, though hyper hasn't seen it yet: a drain must let it be answered.
+            connection.meter.head_since.set(Some(Instant::now()));
+        }
         let socket = Shared::new(transport, prefix, connection.clone(), config);
         serve(rules, connection, socket, self.entry).await;
         drop(self.ticket);
