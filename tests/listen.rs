@@ -484,3 +484,21 @@ fn a_request_that_comes_on_a_new_connection_during_a_drain_is_answered() {
     drop(late);
     assert_eq!(world.join(), 0);
 }
+
+#[test]
+fn a_drain_waits_for_a_refused_sender_that_is_still_sending() {
+    let world = World::start(Config::default());
+    let mut sender = world.connect();
+    sender
+        .write_all(b"POST /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nbody")
+        .expect("writes");
+    assert_eq!(status(&read_answer(&mut sender)), 401);
+    world.drain.stop(Instant::now() + Duration::from_secs(10));
+    std::thread::sleep(Duration::from_millis(300));
+    for _ in 0..3 {
+        sender.write_all(b"more").expect("the peer was not reset");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    drop(sender);
+    assert_eq!(world.join(), 0);
+}
