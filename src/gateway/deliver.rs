@@ -8,6 +8,7 @@ mod target;
 mod http;
 mod grpc;
 mod answer;
+mod secrets;
 mod blame;
 mod pool;
 mod connect;

@@ -10,11 +10,12 @@ use bytes::Bytes;
 
 use super::{
     blame::{misconfigured, unavailable},
+    secrets,
     shipment::Shipment,
 };
 use crate::{
     clock,
-    model::{Content, Credentials, Delivery, Destination, Rejection, Written},
+    model::{Content, Delivery, Destination, Rejection, Written},
     wire::status,
 };
 
@@ -121,23 +122,7 @@ pub(super) fn delivery(
 
 /// The destination's words: printable, one line, cut, and without any secret of ours it may echo.
 pub(super) fn clean(words: &str, destination: &Destination) -> String {
-    let mut words = words.to_owned();
-    let mut hide = |secret: &str| {
-        if !secret.is_empty() && words.contains(secret) {
-            words = words.replace(secret, "[redacted]");
-        }
-    };
-    match &destination.credentials {
-        Credentials::None => {}
-        Credentials::Bearer(secret) => hide(secret.reveal()),
-        Credentials::Basic { password, .. } => hide(password.reveal()),
-    }
-    // Header values are where operators put the keys of receivers with ways of their own; short ones are no keys.
-    for (_, value) in &destination.headers {
-        if value.len() >= 8 {
-            hide(value);
-        }
-    }
+    let words = secrets::hide(words, destination);
     let mut out = String::with_capacity(words.len().min(MESSAGE_BYTES_MAX));
     for character in words.trim().chars() {
         let character = if character.is_control() {

@@ -67,7 +67,8 @@ enum Paths {
     Signals(Box<[Uri; 3]>),
 }
 
-enum Piece {
+/// A part of a header's value.
+pub(super) enum Piece {
     Text(String),
     Account,
     Token,
@@ -206,7 +207,8 @@ const fn content_type(content: Content) -> &'static str {
     }
 }
 
-fn pieces(value: &str) -> Vec<Piece> {
+/// A header's value taken apart at the places that a request fills in.
+pub(super) fn pieces(value: &str) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut rest = value;
     while !rest.is_empty() {
