@@ -37,8 +37,10 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
-    /// The body was read to its end, or to the ceiling.
+    /// The body was read to its end.
     pub(super) is_whole: bool,
+    /// It goes on behind the ceiling.
+    pub(super) is_too_long: bool,
 }
 
 /// The meaning of an HTTP answer.
@@ -90,6 +92,11 @@ fn delivered(
     written: Option<Written>,
 ) -> Attempt {
     let partial = match shipment.content {
+        Content::OtlpProtobuf | Content::OtlpJson if answer.is_too_long => {
+            // As for a call over gRPC: the endpoint is there, and another would say the same.
+            let rejection = unavailable("destination's answer is too long");
+            return Attempt::Final(Err(rejection));
+        }
         Content::OtlpProtobuf | Content::OtlpJson if !answer.is_whole => {
             // The part that is missing may be the refusal of some of it.
             return Attempt::Elsewhere(unavailable("destination's answer was cut off"));

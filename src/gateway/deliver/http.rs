@@ -56,7 +56,8 @@ pub(super) async fn exchange(
             status: head.status,
             headers: head.headers,
             body,
-            is_whole: end != End::Broken,
+            is_whole: end == End::Reached,
+            is_too_long: end == End::Ceiling,
         });
     }
 }

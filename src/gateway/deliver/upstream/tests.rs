@@ -6,6 +6,7 @@ mod failover;
 mod grpc;
 mod tls;
 mod claims;
+mod answers;
 
 use bytes::Bytes;
 
