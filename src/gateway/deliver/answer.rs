@@ -7,6 +7,7 @@ use ::http::{
     header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
 };
 use bytes::Bytes;
+use serde::Deserialize;
 
 use super::{
     blame::{misconfigured, unavailable},
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{
     clock,
-    model::{Content, Delivery, Destination, Rejection, Written},
+    model::{Content, Delivery, Destination, LineCounts, Rejection, Tally, Written},
     wire::status,
 };
 
@@ -75,7 +76,7 @@ pub(super) fn judge(
             status: code,
             message: clean(&words(answer, shipment), destination),
             written,
-            lines: None,
+            lines: line_counts(answer, shipment),
         })),
         300..=399 => Attempt::Final(Err(misconfigured(
             destination,
@@ -164,6 +165,33 @@ fn own_status(answer: &Answer, shipment: &Shipment<'_>) -> Option<status::Status
         Content::OtlpProtobuf | Content::OtlpJson => status::parse_status_protobuf(&answer.body),
         _ => None,
     }
+}
+
+/// Bulk: how a receiver of our own kind says that it took some of the lines. Whoever sent them holds it against what was sent.
+fn line_counts(answer: &Answer, shipment: &Shipment<'_>) -> Option<LineCounts> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Read {
+        malformed_lines: u64,
+        successful_lines: u64,
+        #[serde(default)]
+        oversized_lines: u64,
+        #[serde(default)]
+        empty_log_lines: u64,
+    }
+    let is_told = shipment.content == Content::Lines
+        && answer.status == StatusCode::BAD_REQUEST
+        && answer.is_whole;
+    if !is_told {
+        return None;
+    }
+    let read: Read = serde_json::from_slice(&answer.body).ok()?;
+    Some(LineCounts {
+        good: Tally::new(read.successful_lines, 0),
+        malformed: Tally::new(read.malformed_lines, 0),
+        oversized: Tally::new(read.oversized_lines, 0),
+        empty: Tally::new(read.empty_log_lines, 0),
+    })
 }
 
 fn is_json(answer: &Answer, shipment: &Shipment<'_>) -> bool {
