@@ -25,6 +25,8 @@ use crate::{
     operate::metrics::Metrics,
 };
 
+/// For what is at its end anyway, however little of the drain's time is left.
+const GRACE: Duration = Duration::from_secs(1);
 /// How often the certificate files are looked at: three metadata calls.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(5);
 
@@ -196,28 +198,37 @@ impl GatewaySide {
             self.drain.announce();
             sleep(drain.delay).await;
         }
-        self.drain.stop(Instant::now() + drain.timeout);
+        let deadline = Instant::now() + drain.timeout;
+        self.drain.stop(deadline);
         let workers = self.workers;
-        let joined = tokio::task::spawn_blocking(move || {
+        let joined = move || {
             for worker in workers {
                 if worker.join().is_err() {
                     error!("a worker has panicked");
                 }
             }
-        });
+        };
         // Workers end by the deadline; what doesn't is given up with the process.
-        if tokio::time::timeout(drain.timeout + Duration::from_secs(1), joined)
-            .await
-            .is_err()
-        {
+        if !ends_within(drain.timeout + GRACE, joined).await {
             warn!("drain timeout: a worker did not end");
         }
-        self.archive.close();
+        // Now nobody stores any more. A disk that hangs must not hold up the process.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let archive = self.archive;
+        if !ends_within(left.max(GRACE), move || archive.close()).await {
+            warn!("drain timeout: the archive did not end");
+        }
         self.stop.cancel();
         if let Ok(Err(error)) = self.following.await {
             error!(%error, "the feed's follower");
         }
     }
+}
+
+/// Runs what blocks on a thread for it, and waits so long; says whether it has ended. If not, it ends with the process.
+async fn ends_within(limit: Duration, work: impl FnOnce() + Send + 'static) -> bool {
+    let work = tokio::task::spawn_blocking(work);
+    tokio::time::timeout(limit, work).await.is_ok()
 }
 
 /// The last good copy of the directory, loaded before a door opens.
@@ -282,4 +293,22 @@ fn start_workers(
         workers.push(worker);
     }
     Ok(workers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_does_not_end_is_not_waited_for() {
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let began = Instant::now();
+        let hangs = move || {
+            let _ = held.recv_timeout(Duration::from_secs(20));
+        };
+        assert!(!ends_within(Duration::from_millis(50), hangs).await);
+        assert!(began.elapsed() < Duration::from_secs(5));
+        drop(release);
+        assert!(ends_within(Duration::from_secs(5), || ()).await);
+    }
 }
