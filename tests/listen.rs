@@ -502,3 +502,22 @@ fn a_drain_waits_for_a_refused_sender_that_is_still_sending() {
     drop(sender);
     assert_eq!(world.join(), 0);
 }
+
+#[test]
+fn what_is_stuck_is_cut_before_the_deadline_so_that_its_delivery_can_end() {
+    let world = World::start(Config::default());
+    let mut stuck = world.connect();
+    stuck
+        .write_all(b"GET /stuck HTTP/1.1\r\nHost: a\r\n\r\n")
+        .expect("writes");
+    std::thread::sleep(Duration::from_millis(100));
+    let deadline = Instant::now() + Duration::from_secs(3);
+    world.drain.stop(deadline);
+    closes_after(stuck);
+    let left = deadline.saturating_duration_since(Instant::now());
+    assert!(
+        left > Duration::from_millis(100) && left <= Duration::from_millis(350),
+        "{left:?} left"
+    );
+    assert_eq!(world.join(), 1);
+}
