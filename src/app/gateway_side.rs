@@ -17,7 +17,7 @@ use crate::{
     directory::{Directory, FollowConfig, Keep, Source, follow},
     gateway::{
         admit::Memory,
-        deliver::archive::Archive,
+        deliver::{archive::Archive, upstream::Sockets},
         listen::{self, Drain, Gate, tls::Certificates},
         worker::{self, Shared},
     },
@@ -145,6 +145,10 @@ impl GatewaySide {
             listen,
             receive: config.receive.clone(),
             upstream: config.upstream.clone(),
+            sockets: Sockets::new(match config.upstream.connections_max {
+                0 => listen::half_of_descriptors(),
+                set => set,
+            }),
             drain: drain.clone(),
         };
         let workers = start_workers(config, bound, &shared, certificates.as_ref())?;

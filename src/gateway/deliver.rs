@@ -12,6 +12,7 @@ mod secrets;
 mod blame;
 mod pool;
 mod connect;
+mod sockets;
 mod body;
 mod config;
 

@@ -13,13 +13,13 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-pub use super::config::Config;
+pub use super::{config::Config, sockets::Sockets};
 use super::{
     answer::{Attempt, judge},
     blame::{misconfigured, unavailable},
     body::Chain,
     grpc, http,
-    pool::Endpoint,
+    pool::{Bounds, Endpoint},
     shipment::{Shipment, prepare},
     target::{self, Identity, Target},
 };
@@ -38,6 +38,7 @@ pub struct Upstreams {
 
 struct Shared {
     config: Config,
+    sockets: Sockets,
     /// By the address of the destination, which a [`Known`] keeps from being given to another.
     known: RefCell<HashMap<*const Destination, Known>>,
     endpoints: RefCell<HashMap<String, Vec<Pooled>>>,
@@ -62,11 +63,12 @@ struct Pooled {
 // === impl Upstreams ===
 
 impl Upstreams {
-    /// A deliverer without connections.
-    pub fn new(config: Config) -> Self {
+    /// A deliverer without connections; the places for them are the process'.
+    pub fn new(config: Config, sockets: Sockets) -> Self {
         Self {
             shared: Rc::new(Shared {
                 config,
+                sockets,
                 known: RefCell::default(),
                 endpoints: RefCell::default(),
                 sweeps: RefCell::new(false),
@@ -120,8 +122,9 @@ impl Upstreams {
             let endpoint = &target.sites[index].endpoint;
             endpoint.probe(now);
             let share = deadline.saturating_duration_since(now) / u32::try_from(left).unwrap_or(1);
-            let attempt = self.attempt(destination, target, index, caller, shipment);
-            let attempt = timeout_at(now + share, attempt).await;
+            let by = now + share;
+            let attempt = self.attempt(destination, target, index, caller, shipment, by);
+            let attempt = timeout_at(by, attempt).await;
             match attempt {
                 Ok(Attempt::Final(answer)) => {
                     endpoint.succeeded();
@@ -142,16 +145,28 @@ impl Upstreams {
         index: usize,
         caller: (AccountId, TokenId),
         shipment: &Shipment<'_>,
+        by: Instant,
     ) -> Attempt {
         let site = &target.sites[index];
         let chunks = &*shipment.chunks;
-        let config = &self.shared.config;
+        let Shared {
+            config, sockets, ..
+        } = &*self.shared;
+        let bounds = Bounds {
+            config,
+            sockets,
+            connect_timeout: destination.connect_timeout,
+            by,
+        };
+        if sockets.is_short() && !site.endpoint.has_connection() {
+            self.shared.give_up_one();
+        }
         if destination.kind == DestinationKind::OtlpGrpc {
             let request = || target.request(site, shipment, caller, ());
-            return grpc::call(&site.endpoint, destination, config, request, chunks).await;
+            return grpc::call(&site.endpoint, destination, &bounds, request, chunks).await;
         }
         let request = || target.request(site, shipment, caller, Chain::from(chunks));
-        match http::exchange(&site.endpoint, destination, config, request).await {
+        match http::exchange(&site.endpoint, destination, &bounds, request).await {
             Ok(answer) => judge(&answer, shipment, destination),
             Err(attempt) => attempt,
         }
@@ -283,7 +298,7 @@ impl Shared {
         if let Some(endpoint) = found.and_then(|pooled| pooled.endpoint.upgrade()) {
             return Ok(endpoint);
         }
-        let endpoint = Rc::new(target::endpoint(identity)?);
+        let endpoint = Rc::new(target::endpoint(identity, self.config.connections_per_endpoint_max)?);
         pooled.retain(|pooled| pooled.endpoint.strong_count() > 0);
         pooled.push(Pooled {
             tls: destination.tls.clone(),
@@ -312,14 +327,27 @@ impl Shared {
         });
     }
 
+    /// Closes an idle connection of this worker's, whichever it finds, for one that is needed more.
+    fn give_up_one(&self) {
+        let endpoints = self.endpoints.borrow();
+        let pooled = endpoints.values().flatten();
+        let _ = pooled
+            .filter_map(|pooled| pooled.endpoint.upgrade())
+            .any(|endpoint| endpoint.give_up_one());
+    }
+
     fn sweep(&self) {
+        let idle_timeout = match self.sockets.is_wanted() {
+            true => Duration::ZERO,
+            false => self.config.idle_timeout,
+        };
         self.known
             .borrow_mut()
             .retain(|_, known| known.destination.strong_count() > 0);
         self.endpoints.borrow_mut().retain(|_, pooled| {
             pooled.retain(|pooled| match pooled.endpoint.upgrade() {
                 Some(endpoint) => {
-                    endpoint.sweep(self.config.idle_timeout);
+                    endpoint.sweep(idle_timeout);
                     true
                 }
                 None => false,

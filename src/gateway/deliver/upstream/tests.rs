@@ -7,6 +7,7 @@ mod grpc;
 mod tls;
 mod claims;
 mod answers;
+mod sockets;
 
 use bytes::Bytes;
 
@@ -85,7 +86,7 @@ async fn send(
 
 /// One payload through a deliverer of its own.
 async fn send_once(destination: Destination, payload: &Payload) -> Result<Delivery, Rejection> {
-    let upstreams = Upstreams::new(Config::default());
+    let upstreams = Upstreams::new(Config::default(), Sockets::new(1024));
     send(&upstreams, &Arc::new(destination), payload).await
 }
 

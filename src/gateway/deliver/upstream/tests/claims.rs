@@ -29,7 +29,7 @@ fn inflating(url: &str) -> Arc<Destination> {
 fn a_body_is_inflated_only_with_a_claim_for_its_inflated_size() {
     run(async {
         let server = serve(|_| answer(200, "", "")).await;
-        let upstreams = Upstreams::new(Config::default());
+        let upstreams = Upstreams::new(Config::default(), Sockets::new(1024));
         let payload = gzipped(Content::Lines, &vec![b' '; 2 << 20]);
         let to = inflating(&server.url);
         let mut refuse = |_| Err(Rejection::Overloaded);
@@ -54,7 +54,7 @@ fn a_body_is_inflated_only_with_a_claim_for_its_inflated_size() {
 fn a_body_that_needs_no_change_claims_nothing() {
     run(async {
         let server = serve(|_| answer(200, "", "")).await;
-        let upstreams = Upstreams::new(Config::default());
+        let upstreams = Upstreams::new(Config::default(), Sockets::new(1024));
         let to = Arc::new(destination(DestinationKind::Http, &[&server.url]));
         let mut claim = |_| Err(Rejection::Overloaded);
         upstreams
