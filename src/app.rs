@@ -67,7 +67,7 @@ fn run(start: impl Future<Output = anyhow::Result<Running>>) -> anyhow::Result<(
         .enable_all()
         .build()
         .context("no runtime to be had")?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
@@ -84,7 +84,10 @@ fn run(start: impl Future<Output = anyhow::Result<Running>>) -> anyhow::Result<(
         notify(&[sd_notify::NotifyState::Stopping]);
         running.shutdown().await;
         Ok(())
-    })
+    });
+    // What the drain has given up is not waited for here either.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Tells systemd, where it asked to be told.

@@ -468,3 +468,58 @@ fn what_is_stuck_is_cut_at_the_deadline_and_counted() {
     is_near(closes_after(stuck), Duration::from_millis(300));
     assert_eq!(world.join(), 1);
 }
+
+#[test]
+fn a_request_that_comes_on_a_new_connection_during_a_drain_is_answered() {
+    let world = World::start(Config::default());
+    let mut late = world.connect();
+    std::thread::sleep(Duration::from_millis(100));
+    world.drain.stop(Instant::now() + Duration::from_secs(10));
+    std::thread::sleep(Duration::from_millis(100));
+    late.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .expect("writes");
+    let answer = read_all(&mut late);
+    assert!(
+        status(&answer) == 200 && answer.contains("connection: close"),
+        "{answer}"
+    );
+    drop(late);
+    assert_eq!(world.join(), 0);
+}
+
+#[test]
+fn a_drain_waits_for_a_refused_sender_that_is_still_sending() {
+    let world = World::start(Config::default());
+    let mut sender = world.connect();
+    sender
+        .write_all(b"POST /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nbody")
+        .expect("writes");
+    assert_eq!(status(&read_answer(&mut sender)), 401);
+    world.drain.stop(Instant::now() + Duration::from_secs(10));
+    std::thread::sleep(Duration::from_millis(300));
+    for _ in 0..3 {
+        sender.write_all(b"more").expect("the peer was not reset");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    drop(sender);
+    assert_eq!(world.join(), 0);
+}
+
+#[test]
+fn what_is_stuck_is_cut_before_the_deadline_so_that_its_delivery_can_end() {
+    let world = World::start(Config::default());
+    let mut stuck = world.connect();
+    stuck
+        .write_all(b"GET /stuck HTTP/1.1\r\nHost: a\r\n\r\n")
+        .expect("writes");
+    std::thread::sleep(Duration::from_millis(100));
+    let deadline = Instant::now() + Duration::from_secs(3);
+    world.drain.stop(deadline);
+    closes_after(stuck);
+    let left = deadline.saturating_duration_since(Instant::now());
+    assert!(
+        left > Duration::from_millis(100) && left <= Duration::from_millis(350),
+        "{left:?} left"
+    );
+    assert_eq!(world.join(), 1);
+}

@@ -17,7 +17,7 @@ use crate::{
     directory::{Directory, FollowConfig, Keep, Source, follow},
     gateway::{
         admit::Memory,
-        deliver::archive::Archive,
+        deliver::{archive::Archive, upstream::Sockets},
         listen::{self, Drain, Gate, tls::Certificates},
         worker::{self, Shared},
     },
@@ -25,6 +25,8 @@ use crate::{
     operate::metrics::Metrics,
 };
 
+/// For what is at its end anyway, however little of the drain's time is left.
+const GRACE: Duration = Duration::from_secs(1);
 /// How often the certificate files are looked at: three metadata calls.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(5);
 
@@ -136,6 +138,10 @@ impl GatewaySide {
             listen,
             receive: config.receive.clone(),
             upstream: config.upstream.clone(),
+            sockets: Sockets::new(match config.upstream.connections_max {
+                0 => listen::half_of_descriptors(),
+                set => set,
+            }),
             drain: Drain::new(),
         };
         Ok(Self {
@@ -210,28 +216,37 @@ impl GatewaySide {
             sleep(drain.delay).await;
         }
         self.shared.memory.close();
-        self.shared.drain.stop(Instant::now() + drain.timeout);
+        let deadline = Instant::now() + drain.timeout;
+        self.shared.drain.stop(deadline);
         let workers = self.workers;
-        let joined = tokio::task::spawn_blocking(move || {
+        let joined = move || {
             for worker in workers {
                 if worker.join().is_err() {
                     error!("a worker has panicked");
                 }
             }
-        });
+        };
         // Workers end by the deadline; what doesn't is given up with the process.
-        if tokio::time::timeout(drain.timeout + Duration::from_secs(1), joined)
-            .await
-            .is_err()
-        {
+        if !ends_within(drain.timeout + GRACE, joined).await {
             warn!("drain timeout: a worker did not end");
         }
-        self.shared.archive.close();
+        // Now nobody stores any more. A disk that hangs must not hold up the process.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let archive = self.shared.archive.clone();
+        if !ends_within(left.max(GRACE), move || archive.close()).await {
+            warn!("drain timeout: the archive did not end");
+        }
         self.stop.cancel();
         if let Ok(Err(error)) = self.following.await {
             error!(%error, "the feed's follower");
         }
     }
+}
+
+/// Runs what blocks on a thread for it, and waits so long; says whether it has ended. If not, it ends with the process.
+async fn ends_within(limit: Duration, work: impl FnOnce() + Send + 'static) -> bool {
+    let work = tokio::task::spawn_blocking(work);
+    tokio::time::timeout(limit, work).await.is_ok()
 }
 
 /// The last good copy of the directory, loaded before a door opens.
@@ -285,4 +300,22 @@ fn start_workers(
         workers.push(worker);
     }
     Ok(workers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_does_not_end_is_not_waited_for() {
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let began = Instant::now();
+        let hangs = move || {
+            let _ = held.recv_timeout(Duration::from_secs(20));
+        };
+        assert!(!ends_within(Duration::from_millis(50), hangs).await);
+        assert!(began.elapsed() < Duration::from_secs(5));
+        drop(release);
+        assert!(ends_within(Duration::from_secs(5), || ()).await);
+    }
 }

@@ -8,9 +8,11 @@ mod target;
 mod http;
 mod grpc;
 mod answer;
+mod secrets;
 mod blame;
 mod pool;
 mod connect;
+mod sockets;
 mod body;
 mod config;
 
@@ -48,8 +50,8 @@ pub struct Destinations {
 ///
 /// # Errors
 /// The token's state if it has changed since the head, else why the destination did not take it.
-pub async fn deliver(destinations: &Destinations, batch: Batch) -> Result<Delivery, Rejection> {
-    let outcome = destinations.hand_over(&batch).await;
+pub async fn deliver(destinations: &Destinations, mut batch: Batch) -> Result<Delivery, Rejection> {
+    let outcome = destinations.hand_over(&mut batch).await;
     batch.settle(&outcome);
     outcome
 }
@@ -67,8 +69,8 @@ impl Destinations {
         }
     }
 
-    async fn hand_over(&self, batch: &Batch) -> Result<Delivery, Rejection> {
-        let (caller, payload) = (&batch.permit().caller, batch.payload());
+    async fn hand_over(&self, batch: &mut Batch) -> Result<Delivery, Rejection> {
+        let caller = &batch.permit().caller;
         // A body may take a minute to arrive; a token revoked meanwhile must not deliver it.
         let account = caller.confirm(&self.directory)?;
         if batch.is_empty() {
@@ -85,11 +87,14 @@ impl Destinations {
             .ok_or_else(|| {
                 Rejection::DestinationMisconfigured("the account has no destination".into())
             })?;
+        let (account, token) = (account.id, caller.token);
+        let (permit, payload) = batch.parts_mut();
         let outcome = match destination.kind {
-            DestinationKind::Archive => self.archive.store(account.id, caller.token, payload).await,
+            DestinationKind::Archive => self.archive.store(account, token, payload).await,
             DestinationKind::Http | DestinationKind::OtlpHttp | DestinationKind::OtlpGrpc => {
+                let mut claim = |bytes| permit.claim(bytes);
                 self.upstreams
-                    .send(&destination, account.id, caller.token, payload)
+                    .send(&destination, account, token, payload, &mut claim)
                     .await
             }
         };

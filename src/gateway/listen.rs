@@ -41,7 +41,7 @@ use tracing::warn;
 pub use connection::Connection;
 pub use drain::{Drain, Phase};
 pub use gate::{Cut, Gate, Ticket};
-pub use limits::{Config, Network};
+pub use limits::{Config, Network, half_of_descriptors};
 
 use connection::Meter;
 use roster::{Entry, Roster};
@@ -72,6 +72,9 @@ pub struct Bound {
 
 /// Waiting connections that the kernel keeps for us.
 const BACKLOG: i32 = 4_096;
+
+/// Of a drain's time, what is kept at most for deliveries whose connections were cut.
+const REST_MAX: Duration = Duration::from_millis(500);
 
 /// Binds a port that nobody else has, so that more workers can join by [`bind_again`].
 ///
@@ -110,7 +113,8 @@ fn open(address: SocketAddr, is_shared: bool) -> io::Result<StdListener> {
     Ok(socket.into())
 }
 
-/// Serves until the drain is over; gives the number of connections that were cut at its deadline.
+/// Serves until the drain is over; gives the number of connections that were cut shortly before its deadline: a tenth of the
+/// time left, at most half a second, is for what their requests have begun.
 ///
 /// Must run inside a `LocalSet` on a current-thread runtime. The service is given each request with its connection. Its
 /// future is dropped when its HTTP/2 stream is reset or the connection is cut; on HTTP/1.1 a peer that has gone shows
@@ -163,7 +167,10 @@ where
         while loops.join_next().await.is_some() {}
         roster.emptied().await;
     };
-    if timeout_at(deadline, finished).await.is_ok() {
+    if timeout_at(cut_at(Instant::now(), deadline), finished)
+        .await
+        .is_ok()
+    {
         return Ok(0);
     }
     let cut = roster.abort();
@@ -171,6 +178,12 @@ where
     // The aborted tasks end, and give back their tickets, when they are next polled.
     let _ = timeout(Duration::from_secs(1), roster.emptied()).await;
     Ok(cut)
+}
+
+/// A little before the deadline: whoever still waits for an answer then leaves a delivery behind, which needs time to end.
+fn cut_at(now: Instant, deadline: Instant) -> Instant {
+    let left = deadline.saturating_duration_since(now);
+    now + left.saturating_sub((left / 10).min(REST_MAX))
 }
 
 /// All that one listener's connections need.
@@ -287,6 +300,10 @@ impl Newcomer {
             is_h2,
             meter: Meter::new(Instant::now()),
         });
+        if !is_h2 && !prefix.is_empty() {
+            // A head has begun, though hyper hasn't seen it yet: a drain must let it be answered.
+            connection.meter.head_since.set(Some(Instant::now()));
+        }
         let socket = Shared::new(transport, prefix, connection.clone(), config);
         serve(rules, connection, socket, self.entry).await;
         drop(self.ticket);

@@ -265,6 +265,11 @@ impl Batch {
         &self.payload
     }
 
+    /// What travels, with the permit that pays for what it becomes on its way.
+    pub const fn parts_mut(&mut self) -> (&mut Permit, &Payload) {
+        (&mut self.permit, &self.payload)
+    }
+
     /// Whether there is nothing to deliver: a client's empty body on close, an export without a record.
     pub fn is_empty(&self) -> bool {
         match self.payload.content {

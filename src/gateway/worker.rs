@@ -22,7 +22,7 @@ use super::{
     deliver::{
         Destinations,
         archive::Archive,
-        upstream::{self, Upstreams},
+        upstream::{self, Sockets, Upstreams},
     },
     listen::{self, Bound, Drain, Gate, Phase},
     receipt::RequestIds,
@@ -49,6 +49,8 @@ pub struct Shared {
     pub receive: receive::Config,
     /// Limits on upstream connections.
     pub upstream: upstream::Config,
+    /// Upstream connections counted.
+    pub sockets: Sockets,
     /// When to stop.
     pub drain: Drain,
 }
@@ -86,9 +88,10 @@ async fn run(shared: Shared, bound: Vec<Bound>) {
         listen,
         receive,
         upstream,
+        sockets,
         drain,
     } = shared;
-    let upstreams = Upstreams::new(upstream);
+    let upstreams = Upstreams::new(upstream, sockets);
     let gateway = Rc::new(Gateway {
         destinations: Rc::new(Destinations::new(
             Arc::clone(&directory),

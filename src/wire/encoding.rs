@@ -124,15 +124,74 @@ pub fn inflate(encoding: Encoding, chunks: &Chunks, bytes: u64) -> Result<Bytes,
     if encoding == Encoding::Identity {
         return Ok(chunks.to_bytes());
     }
-    let mut whole = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
-    inflate_to(encoding, chunks, bytes, &mut |piece| {
-        whole.extend_from_slice(piece);
-        Ok(())
-    })?;
-    if whole.len() as u64 != bytes {
-        return malformed("the body inflates to another size than before");
+    let mut again = Again::new(encoding, chunks, bytes);
+    while again.step()? != Progress::Drained {}
+    again.finish()
+}
+
+/// Inflates a checked body once more into one piece, in steps as [`Inflate`] does.
+#[derive(Debug)]
+pub struct Again<'c> {
+    decoder: Decoder,
+    input: &'c [u8],
+    chunks: std::slice::Iter<'c, Bytes>,
+    whole: Vec<u8>,
+    bytes: u64,
+}
+
+impl<'c> Again<'c> {
+    /// For a body that was counted to inflate to `bytes`: so much is allocated here.
+    pub fn new(encoding: Encoding, chunks: &'c Chunks, bytes: u64) -> Self {
+        Self {
+            decoder: Decoder::new(encoding, bytes),
+            input: &[],
+            chunks: chunks.iter(),
+            whole: Vec::with_capacity(usize::try_from(bytes).unwrap_or(0)),
+            bytes,
+        }
     }
-    Ok(whole.into())
+
+    /// Inflates some 256 KiB at most.
+    pub fn step(&mut self) -> Result<Progress, Fault> {
+        let (whole, bytes_max) = (&mut self.whole, self.bytes);
+        let mut taken = 0;
+        while taken < STEP_BYTES {
+            let (left, made) = (self.input.len(), whole.len());
+            let progress = self.decoder.step(&mut self.input, &mut |piece| {
+                if (whole.len() + piece.len()) as u64 > bytes_max {
+                    return Err(Fault::TooLarge { bytes_max });
+                }
+                whole.extend_from_slice(piece);
+                Ok(())
+            })?;
+            if progress != Progress::Drained {
+                return Ok(progress);
+            }
+            taken += left + whole.len() - made;
+            match self.chunks.next() {
+                Some(chunk) => self.input = chunk,
+                None => return Ok(Progress::Drained),
+            }
+        }
+        Ok(Progress::Paused)
+    }
+
+    /// What the decoder holds beside the body, or will hold from the next step on.
+    pub const fn memory_bytes(&self) -> u64 {
+        self.decoder.memory_bytes()
+    }
+
+    /// The body in one piece, once it is drained.
+    ///
+    /// # Errors
+    /// It has inflated to another size.
+    pub fn finish(self) -> Result<Bytes, Fault> {
+        self.decoder.finish()?;
+        if self.whole.len() as u64 != self.bytes {
+            return malformed("the body inflates to another size than before");
+        }
+        Ok(self.whole.into())
+    }
 }
 
 #[derive(Debug)]

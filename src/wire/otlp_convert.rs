@@ -24,6 +24,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// Protobuf bytes for each byte of JSON: `0,` is two bytes there and eight here, but no honest body is all zeros.
 const GROWTH_MAX: usize = 3;
+const ROOM_BYTES: usize = 1024;
 
 /// The JSON is none, or not OTLP; says where.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +42,8 @@ pub fn json_to_protobuf(signal: Signal, json: &[u8]) -> Result<Vec<u8>, Fault> {
         Signal::Traces => &schema::TRACES,
     };
     // Protobuf is the shorter of the two but for arrays of short numbers, which are held to this capacity.
-    let mut out = Vec::with_capacity(json.len().saturating_mul(GROWTH_MAX) + 1024);
+    let room = protobuf_bytes_max(json.len() as u64);
+    let mut out = Vec::with_capacity(usize::try_from(room).unwrap_or(usize::MAX));
     let mut reader = serde_json::Deserializer::from_slice(json);
     let whole = Fields {
         message,
@@ -49,7 +51,15 @@ pub fn json_to_protobuf(signal: Signal, json: &[u8]) -> Result<Vec<u8>, Fault> {
     };
     whole.deserialize(&mut reader).map_err(Fault)?;
     reader.end().map_err(Fault)?;
+    out.shrink_to_fit();
     Ok(out)
+}
+
+/// What [`json_to_protobuf`] holds beside so many bytes of JSON while it works.
+pub const fn protobuf_bytes_max(json_bytes: u64) -> u64 {
+    json_bytes
+        .saturating_mul(GROWTH_MAX as u64)
+        .saturating_add(ROOM_BYTES as u64)
 }
 
 /// Writes the fields of one JSON object.

@@ -7,14 +7,16 @@ use ::http::{
     header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
 };
 use bytes::Bytes;
+use serde::Deserialize;
 
 use super::{
     blame::{misconfigured, unavailable},
+    secrets,
     shipment::Shipment,
 };
 use crate::{
     clock,
-    model::{Content, Credentials, Delivery, Destination, Rejection, Written},
+    model::{Content, Delivery, Destination, LineCounts, Rejection, Tally, Written},
     wire::status,
 };
 
@@ -36,8 +38,10 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
-    /// The body was read to its end, or to the ceiling.
+    /// The body was read to its end.
     pub(super) is_whole: bool,
+    /// It goes on behind the ceiling.
+    pub(super) is_too_long: bool,
 }
 
 /// The meaning of an HTTP answer.
@@ -72,7 +76,7 @@ pub(super) fn judge(
             status: code,
             message: clean(&words(answer, shipment), destination),
             written,
-            lines: None,
+            lines: line_counts(answer, shipment),
         })),
         300..=399 => Attempt::Final(Err(misconfigured(
             destination,
@@ -89,6 +93,11 @@ fn delivered(
     written: Option<Written>,
 ) -> Attempt {
     let partial = match shipment.content {
+        Content::OtlpProtobuf | Content::OtlpJson if answer.is_too_long => {
+            // As for a call over gRPC: the endpoint is there, and another would say the same.
+            let rejection = unavailable("destination's answer is too long");
+            return Attempt::Final(Err(rejection));
+        }
         Content::OtlpProtobuf | Content::OtlpJson if !answer.is_whole => {
             // The part that is missing may be the refusal of some of it.
             return Attempt::Elsewhere(unavailable("destination's answer was cut off"));
@@ -121,23 +130,7 @@ pub(super) fn delivery(
 
 /// The destination's words: printable, one line, cut, and without any secret of ours it may echo.
 pub(super) fn clean(words: &str, destination: &Destination) -> String {
-    let mut words = words.to_owned();
-    let mut hide = |secret: &str| {
-        if !secret.is_empty() && words.contains(secret) {
-            words = words.replace(secret, "[redacted]");
-        }
-    };
-    match &destination.credentials {
-        Credentials::None => {}
-        Credentials::Bearer(secret) => hide(secret.reveal()),
-        Credentials::Basic { password, .. } => hide(password.reveal()),
-    }
-    // Header values are where operators put the keys of receivers with ways of their own; short ones are no keys.
-    for (_, value) in &destination.headers {
-        if value.len() >= 8 {
-            hide(value);
-        }
-    }
+    let words = secrets::hide(words, destination);
     let mut out = String::with_capacity(words.len().min(MESSAGE_BYTES_MAX));
     for character in words.trim().chars() {
         let character = if character.is_control() {
@@ -172,6 +165,33 @@ fn own_status(answer: &Answer, shipment: &Shipment<'_>) -> Option<status::Status
         Content::OtlpProtobuf | Content::OtlpJson => status::parse_status_protobuf(&answer.body),
         _ => None,
     }
+}
+
+/// Bulk: how a receiver of our own kind says that it took some of the lines. Whoever sent them holds it against what was sent.
+fn line_counts(answer: &Answer, shipment: &Shipment<'_>) -> Option<LineCounts> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Read {
+        malformed_lines: u64,
+        successful_lines: u64,
+        #[serde(default)]
+        oversized_lines: u64,
+        #[serde(default)]
+        empty_log_lines: u64,
+    }
+    let is_told = shipment.content == Content::Lines
+        && answer.status == StatusCode::BAD_REQUEST
+        && answer.is_whole;
+    if !is_told {
+        return None;
+    }
+    let read: Read = serde_json::from_slice(&answer.body).ok()?;
+    Some(LineCounts {
+        good: Tally::new(read.successful_lines, 0),
+        malformed: Tally::new(read.malformed_lines, 0),
+        oversized: Tally::new(read.oversized_lines, 0),
+        empty: Tally::new(read.empty_log_lines, 0),
+    })
 }
 
 fn is_json(answer: &Answer, shipment: &Shipment<'_>) -> bool {

@@ -7,8 +7,7 @@ use h2::{Reason, RecvStream};
 use super::{
     answer::{Attempt, bounded, clean, delivery},
     blame::{misconfigured, no_connection, unavailable},
-    config::Config,
-    pool::{self, Endpoint},
+    pool::{self, Bounds, Endpoint},
 };
 use crate::{
     model::{Chunks, Destination, Rejection},
@@ -27,18 +26,18 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 pub(super) async fn call(
     endpoint: &Endpoint,
     destination: &Destination,
-    config: &Config,
+    bounds: &Bounds<'_>,
     request: impl Fn() -> Request<()>,
     chunks: &Chunks,
 ) -> Attempt {
     let mut retries = 0;
     loop {
-        let stream = match endpoint.stream(destination.connect_timeout, config).await {
+        let stream = match endpoint.stream(bounds).await {
             Ok(stream) => stream,
             Err(fault) => return Attempt::Elsewhere(no_connection(destination, fault)),
         };
         let guard = Retire(&stream);
-        match exchange(&stream, request(), chunks, config.answer_bytes_max).await {
+        match exchange(&stream, request(), chunks, bounds.config.answer_bytes_max).await {
             Ok(answer) => {
                 guard.disarm();
                 return judge(&answer, destination);

@@ -11,8 +11,7 @@ use super::{
     answer::{Answer, Attempt},
     blame::{no_connection, unavailable},
     body::Chain,
-    config::Config,
-    pool::Endpoint,
+    pool::{Bounds, Endpoint},
 };
 use crate::model::Destination;
 
@@ -21,17 +20,16 @@ use crate::model::Destination;
 pub(super) async fn exchange(
     endpoint: &Endpoint,
     destination: &Destination,
-    config: &Config,
+    bounds: &Bounds<'_>,
     request: impl Fn() -> Request<Chain>,
 ) -> Result<Answer, Attempt> {
     let mut fresh = false;
     loop {
-        let connection = endpoint
-            .exclusive(fresh, destination.connect_timeout, config)
+        let mut connection = endpoint
+            .exclusive(fresh, bounds)
             .await
             .map_err(|fault| Attempt::Elsewhere(no_connection(destination, fault)))?;
-        let mut sender = connection.sender;
-        let response = match sender.send_request(request()).await {
+        let response = match connection.sender.send_request(request()).await {
             Ok(response) => response,
             Err(error) if connection.is_reused && !error.is_parse() => {
                 fresh = true;
@@ -47,16 +45,17 @@ pub(super) async fn exchange(
             }
         };
         let (head, body) = response.into_parts();
-        let (body, end) = read(body, config.answer_bytes_max).await;
+        let (body, end) = read(body, bounds.config.answer_bytes_max).await;
         let closes = head.headers.get(CONNECTION);
         if end == End::Reached && closes.is_none_or(|value| value != "close") {
-            endpoint.release(sender, config).await;
+            endpoint.release(connection, bounds).await;
         }
         return Ok(Answer {
             status: head.status,
             headers: head.headers,
             body,
-            is_whole: end != End::Broken,
+            is_whole: end == End::Reached,
+            is_too_long: end == End::Ceiling,
         });
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -10,8 +11,8 @@ use bytes::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::{
-    sync::Semaphore,
-    task::spawn_local,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::{AbortHandle, spawn_local},
     time::{Instant, timeout},
 };
 
@@ -19,6 +20,7 @@ use super::{
     body::Chain,
     config::Config,
     connect::{ConnectFault, Place},
+    sockets::{Sockets, free_within},
 };
 
 /// A destination's answer needs no larger head.
@@ -33,6 +35,8 @@ const REST: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 /// One endpoint with its connections.
 pub(super) struct Endpoint {
     place: Place,
+    /// For HTTP/1.1 connections in use. A new one is opened only when none is idle, so these bound all of them.
+    turns: Arc<Semaphore>,
     idle: RefCell<Vec<Idle>>,
     shared: RefCell<Vec<Rc<Shared>>>,
     dialing: Semaphore,
@@ -41,17 +45,32 @@ pub(super) struct Endpoint {
     resting_until: Cell<Option<Instant>>,
 }
 
+/// What a connection may cost in sockets and time.
+pub(super) struct Bounds<'a> {
+    pub(super) config: &'a Config,
+    pub(super) sockets: &'a Sockets,
+    pub(super) connect_timeout: Duration,
+    /// Until then a turn is waited for.
+    pub(super) by: Instant,
+}
+
 struct Idle {
     sender: http1::SendRequest<Chain>,
+    task: AbortHandle,
     since: Instant,
 }
 
-/// An HTTP/1.1 connection held for one request.
+/// An HTTP/1.1 connection held for one request; closed when dropped.
 pub(super) struct Exclusive {
     pub(super) sender: http1::SendRequest<Chain>,
+    task: Abort,
+    _turn: OwnedSemaphorePermit,
     /// It has answered before: its death before an answer may be no more than a keep-alive that ended.
     pub(super) is_reused: bool,
 }
+
+/// Ends a connection's task: one whose peer takes nothing would else hold its socket for ever.
+struct Abort(Option<AbortHandle>);
 
 /// An HTTP/2 connection that carries many requests.
 struct Shared {
@@ -71,9 +90,11 @@ pub(super) struct Stream {
 // === impl Endpoint ===
 
 impl Endpoint {
-    pub(super) const fn new(place: Place) -> Self {
+    pub(super) fn new(place: Place, connections_max: usize) -> Self {
+        let turns = connections_max.clamp(1, Semaphore::MAX_PERMITS);
         Self {
             place,
+            turns: Arc::new(Semaphore::new(turns)),
             idle: RefCell::new(Vec::new()),
             shared: RefCell::new(Vec::new()),
             dialing: Semaphore::const_new(1),
@@ -87,23 +108,31 @@ impl Endpoint {
     pub(super) async fn exclusive(
         &self,
         fresh: bool,
-        connect_timeout: Duration,
-        config: &Config,
+        bounds: &Bounds<'_>,
     ) -> Result<Exclusive, ConnectFault> {
-        while let Some(idle) = if fresh { None } else { self.pop_idle() } {
-            if idle.since.elapsed() < config.idle_timeout
+        let why = "too many connections to the destination are in use";
+        let turn = free_within(&self.turns, bounds.by, why).await?;
+        while let Some(idle) = self.pop_idle() {
+            if fresh {
+                // The new one takes its place.
+                break;
+            }
+            if idle.since.elapsed() < bounds.config.idle_timeout
                 && !idle.sender.is_closed()
                 && idle.sender.is_ready()
             {
                 return Ok(Exclusive {
                     sender: idle.sender,
+                    task: Abort(Some(idle.task)),
+                    _turn: turn,
                     is_reused: true,
                 });
             }
         }
+        let socket = bounds.sockets.take(bounds.by).await?;
         let stream = self
             .place
-            .connect(connect_timeout, config.resolve_every)
+            .connect(bounds.connect_timeout, bounds.config.resolve_every)
             .await?;
         let (sender, connection) = http1::Builder::new()
             .max_header_size(ANSWER_HEAD_BYTES_MAX)
@@ -111,11 +140,14 @@ impl Endpoint {
             .await
             .map_err(|_| ConnectFault::Down("connecting to the destination failed".into()))?;
         // Its end is seen by the sender; there is nothing more to say of it.
-        spawn_local(async move {
+        let task = spawn_local(async move {
             let _ = connection.await;
+            drop(socket);
         });
         Ok(Exclusive {
             sender,
+            task: Abort(Some(task.abort_handle())),
+            _turn: turn,
             is_reused: false,
         })
     }
@@ -125,26 +157,46 @@ impl Endpoint {
     }
 
     /// Takes a connection back whose answer was read to its end.
-    pub(super) async fn release(&self, sender: http1::SendRequest<Chain>, config: &Config) {
-        if !sender.is_ready() {
+    pub(super) async fn release(&self, mut used: Exclusive, bounds: &Bounds<'_>) {
+        if !used.sender.is_ready() {
             // The connection's own task may need one more turn; whatever is not ready then has something left to say.
             tokio::task::yield_now().await;
         }
         let mut idle = self.idle.borrow_mut();
-        if sender.is_ready() && !sender.is_closed() && idle.len() < config.idle_per_endpoint_max {
+        let is_kept = used.sender.is_ready()
+            && !used.sender.is_closed()
+            && idle.len() < bounds.config.idle_per_endpoint_max
+            && !bounds.sockets.is_wanted();
+        if let Some(task) = used.task.0.take_if(|_| is_kept) {
             idle.push(Idle {
-                sender,
+                sender: used.sender,
+                task,
                 since: Instant::now(),
             });
         }
     }
 
+    /// Whether a request finds a connection here.
+    pub(super) fn has_connection(&self) -> bool {
+        !self.idle.borrow().is_empty() || !self.shared.borrow().is_empty()
+    }
+
+    /// Closes the connection that has been idle for longest, if there is one: its socket is wanted elsewhere.
+    pub(super) fn give_up_one(&self) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        if !idle.is_empty() {
+            drop(idle.remove(0));
+            return true;
+        }
+        let mut shared = self.shared.borrow_mut();
+        let unused = shared
+            .iter()
+            .position(|connection| connection.streams.get() == 0);
+        unused.map(|at| shared.remove(at)).is_some()
+    }
+
     /// A stream on a shared HTTP/2 connection. Those who come while one is being opened wait for it.
-    pub(super) async fn stream(
-        &self,
-        connect_timeout: Duration,
-        config: &Config,
-    ) -> Result<Stream, ConnectFault> {
+    pub(super) async fn stream(&self, bounds: &Bounds<'_>) -> Result<Stream, ConnectFault> {
         if let Some(stream) = self.claim() {
             return Ok(stream);
         }
@@ -159,7 +211,7 @@ impl Endpoint {
             // The one waited for has failed: asking again at once would make a queue of time-outs.
             return Err(fault.clone());
         }
-        let dialed = self.dial_shared(connect_timeout, config).await;
+        let dialed = self.dial_shared(bounds).await;
         let mut last = self.dialed.borrow_mut();
         last.0 += 1;
         last.1 = dialed.as_ref().err().cloned();
@@ -168,14 +220,12 @@ impl Endpoint {
         Ok(Stream::new(connection, false))
     }
 
-    async fn dial_shared(
-        &self,
-        connect_timeout: Duration,
-        config: &Config,
-    ) -> Result<Rc<Shared>, ConnectFault> {
+    async fn dial_shared(&self, bounds: &Bounds<'_>) -> Result<Rc<Shared>, ConnectFault> {
+        let connect_timeout = bounds.connect_timeout;
+        let socket = bounds.sockets.take(bounds.by).await?;
         let stream = self
             .place
-            .connect(connect_timeout, config.resolve_every)
+            .connect(connect_timeout, bounds.config.resolve_every)
             .await?;
         let handshake = h2::client::Builder::new()
             .enable_push(false)
@@ -193,6 +243,7 @@ impl Endpoint {
         let ended = Rc::downgrade(&shared);
         spawn_local(async move {
             let _ = connection.await;
+            drop(socket);
             if let Some(shared) = ended.upgrade() {
                 shared.is_retired.set(true);
             }
@@ -271,6 +322,16 @@ impl Endpoint {
 impl Endpoint {
     pub(super) fn idle_connections(&self) -> usize {
         self.idle.borrow().len()
+    }
+}
+
+// === impl Abort ===
+
+impl Drop for Abort {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
     }
 }
 

@@ -10,8 +10,17 @@ use crate::{
         Chunks, Compression, Content, Destination, DestinationKind, Encoding, Payload, Rejection,
         Signal,
     },
-    wire::{encoding, grpc, otlp_convert},
+    wire::{
+        encoding::{Again, Progress},
+        grpc, otlp_convert,
+    },
 };
+
+/// Claims memory for bytes that are about to be held, on behalf of whoever sends them.
+pub(super) type Claim<'c> = &'c mut dyn FnMut(u64) -> Result<(), Rejection>;
+
+/// JSON above this is converted on a thread for slow work: it takes a millisecond.
+const CONVERTED_HERE_BYTES_MAX: usize = 256 << 10;
 
 /// What travels upstream.
 pub(super) struct Shipment<'p> {
@@ -22,10 +31,12 @@ pub(super) struct Shipment<'p> {
     pub(super) line_type: Option<&'p str>,
 }
 
-/// The payload as that destination takes it. Body bytes are shared, not copied, unless they must change.
-pub(super) fn prepare<'p>(
+/// The payload as that destination takes it. Body bytes are shared, not copied, unless they must change; then what they
+/// come to is claimed before it is allocated, and others get their turn in between.
+pub(super) async fn prepare<'p>(
     payload: &'p Payload,
     destination: &Destination,
+    claim: Claim<'_>,
 ) -> Result<Shipment<'p>, Rejection> {
     let is_otlp = matches!(payload.content, Content::OtlpProtobuf | Content::OtlpJson);
     match destination.kind {
@@ -47,14 +58,10 @@ pub(super) fn prepare<'p>(
     let becomes_protobuf =
         payload.content == Content::OtlpJson && destination.kind == DestinationKind::OtlpGrpc;
     if becomes_protobuf || destination.compression == Compression::Identity {
-        shipment.inflate(payload.inflated_bytes)?;
+        shipment.inflate(payload.inflated_bytes, claim).await?;
     }
     if becomes_protobuf {
-        let json = shipment.chunks.to_bytes();
-        let protobuf = otlp_convert::json_to_protobuf(payload.signal, &json)
-            .map_err(|why| Rejection::Malformed(why.to_string().into()))?;
-        shipment.chunks = one(Bytes::from(protobuf));
-        shipment.content = Content::OtlpProtobuf;
+        shipment.convert(claim).await?;
     }
     if destination.kind == DestinationKind::OtlpGrpc {
         shipment.frame()?;
@@ -69,13 +76,50 @@ fn one(bytes: Bytes) -> Cow<'static, Chunks> {
 // === impl Shipment ===
 
 impl Shipment<'_> {
-    fn inflate(&mut self, bytes: u64) -> Result<(), Rejection> {
-        if self.encoding != Encoding::Identity {
-            let inflated = encoding::inflate(self.encoding, &self.chunks, bytes)
-                .map_err(|_| Rejection::Internal("a checked body did not inflate again"))?;
-            self.chunks = one(inflated);
-            self.encoding = Encoding::Identity;
+    async fn inflate(&mut self, bytes: u64, claim: Claim<'_>) -> Result<(), Rejection> {
+        let failed = |_| Rejection::Internal("a checked body did not inflate again");
+        if self.encoding == Encoding::Identity {
+            return Ok(());
         }
+        claim(bytes)?;
+        let mut again = Again::new(self.encoding, &self.chunks, bytes);
+        let mut claimed_bytes = 0;
+        loop {
+            match again.step().map_err(failed)? {
+                Progress::Drained => break,
+                Progress::Paused => tokio::task::yield_now().await,
+                Progress::Charge => {
+                    let held = again.memory_bytes();
+                    claim(held.saturating_sub(claimed_bytes))?;
+                    claimed_bytes = held;
+                }
+            }
+        }
+        self.chunks = one(again.finish().map_err(failed)?);
+        self.encoding = Encoding::Identity;
+        Ok(())
+    }
+
+    async fn convert(&mut self, claim: Claim<'_>) -> Result<(), Rejection> {
+        let bytes = self.chunks.len();
+        let copied = if self.chunks.iter().len() > 1 {
+            bytes
+        } else {
+            0
+        };
+        claim(copied.saturating_add(otlp_convert::protobuf_bytes_max(bytes)))?;
+        let (signal, json) = (self.signal, self.chunks.to_bytes());
+        let converted = if json.len() > CONVERTED_HERE_BYTES_MAX {
+            let work = move || otlp_convert::json_to_protobuf(signal, &json);
+            tokio::task::spawn_blocking(work)
+                .await
+                .map_err(|_| Rejection::Internal("a conversion did not end"))?
+        } else {
+            otlp_convert::json_to_protobuf(signal, &json)
+        };
+        let protobuf = converted.map_err(|why| Rejection::Malformed(why.to_string().into()))?;
+        self.chunks = one(Bytes::from(protobuf));
+        self.content = Content::OtlpProtobuf;
         Ok(())
     }
 

@@ -67,7 +67,8 @@ enum Paths {
     Signals(Box<[Uri; 3]>),
 }
 
-enum Piece {
+/// A part of a header's value.
+pub(super) enum Piece {
     Text(String),
     Account,
     Token,
@@ -116,8 +117,11 @@ pub(super) fn compile(
 
 const BAD_URL: &str = "has an endpoint that is no http or https URL";
 
-/// A new endpoint of that identity.
-pub(super) fn endpoint(identity: &Identity<'_>) -> Result<Endpoint, &'static str> {
+/// A new endpoint of that identity, for so many HTTP/1.1 connections.
+pub(super) fn endpoint(
+    identity: &Identity<'_>,
+    connections_max: usize,
+) -> Result<Endpoint, &'static str> {
     let Identity { uri, destination } = identity;
     let authority = uri.authority().ok_or(BAD_URL)?;
     if authority.as_str().contains('@') {
@@ -135,13 +139,14 @@ pub(super) fn endpoint(identity: &Identity<'_>) -> Result<Endpoint, &'static str
         Some("https") => (Some(tls_side(&destination.tls, host, alpn)?), 443),
         _ => return Err(BAD_URL),
     };
-    Ok(Endpoint::new(Place::new(
+    let place = Place::new(
         host.to_owned(),
         authority.port_u16().unwrap_or(port),
         tls,
         wants_h2,
         destination.allow_link_local,
-    )))
+    );
+    Ok(Endpoint::new(place, connections_max))
 }
 
 fn paths(uri: &Uri, kind: DestinationKind) -> Result<Paths, &'static str> {
@@ -206,7 +211,8 @@ const fn content_type(content: Content) -> &'static str {
     }
 }
 
-fn pieces(value: &str) -> Vec<Piece> {
+/// A header's value taken apart at the places that a request fills in.
+pub(super) fn pieces(value: &str) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut rest = value;
     while !rest.is_empty() {

@@ -13,19 +13,19 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-pub use super::config::Config;
 use super::{
     answer::{Attempt, judge},
     blame::{misconfigured, unavailable},
     body::Chain,
     grpc, http,
-    pool::Endpoint,
+    pool::{Bounds, Endpoint},
     shipment::{Shipment, prepare},
     target::{self, Identity, Target},
 };
+pub use super::{config::Config, sockets::Sockets};
 use crate::model::{
     AccountId, Counts, Delivery, Destination, DestinationKind, LineCounts, Payload, Rejection,
-    TokenId, UpstreamTls,
+    Tally, TokenId, UpstreamTls,
 };
 
 /// Sends payloads to destinations of the kinds `http`, `otlp_http` and `otlp_grpc`.
@@ -38,6 +38,7 @@ pub struct Upstreams {
 
 struct Shared {
     config: Config,
+    sockets: Sockets,
     /// By the address of the destination, which a [`Known`] keeps from being given to another.
     known: RefCell<HashMap<*const Destination, Known>>,
     endpoints: RefCell<HashMap<String, Vec<Pooled>>>,
@@ -62,11 +63,12 @@ struct Pooled {
 // === impl Upstreams ===
 
 impl Upstreams {
-    /// A deliverer without connections.
-    pub fn new(config: Config) -> Self {
+    /// A deliverer without connections; the places for them are the process'.
+    pub fn new(config: Config, sockets: Sockets) -> Self {
         Self {
             shared: Rc::new(Shared {
                 config,
+                sockets,
                 known: RefCell::default(),
                 endpoints: RefCell::default(),
                 sweeps: RefCell::new(false),
@@ -79,17 +81,20 @@ impl Upstreams {
     /// Endpoints are tried in turn, starting at another each time; each has its share of the time that is left. A payload
     /// may arrive twice (an endpoint that dies before its answer may have taken it), never half.
     ///
+    /// What must be inflated or converted on the way is paid for through `claim`, in bytes, before it is allocated.
+    ///
     /// # Errors
-    /// The `Destination*` reasons; `Malformed` for OTLP in JSON that has no protobuf form.
+    /// The `Destination*` reasons; `Malformed` for OTLP in JSON that has no protobuf form; what `claim` says.
     pub async fn send(
         &self,
         destination: &Arc<Destination>,
         account: AccountId,
         token: TokenId,
         payload: &Payload,
+        claim: &mut dyn FnMut(u64) -> Result<(), Rejection>,
     ) -> Result<Delivery, Rejection> {
         let (target, start) = self.shared.target(destination)?;
-        let shipment = prepare(payload, destination)?;
+        let shipment = prepare(payload, destination, claim).await?;
         let caller = (account, token);
         let answer = self
             .try_endpoints(destination, &target, start, caller, &shipment)
@@ -117,8 +122,9 @@ impl Upstreams {
             let endpoint = &target.sites[index].endpoint;
             endpoint.probe(now);
             let share = deadline.saturating_duration_since(now) / u32::try_from(left).unwrap_or(1);
-            let attempt = self.attempt(destination, target, index, caller, shipment);
-            let attempt = timeout_at(now + share, attempt).await;
+            let by = now + share;
+            let attempt = self.attempt(destination, target, index, caller, shipment, by);
+            let attempt = timeout_at(by, attempt).await;
             match attempt {
                 Ok(Attempt::Final(answer)) => {
                     endpoint.succeeded();
@@ -139,16 +145,28 @@ impl Upstreams {
         index: usize,
         caller: (AccountId, TokenId),
         shipment: &Shipment<'_>,
+        by: Instant,
     ) -> Attempt {
         let site = &target.sites[index];
         let chunks = &*shipment.chunks;
-        let config = &self.shared.config;
+        let Shared {
+            config, sockets, ..
+        } = &*self.shared;
+        let bounds = Bounds {
+            config,
+            sockets,
+            connect_timeout: destination.connect_timeout,
+            by,
+        };
+        if sockets.is_short() && !site.endpoint.has_connection() {
+            self.shared.give_up_one();
+        }
         if destination.kind == DestinationKind::OtlpGrpc {
             let request = || target.request(site, shipment, caller, ());
-            return grpc::call(&site.endpoint, destination, config, request, chunks).await;
+            return grpc::call(&site.endpoint, destination, &bounds, request, chunks).await;
         }
         let request = || target.request(site, shipment, caller, Chain::from(chunks));
-        match http::exchange(&site.endpoint, destination, config, request).await {
+        match http::exchange(&site.endpoint, destination, &bounds, request).await {
             Ok(answer) => judge(&answer, shipment, destination),
             Err(attempt) => attempt,
         }
@@ -180,7 +198,8 @@ fn after(earlier: &Rejection, mut later: Rejection) -> Rejection {
     later
 }
 
-/// Bulk: how its lines ended. All of a refused body's lines count as malformed.
+/// Bulk: how its lines ended. A destination that tells how many it took has taken those, if its counters add up to what it
+/// was sent; else all of a refused body's lines count as malformed.
 fn with_lines(
     mut answer: Result<Delivery, Rejection>,
     payload: &Payload,
@@ -190,7 +209,15 @@ fn with_lines(
     };
     match &mut answer {
         Ok(delivery) => delivery.lines = Some(counted),
-        Err(Rejection::DestinationRefused { lines, .. }) => {
+        Err(Rejection::DestinationRefused { lines, message, .. }) => {
+            if let Some((refused_items, lines)) = lines.and_then(|told| taken(counted, told)) {
+                return Ok(Delivery {
+                    refused_items,
+                    message: Some(std::mem::take(message)).filter(|message| !message.is_empty()),
+                    lines: Some(lines),
+                    ..Delivery::default()
+                });
+            }
             *lines = Some(LineCounts {
                 good: Default::default(),
                 malformed: counted.malformed + counted.good,
@@ -200,6 +227,30 @@ fn with_lines(
         Err(_) => {}
     }
     answer
+}
+
+/// Of lines that were sent: how many the destination refused, and the counters of all, if it tells of each and took some.
+/// It counts no bytes: they are shared out by lines.
+fn taken(counted: LineCounts, told: LineCounts) -> Option<(u64, LineCounts)> {
+    let (sent, took) = (counted.good, told.good.items);
+    let parts = [told.malformed, told.oversized, told.empty].map(|part| part.items);
+    let refused = parts.into_iter().try_fold(0u64, u64::checked_add)?;
+    if took == 0 || took.checked_add(refused) != Some(sent.items) {
+        return None;
+    }
+    let bytes_of = |items: u64| {
+        let share = u128::from(sent.bytes) * u128::from(items) / u128::from(sent.items);
+        u64::try_from(share).unwrap_or(sent.bytes)
+    };
+    let [malformed, oversized, empty] = parts.map(|items| Tally::new(items, bytes_of(items)));
+    let bad = malformed + oversized + empty;
+    let lines = LineCounts {
+        good: Tally::new(took, sent.bytes - bad.bytes),
+        malformed: counted.malformed + malformed,
+        oversized: counted.oversized + oversized,
+        empty: counted.empty + empty,
+    };
+    Some((refused, lines))
 }
 
 // === impl Shared ===
@@ -247,7 +298,10 @@ impl Shared {
         if let Some(endpoint) = found.and_then(|pooled| pooled.endpoint.upgrade()) {
             return Ok(endpoint);
         }
-        let endpoint = Rc::new(target::endpoint(identity)?);
+        let endpoint = Rc::new(target::endpoint(
+            identity,
+            self.config.connections_per_endpoint_max,
+        )?);
         pooled.retain(|pooled| pooled.endpoint.strong_count() > 0);
         pooled.push(Pooled {
             tls: destination.tls.clone(),
@@ -276,14 +330,27 @@ impl Shared {
         });
     }
 
+    /// Closes an idle connection of this worker's, whichever it finds, for one that is needed more.
+    fn give_up_one(&self) {
+        let endpoints = self.endpoints.borrow();
+        let pooled = endpoints.values().flatten();
+        let _ = pooled
+            .filter_map(|pooled| pooled.endpoint.upgrade())
+            .any(|endpoint| endpoint.give_up_one());
+    }
+
     fn sweep(&self) {
+        let idle_timeout = match self.sockets.is_wanted() {
+            true => Duration::ZERO,
+            false => self.config.idle_timeout,
+        };
         self.known
             .borrow_mut()
             .retain(|_, known| known.destination.strong_count() > 0);
         self.endpoints.borrow_mut().retain(|_, pooled| {
             pooled.retain(|pooled| match pooled.endpoint.upgrade() {
                 Some(endpoint) => {
-                    endpoint.sweep(self.config.idle_timeout);
+                    endpoint.sweep(idle_timeout);
                     true
                 }
                 None => false,

@@ -14,7 +14,7 @@ pub enum Phase {
     Announced,
     /// Accepting nothing; idle connections are closed, requests in flight finish.
     Stopping {
-        /// What is still open then is cut.
+        /// What is still open shortly before is cut; what is still running then is given up.
         deadline: Instant,
     },
 }
@@ -42,7 +42,7 @@ impl Drain {
         });
     }
 
-    /// Accept no more, finish what is in flight, cut what is left at the deadline. The first call's deadline stands.
+    /// Accept no more, finish what is in flight, cut what is left before the deadline. The first call's deadline stands.
     pub fn stop(&self, deadline: Instant) {
         self.0.send_if_modified(|phase| {
             let is_new = !matches!(phase, Phase::Stopping { .. });

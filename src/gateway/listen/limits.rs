@@ -111,10 +111,7 @@ impl Config {
         if self.connections_max > 0 {
             return self.connections_max;
         }
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        let limit = limit.map_or(1 << 20, |limit| usize::try_from(limit).unwrap_or(1 << 20));
-        // 128: listeners, the store, the archive's files, the feed.
-        (limit.saturating_sub(128) / 2).max(16)
+        half_of_descriptors()
     }
 
     /// A request's whole head on HTTP/1.1: target, headers, and room for the method and the line ends.
@@ -123,6 +120,14 @@ impl Config {
             .saturating_add(self.uri_bytes_max)
             .saturating_add(1 << 10)
     }
+}
+
+/// Half of what the process' descriptor limit leaves for connections: one half comes in, the other goes upstream.
+pub fn half_of_descriptors() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let limit = limit.map_or(1 << 20, |limit| usize::try_from(limit).unwrap_or(1 << 20));
+    // 128: listeners, the store, the archive's files, the feed.
+    (limit.saturating_sub(128) / 2).max(16)
 }
 
 // === impl Network ===

@@ -77,20 +77,22 @@ pub(super) async fn serve<S, F, B>(
             }))
         }
     });
-    let watch = Watch::new(&config, &connection, entry);
+    let mut watch = Watch::new(&config, &connection, entry);
     let io = TokioIo::new(socket.clone());
     let cut = if connection.is_h2 {
         let server = h2(&config).serve_connection(io, service);
         let graceful = http2::Connection::graceful_shutdown;
-        Box::pin(drive(server, graceful, watch)).await
+        Box::pin(drive(server, graceful, &mut watch)).await
     } else {
         let server = h1(&config).serve_connection(io, service);
-        drive(server, http1::Connection::graceful_shutdown, watch).await
+        drive(server, http1::Connection::graceful_shutdown, &mut watch).await
     };
     match cut {
         Some(cut) => gate.count_cut(cut),
         None => Box::pin(socket.linger()).await,
     }
+    // Until here it stands on the roster: a drain that ended sooner would reset the peer before it has read its answer.
+    drop(watch);
 }
 
 fn h1(config: &Config) -> http1::Builder {
@@ -118,7 +120,7 @@ fn h2(config: &Config) -> http2::Builder<Local> {
 }
 
 /// Polls the connection until it ends by itself (`None`) or is cut.
-async fn drive<C, R>(server: C, graceful: fn(Pin<&mut C>), mut watch: Watch) -> Option<Cut>
+async fn drive<C, R>(server: C, graceful: fn(Pin<&mut C>), watch: &mut Watch) -> Option<Cut>
 where
     C: Future<Output = R>,
 {

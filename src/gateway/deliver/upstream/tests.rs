@@ -5,6 +5,9 @@ mod http;
 mod failover;
 mod grpc;
 mod tls;
+mod claims;
+mod answers;
+mod sockets;
 
 use bytes::Bytes;
 
@@ -75,12 +78,15 @@ async fn send(
     destination: &Arc<Destination>,
     payload: &Payload,
 ) -> Result<Delivery, Rejection> {
-    upstreams.send(destination, ACCOUNT, TOKEN, payload).await
+    let mut claim = |_| Ok(());
+    upstreams
+        .send(destination, ACCOUNT, TOKEN, payload, &mut claim)
+        .await
 }
 
 /// One payload through a deliverer of its own.
 async fn send_once(destination: Destination, payload: &Payload) -> Result<Delivery, Rejection> {
-    let upstreams = Upstreams::new(Config::default());
+    let upstreams = Upstreams::new(Config::default(), Sockets::new(1024));
     send(&upstreams, &Arc::new(destination), payload).await
 }
 

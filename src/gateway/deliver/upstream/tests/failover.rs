@@ -9,7 +9,7 @@ use super::{
 fn one_connection_serves_one_request_after_the_other() {
     run(async {
         let server = serve(|_| answer(200, "", "fine")).await;
-        let upstreams = Upstreams::new(Config::default());
+        let upstreams = Upstreams::new(Config::default(), Sockets::new(1024));
         let to = Arc::new(destination(DestinationKind::Http, &[&server.url]));
         for _ in 0..20 {
             send(&upstreams, &to, &lines()).await.unwrap();
@@ -30,7 +30,7 @@ fn one_connection_serves_one_request_after_the_other() {
 fn sixty_four_at_once_leave_connections_that_the_next_sixty_four_reuse() {
     run(async {
         let server = serve(|_| answer(200, "", "")).await;
-        let upstreams = Upstreams::new(Config::default());
+        let upstreams = Upstreams::new(Config::default(), Sockets::new(1024));
         let to = Arc::new(destination(DestinationKind::Http, &[&server.url]));
         for _ in 0..3 {
             let bulk = lines();
@@ -57,7 +57,7 @@ fn a_kept_connection_that_dies_is_replaced_without_a_word() {
             _ => answer(200, "", ""),
         })
         .await;
-        let upstreams = Upstreams::new(Config::default());
+        let upstreams = Upstreams::new(Config::default(), Sockets::new(1024));
         let to = Arc::new(destination(DestinationKind::Http, &[&server.url]));
         for _ in 0..10 {
             send(&upstreams, &to, &lines()).await.unwrap();
@@ -91,10 +91,11 @@ fn a_new_connection_that_dies_is_not_tried_for_ever() {
 fn an_idle_connection_is_closed_in_time() {
     run(async {
         let server = serve(|_| answer(200, "", "")).await;
-        let upstreams = Upstreams::new(Config {
+        let config = Config {
             idle_timeout: Duration::from_millis(100),
             ..Config::default()
-        });
+        };
+        let upstreams = Upstreams::new(config, Sockets::new(1024));
         let to = Arc::new(destination(DestinationKind::Http, &[&server.url]));
         send(&upstreams, &to, &lines()).await.unwrap();
         sleep(Duration::from_millis(250)).await;
@@ -160,7 +161,7 @@ fn endpoints_take_turns_and_a_failing_one_rests_until_it_is_probed() {
         let state = down.clone();
         let first = serve(move |_| answer(if state.get() { 503 } else { 200 }, "", "")).await;
         let second = serve(|_| answer(200, "", "")).await;
-        let upstreams = Upstreams::new(Config::default());
+        let upstreams = Upstreams::new(Config::default(), Sockets::new(1024));
         let to = Arc::new(destination(
             DestinationKind::Http,
             &[&first.url, &second.url],
@@ -183,7 +184,7 @@ fn endpoints_take_turns_and_a_failing_one_rests_until_it_is_probed() {
 fn an_only_endpoint_at_rest_is_tried_all_the_same() {
     run(async {
         let server = serve(|number| answer(if number < 3 { 503 } else { 200 }, "", "")).await;
-        let upstreams = Upstreams::new(Config::default());
+        let upstreams = Upstreams::new(Config::default(), Sockets::new(1024));
         let to = Arc::new(destination(DestinationKind::Http, &[&server.url]));
         for _ in 0..3 {
             assert_eq!(

@@ -231,7 +231,7 @@ fn json_becomes_protobuf_also_when_it_was_compressed() {
 fn sixty_four_calls_share_one_connection() {
     run(async {
         let server = serve(100, |_| ok()).await;
-        let upstreams = Upstreams::new(Config::default());
+        let upstreams = Upstreams::new(Config::default(), Sockets::new(1024));
         let to = Arc::new(to(&server));
         let body = otlp();
         for _ in 0..2 {
@@ -249,7 +249,7 @@ fn sixty_four_calls_share_one_connection() {
 fn more_calls_than_streams_open_few_more_connections_and_all_are_answered() {
     run(async {
         let server = serve(5, |_| ok()).await;
-        let upstreams = Upstreams::new(Config::default());
+        let upstreams = Upstreams::new(Config::default(), Sockets::new(1024));
         let to = Arc::new(to(&server));
         let body = otlp();
         send(&upstreams, &to, &body).await.unwrap();
@@ -395,7 +395,7 @@ fn a_connection_that_dies_or_says_goodbye_is_replaced() {
                 _ => ok(),
             })
             .await;
-            let upstreams = Upstreams::new(Config::default());
+            let upstreams = Upstreams::new(Config::default(), Sockets::new(1024));
             let to = Arc::new(to(&server));
             for _ in 0..6 {
                 send(&upstreams, &to, &otlp()).await.unwrap();
@@ -424,7 +424,7 @@ fn a_reset_call_goes_to_the_next_endpoint() {
 fn a_silent_connection_is_not_used_again() {
     run(async {
         let server = serve(100, |number| if number == 0 { Act::Silence } else { ok() }).await;
-        let upstreams = Upstreams::new(Config::default());
+        let upstreams = Upstreams::new(Config::default(), Sockets::new(1024));
         let mut to = to(&server);
         to.request_timeout = Duration::from_millis(300);
         let to = Arc::new(to);

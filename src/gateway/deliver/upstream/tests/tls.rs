@@ -116,7 +116,7 @@ fn certificates_do_not_share_connections() {
             answer(200, "", "")
         })
         .await;
-        let upstreams = Upstreams::new(Config::default());
+        let upstreams = Upstreams::new(Config::default(), Sockets::new(1024));
         let mut trusting = destination(DestinationKind::Http, &[&server.url]);
         trusting.tls.ca_pem = Some(ours.pem.clone());
         let trusting = Arc::new(trusting);
