@@ -4,6 +4,7 @@
 //! finished, archive flushed, feed and admin API closed, store closed.
 
 mod control_side;
+mod exposure;
 mod gateway_side;
 mod operators;
 mod ports;
@@ -184,6 +185,10 @@ impl Running {
             is_draining: AtomicBool::new(false),
             metrics,
         });
+        let follows_remotely = gateway.is_some() && control.is_none();
+        for sentence in exposure::sentences(&config, &bound.ports, follows_remotely) {
+            warn!("{sentence}");
+        }
         let stop = CancellationToken::new();
         let mut pages = JoinSet::new();
         if let Some(listener) = bound.operate.take() {
