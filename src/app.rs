@@ -4,6 +4,7 @@
 //! finished, archive flushed, feed and admin API closed, store closed.
 
 mod control_side;
+mod exposure;
 mod gateway_name;
 mod gateway_side;
 mod operators;
@@ -200,6 +201,10 @@ impl Running {
             is_draining: AtomicBool::new(false),
             metrics,
         });
+        let follows_remotely = gateway.is_some() && control.is_none();
+        for sentence in exposure::sentences(&config, &bound.ports, follows_remotely) {
+            warn!("{sentence}");
+        }
         let stop = CancellationToken::new();
         let mut pages = JoinSet::new();
         if let Some(listener) = bound.operate.take() {
@@ -245,11 +250,15 @@ impl Running {
     /// Drains: what is in flight finishes, within `drain.timeout`.
     pub async fn shutdown(mut self) {
         info!("draining");
+        if let Some(gateway) = &self.gateway {
+            gateway.announce(self.config.drain.delay).await;
+        }
+        // Only now: until then balancers still send, and are served.
         self.operators
             .is_draining
             .store(true, std::sync::atomic::Ordering::Release);
         if let Some(gateway) = self.gateway.take() {
-            gateway.drain(&self.config.drain).await;
+            gateway.drain(self.config.drain.timeout).await;
         }
         if let Some(control) = self.control.take() {
             control.stop().await;

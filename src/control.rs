@@ -16,7 +16,6 @@ mod tests;
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    future::Future,
     io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -26,12 +25,10 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::Connected;
 
 pub use error::Error;
+pub use feed::Feed;
 pub use publish::Gateway;
 
 use crate::model::{
@@ -269,22 +266,12 @@ impl Control {
         admin::router(self.clone())
     }
 
-    /// Serves the feed to every connection of `incoming` until `shutdown` is done or [`Control::close`] is called.
-    /// A TCP caller sets `TCP_NODELAY` on what it accepts. `tls` is for TCP; a pipe needs none.
+    /// Makes the feed's server ready. `tls` is for TCP; a pipe needs none.
     ///
     /// # Errors
-    /// A certificate file can't be used, or the server failed.
-    pub async fn serve_feed<I, S>(
-        &self,
-        incoming: S,
-        tls: Option<&FeedTls>,
-        shutdown: impl Future<Output = ()> + Send,
-    ) -> Result<(), Error>
-    where
-        I: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
-        S: Stream<Item = io::Result<I>> + Send,
-    {
-        feed::serve(self.clone(), incoming, tls, shutdown).await
+    /// A certificate file can't be read or used.
+    pub fn feed(&self, tls: Option<&FeedTls>) -> Result<Feed, Error> {
+        feed::prepare(self.clone(), tls)
     }
 
     /// The head and who is connected.

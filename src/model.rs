@@ -4,7 +4,6 @@ mod account;
 mod batch;
 mod books;
 mod change;
-mod destination;
 mod door;
 mod limits;
 mod outcome;
@@ -12,6 +11,7 @@ mod revision;
 mod signal;
 mod token;
 
+pub mod destination;
 pub mod text;
 
 pub use account::{Account, AccountId, AccountState};

@@ -3,11 +3,8 @@
 use std::io;
 
 use hyper_util::service::TowerToHyperService;
-use tokio::{io::DuplexStream, net::TcpStream, sync::mpsc, task::JoinSet};
-use tokio_stream::{
-    StreamExt as _,
-    wrappers::{ReceiverStream, TcpListenerStream},
-};
+use tokio::{io::DuplexStream, sync::mpsc, task::JoinSet};
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
@@ -45,16 +42,15 @@ impl ControlSide {
         let mut tasks = JoinSet::new();
         let (pipes, accepted) = mpsc::channel(PIPES);
         let incoming = ReceiverStream::new(accepted).map(io::Result::Ok);
-        let (feed, stopped) = (control.clone(), stop.clone().cancelled_owned());
-        tasks.spawn(async move { log(feed.serve_feed(incoming, None, stopped).await) });
+        let feed = control.feed(None).map_err(start_failure)?;
+        let stopped = stop.clone().cancelled_owned();
+        tasks.spawn(async move { log(feed.serve(incoming, stopped).await) });
         if let Some(listener) = bound.feed.take() {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            let incoming = TcpListenerStream::new(listener).map(without_delay);
-            let (feed, stopped) = (control.clone(), stop.clone().cancelled_owned());
             let tls = config.control.feed_tls();
-            tasks.spawn(async move {
-                log(feed.serve_feed(incoming, tls.as_ref(), stopped).await);
-            });
+            let feed = control.feed(tls.as_ref()).map_err(start_failure)?;
+            let stopped = stop.clone().cancelled_owned();
+            tasks.spawn(async move { log(feed.serve_port(listener, stopped).await) });
         }
         let side = Self {
             control,
@@ -98,17 +94,10 @@ fn start_failure(error: control::Error) -> anyhow::Error {
         | control::Error::WrongMasterKey
         | control::Error::MissingMasterKey(_)
         | control::Error::BadKey(_)
+        | control::Error::BadCertificate(_)
         | control::Error::File { .. } => Unusable(error.to_string()).into(),
         broken => broken.into(),
     }
-}
-
-/// A delta is a small write that somebody waits for.
-fn without_delay(accepted: io::Result<TcpStream>) -> io::Result<TcpStream> {
-    accepted.inspect(|stream| {
-        // A connection that is gone already says so when it is read.
-        let _ = stream.set_nodelay(true);
-    })
 }
 
 fn log<E: std::fmt::Display>(ended: Result<(), E>) {

@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 
 use super::{gateway_name, operators::GatewayParts, ports::Bound};
 use crate::{
-    config::{self, Config, Unusable},
+    config::{Config, Unusable},
     directory::{Directory, FollowConfig, Keep, Source, follow},
     gateway::{
         admit::Memory,
@@ -209,14 +209,18 @@ impl GatewaySide {
         }
     }
 
-    /// Closes the doors, lets requests finish, flushes the archive, and ends the feed.
-    pub(super) async fn drain(self, drain: &config::Drain) {
-        if !drain.delay.is_zero() {
+    /// Serves on for `delay`, asking everybody to go elsewhere.
+    pub(super) async fn announce(&self, delay: Duration) {
+        if !delay.is_zero() {
             self.shared.drain.announce();
-            sleep(drain.delay).await;
+            sleep(delay).await;
         }
+    }
+
+    /// Closes the doors, lets requests finish, flushes the archive, and ends the feed.
+    pub(super) async fn drain(self, within: Duration) {
         self.shared.memory.close();
-        let deadline = Instant::now() + drain.timeout;
+        let deadline = Instant::now() + within;
         self.shared.drain.stop(deadline);
         let workers = self.workers;
         let joined = move || {
@@ -227,7 +231,7 @@ impl GatewaySide {
             }
         };
         // Workers end by the deadline; what doesn't is given up with the process.
-        if !ends_within(drain.timeout + GRACE, joined).await {
+        if !ends_within(within + GRACE, joined).await {
             warn!("drain timeout: a worker did not end");
         }
         // Now nobody stores any more. A disk that hangs must not hold up the process.

@@ -10,7 +10,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
-    access::{Api, Failure, encoded, reference},
+    access::{Api, Failure, encoded, is_number, reference},
     output::{SecretFile, cell, table},
 };
 use crate::clock;
@@ -182,11 +182,11 @@ fn described(token: &Value) -> String {
         cell(&token["name"]),
         cell(&token["id"]),
         cell(&token["signal"]),
-        account(token)
+        account_of(token)
     )
 }
 
-fn account(token: &Value) -> String {
+fn account_of(token: &Value) -> String {
     match &token["account_name"] {
         Value::Null => cell(&token["account"]),
         name => cell(name),
@@ -200,7 +200,7 @@ fn list(items: &[Value]) -> String {
             [
                 cell(&item["id"]),
                 cell(&item["name"]),
-                account(item),
+                account_of(item),
                 cell(&item["signal"]),
                 cell(&item["state"]),
                 cell(&item["expires_at"]),
@@ -240,10 +240,10 @@ fn expiry(text: &str) -> Result<String, String> {
 // === impl Filter ===
 
 impl Filter {
-    fn path(&self, state: Option<(&str, String)>) -> String {
+    fn path(&self, more: Option<(&str, String)>) -> String {
         let account = self.account.clone().map(|account| ("account", account));
         let signal = self.signal.map(|signal| ("signal", value_name(signal)));
-        let query: Vec<String> = [account, signal, state]
+        let query: Vec<String> = [account, signal, more]
             .into_iter()
             .flatten()
             .map(|(key, value)| format!("{key}={}", encoded(&value)))
@@ -263,15 +263,18 @@ impl Named {
             format!(
                 "{} of account {}, {}",
                 cell(&token["signal"]),
-                account(token),
+                account_of(token),
                 cell(&token["state"])
             )
         };
         // A revoked token often shares its name with the one made instead: what the verb cannot act on is not meant.
+        if is_number(&self.token) {
+            return self.numbered(api).await;
+        }
         let fits = |token: &Value| (token["state"] == "revoked") == is_delete;
         let id = api
             .id(
-                &self.filter.path(None),
+                &self.filter.path(Some(("name", self.token.clone()))),
                 "token",
                 &self.token,
                 fits,
@@ -279,6 +282,34 @@ impl Named {
             )
             .await?;
         Ok(format!("/tokens/{id}"))
+    }
+
+    /// A filter beside an id is a promise about that token, and one that doesn't hold stops the command.
+    async fn numbered(&self, api: &Api) -> Result<String, Failure> {
+        let path = format!("/tokens/{}", self.token);
+        let Filter { account, signal } = &self.filter;
+        if account.is_none() && signal.is_none() {
+            return Ok(path);
+        }
+        let (_, token) = api.get(&path).await?;
+        let is_of = |named: &String| {
+            let key = if is_number(named) {
+                "account"
+            } else {
+                "account_name"
+            };
+            token[key] == reference(named)
+        };
+        let is_for = |signal: &SignalName| token["signal"] == value_name(*signal);
+        if account.as_ref().is_none_or(is_of) && signal.as_ref().is_none_or(is_for) {
+            return Ok(path);
+        }
+        Err(Failure::Failed(format!(
+            "token {} is {} of account {}, which is not what was asked for",
+            self.token,
+            cell(&token["signal"]),
+            account_of(&token)
+        )))
     }
 
     async fn switch(&self, api: &Api, verb: &str, done: &str) -> Result<(), Failure> {

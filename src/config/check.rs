@@ -185,6 +185,12 @@ fn limits(config: &Config, checks: &mut Checks<'_>) {
 
 fn control(config: &Config, checks: &mut Checks<'_>) {
     let control = &config.control;
+    if control.heartbeat.saturating_mul(2) > config.directory.fresh_within {
+        checks.refuse(
+            &["control.heartbeat", "directory.fresh_within"],
+            "is above half of directory.fresh_within, so one late heartbeat would turn every unknown token's 401 into 503",
+        );
+    }
     if control.feed_certificate.is_some() != control.feed_key.is_some() {
         checks.refuse(
             &["control.feed_key", "control.feed_certificate"],

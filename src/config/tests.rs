@@ -385,3 +385,20 @@ fn known_keys(section: &[&str]) -> Vec<String> {
         .map(str::to_owned)
         .collect()
 }
+
+#[test]
+fn heartbeats_that_come_too_late_to_keep_a_table_fresh_are_a_mistake() {
+    for (heartbeat, fresh_within, is_good) in [
+        ("1s", "2s", true),
+        ("1001ms", "2s", false),
+        ("500ms", "999ms", false),
+        ("584554530years", "2s", false),
+    ] {
+        let text = format!(
+            "[control]\nheartbeat = \"{heartbeat}\"\n[directory]\nfresh_within = \"{fresh_within}\"\n"
+        );
+        assert_eq!(read(&text, &[]).is_ok(), is_good, "{text}");
+    }
+    let found = mistakes("[directory]\nfresh_within = \"900ms\"\n");
+    assert!(found[0].contains("fresh_within"), "{found:#?}");
+}

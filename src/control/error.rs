@@ -27,6 +27,9 @@ pub enum Error {
     /// A key of ours is not what it must be.
     #[error("{0}")]
     BadKey(String),
+    /// A certificate of ours, or its key, is not what it must be.
+    #[error("{0}")]
+    BadCertificate(String),
     /// The database failed.
     #[error("the store failed: {0}")]
     Store(#[from] sqlx::Error),

@@ -1,5 +1,6 @@
 //! The feed's server: one stream per gateway, checked at the door, sent as messages that were encoded once.
 
+mod port;
 mod follow;
 mod messages;
 
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
     sync::mpsc,
 };
 use tokio_stream::{Stream, wrappers::ReceiverStream};
@@ -43,6 +45,13 @@ const MESSAGE_BYTES_MAX: usize = 16 << 10;
 /// Messages on their way to one gateway; the largest are chunks, so some 2 MiB at worst.
 const OUTBOX_MESSAGES_MAX: usize = 8;
 
+/// The feed's server, its certificates read and found good; see [`Control::feed`].
+pub struct Feed {
+    server: Server,
+    service: Service,
+    bounds: port::Bounds,
+}
+
 #[derive(Clone)]
 struct Service {
     control: Control,
@@ -51,42 +60,45 @@ struct Service {
     is_proven: bool,
 }
 
-/// See [`Control::serve_feed`].
-pub(super) async fn serve<I, S>(
-    control: Control,
-    incoming: S,
-    tls: Option<&FeedTls>,
-    shutdown: impl Future<Output = ()> + Send,
-) -> Result<(), Error>
-where
-    I: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
-    S: Stream<Item = io::Result<I>> + Send,
-{
+/// See [`Control::feed`].
+pub(super) fn prepare(control: Control, tls: Option<&FeedTls>) -> Result<Feed, Error> {
     let mut server = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .max_concurrent_streams(STREAMS_MAX);
     if let Some(tls) = tls {
-        server = server.tls_config(server_tls(tls)?)?;
+        server = server
+            .tls_config(server_tls(tls)?)
+            .map_err(|error| unusable(tls, &error))?;
     }
     // Streams never end by themselves, and the server waits for them: they must hear of the shutdown, too.
     let stop = control.inner.stop.child_token();
-    let service = Service {
-        control,
-        stop: stop.clone(),
-        is_proven: tls.is_some_and(|tls| tls.client_ca_file.is_some()),
+    Ok(Feed {
+        server,
+        service: Service {
+            control,
+            stop,
+            is_proven: tls.is_some_and(|tls| tls.client_ca_file.is_some()),
+        },
+        bounds: port::Bounds::default(),
+    })
+}
+
+/// The library's own sentence is "transport error"; what it means lies beneath.
+fn unusable(tls: &FeedTls, error: &dyn std::error::Error) -> Error {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    let authority = match &tls.client_ca_file {
+        Some(path) => format!(" (gateways' authority {})", path.display()),
+        None => String::new(),
     };
-    let ending = async {
-        tokio::select! {
-            () = shutdown => stop.cancel(),
-            () = stop.cancelled() => {}
-        }
-    };
-    server
-        .add_service(service)
-        .serve_with_incoming_shutdown(incoming, ending)
-        .await?;
-    Ok(())
+    Error::BadCertificate(format!(
+        "the feed cannot use certificate {} with key {}{authority}: {cause}",
+        tls.certificate_file.display(),
+        tls.key_file.display(),
+    ))
 }
 
 fn server_tls(tls: &FeedTls) -> Result<ServerTlsConfig, Error> {
@@ -100,6 +112,69 @@ fn server_tls(tls: &FeedTls) -> Result<ServerTlsConfig, Error> {
         None => config,
         Some(path) => config.client_ca_root(Certificate::from_pem(read(path)?)),
     })
+}
+
+// === impl Feed ===
+
+impl Feed {
+    /// Serves a TCP port until `shutdown` is done or [`Control::close`] is called: 1,024 connections at most, and a
+    /// connection that brings no authenticated stream within 10 s is cut.
+    ///
+    /// # Errors
+    /// The server failed.
+    pub async fn serve_port(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), Error> {
+        let connections = port::connections(listener, self.bounds);
+        self.serve(connections, shutdown).await
+    }
+
+    /// Serves every connection of `incoming`, such as the pipe of a gateway in the same process.
+    ///
+    /// # Errors
+    /// The server failed.
+    pub async fn serve<I, S>(
+        mut self,
+        incoming: S,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), Error>
+    where
+        I: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+        S: Stream<Item = io::Result<I>> + Send,
+    {
+        let stop = self.service.stop.clone();
+        let ending = async {
+            tokio::select! {
+                () = shutdown => stop.cancel(),
+                () = stop.cancelled() => {}
+            }
+        };
+        self.server
+            .add_service(self.service)
+            .serve_with_incoming_shutdown(incoming, ending)
+            .await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Feed {
+    /// The same rules with smaller figures.
+    pub(super) fn bounded(
+        mut self,
+        connections: usize,
+        first_byte: Duration,
+        stranger: Duration,
+    ) -> Self {
+        self.bounds = port::Bounds {
+            connections,
+            first_byte,
+            stranger,
+        };
+        self
+    }
 }
 
 // === impl Service ===
@@ -140,6 +215,9 @@ impl StreamingService<FromGateway> for Service {
         Box::pin(async move {
             if !service.is_proven {
                 check_join_key(request.metadata(), &service.control.inner.join_key)?;
+            }
+            if let Some(stranger) = request.extensions().get::<port::Stranger>() {
+                stranger.let_in();
             }
             let (outbox, messages) = mpsc::channel(OUTBOX_MESSAGES_MAX);
             let Service { control, stop, .. } = service;

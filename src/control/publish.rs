@@ -107,9 +107,11 @@ impl Publisher {
         self.head.subscribe()
     }
 
-    /// The next deltas after `revision`, a batch of them at most.
+    /// The next deltas after `revision`, a batch of them at most, and none past the head: what has gone out to one
+    /// gateway is what another's acknowledgement is measured by.
     pub(super) fn since(&self, revision: u64) -> Since {
-        self.tail().since(revision)
+        let head = self.head();
+        self.tail().since(revision, head)
     }
 
     /// Waits until everybody who is or comes connected has acknowledged, or until the time is up.
@@ -183,12 +185,14 @@ impl Tail {
         }
     }
 
-    fn since(&self, revision: u64) -> Since {
+    fn since(&self, revision: u64, head: u64) -> Since {
         let missing = self.newest.saturating_sub(revision);
+        let wanted = usize::try_from(head.saturating_sub(revision)).unwrap_or(usize::MAX);
         match usize::try_from(missing) {
             Ok(missing) if missing <= self.deltas.len() => {
                 let from = self.deltas.len() - missing;
-                Since::Deltas(self.deltas.range(from..).take(BATCH_MAX).cloned().collect())
+                let next = self.deltas.range(from..).take(wanted.min(BATCH_MAX));
+                Since::Deltas(next.cloned().collect())
             }
             _ => Since::Older,
         }
@@ -200,7 +204,7 @@ mod tests {
     use super::*;
 
     fn deltas(tail: &Tail, after: u64) -> Option<Vec<Bytes>> {
-        match tail.since(after) {
+        match tail.since(after, tail.newest) {
             Since::Deltas(deltas) => Some(deltas),
             Since::Older => None,
         }
@@ -216,6 +220,21 @@ mod tests {
         assert_eq!(deltas(&tail, 5), Some(vec![Bytes::from_static(b"six")]));
         assert_eq!(deltas(&tail, 4).map(|deltas| deltas.len()), Some(2));
         assert_eq!(deltas(&tail, 3), None);
+    }
+
+    #[test]
+    fn what_is_in_the_tail_goes_out_only_once_the_head_has_moved() {
+        let publisher = Publisher::new(4);
+        let count = |after| match publisher.since(after) {
+            Since::Deltas(deltas) => Some(deltas.len()),
+            Since::Older => None,
+        };
+        publisher.publish(5, Bytes::from_static(b"five"));
+        // Between the two steps of publishing.
+        publisher.tail().push(6, Bytes::from_static(b"six"));
+        assert_eq!((count(4), count(5)), (Some(1), Some(0)));
+        publisher.head.send_replace(6);
+        assert_eq!((count(4), count(5)), (Some(2), Some(1)));
     }
 
     #[test]

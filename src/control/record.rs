@@ -48,6 +48,8 @@ pub(super) struct TokenRow {
     pub(super) token: Token,
     pub(super) account_name: String,
     pub(super) name: String,
+    /// What a rotation made instead.
+    pub(super) replaced_by: Option<u64>,
     pub(super) created_at: Millis,
     pub(super) updated_at: Millis,
     pub(super) revision: u64,

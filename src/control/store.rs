@@ -28,12 +28,15 @@ use crate::model::{Digest, DigestKey, Signal};
 
 /// Readers at once; each is a thread.
 const READERS_MAX: u32 = 4;
+/// Lists of tokens at once. A filter may visit every row, also after its caller has gone: the feed must not wait for that.
+const LISTERS_MAX: u32 = 2;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const DIGEST_KEY_ID: u32 = 1;
 
 /// Cheap to share; all writes go through one connection.
 pub(super) struct Store {
     reader: SqlitePool,
+    lister: SqlitePool,
     writer: Arc<Mutex<Writer>>,
     sealer: Arc<Sealer>,
     digest_key: DigestKey,
@@ -72,12 +75,13 @@ impl Store {
             .await?;
         let (id, digest_key) = identity(&mut connection, &sealer).await?;
         let head = counter(&mut connection, "revision").await?;
-        let reader = SqlitePoolOptions::new()
-            .max_connections(READERS_MAX)
-            .connect_with(options.create_if_missing(false).read_only(true))
-            .await?;
+        let options = options.create_if_missing(false).read_only(true);
+        let pool = |size| SqlitePoolOptions::new().max_connections(size);
+        let reader = pool(READERS_MAX).connect_with(options.clone()).await?;
+        let lister = pool(LISTERS_MAX).connect_lazy_with(options);
         Ok(Self {
             reader,
+            lister,
             writer: Arc::new(Mutex::new(Writer {
                 connection: Some(connection),
                 is_open: false,
@@ -111,6 +115,7 @@ impl Store {
 
     /// Waits for the commit under way, then lets go of the files.
     pub(super) async fn close(&self) -> Result<(), Error> {
+        self.lister.close().await;
         self.reader.close().await;
         let connection = self.writer.lock().await.connection.take();
         if let Some(connection) = connection {

@@ -7,3 +7,4 @@ mod proof;
 mod keeping;
 mod killing;
 mod figures;
+mod port;

@@ -106,6 +106,9 @@ pub(super) struct Token {
     /// `live`, `disabled`, `revoked` or `expired`.
     state: &'static str,
     expires_at: Option<String>,
+    /// The token that a rotation made instead of this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced_by: Option<u64>,
     created_at: String,
     updated_at: String,
     revision: u64,
@@ -237,6 +240,7 @@ impl From<&TokenRow> for Token {
             name: row.name.clone(),
             state: row.state(clock::wall_seconds()),
             expires_at: rfc3339_seconds(row.token.expires_at),
+            replaced_by: row.replaced_by,
             created_at: rfc3339(row.created_at),
             updated_at: rfc3339(row.updated_at),
             revision: row.revision,

@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use http::Uri;
+
 use super::Secret;
 
 /// A destination's number, positive.
@@ -129,4 +131,61 @@ impl Destination {
             allow_link_local: false,
         }
     }
+}
+
+/// Headers that frame a request, bind it to one connection, state what the body is, or prove who sends it: never an
+/// operator's to set. Nor is any that begins with `grpc-`.
+const REFUSED_HEADERS: [&str; 15] = [
+    "host",
+    "content-length",
+    "content-type",
+    "content-encoding",
+    "transfer-encoding",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+    "authorization",
+];
+
+/// Whether a destination may not state that header; `name` is in lower case.
+pub fn is_refused_header(name: &str) -> bool {
+    REFUSED_HEADERS.contains(&name) || name.starts_with("grpc-")
+}
+
+/// An endpoint of a destination of that kind, taken apart.
+///
+/// # Errors
+/// What is wrong with it, as the rest of a sentence about the destination.
+pub fn endpoint(kind: DestinationKind, text: &str) -> Result<Uri, &'static str> {
+    let uri: Uri = text
+        .parse()
+        .map_err(|_| "has an endpoint that is no absolute URL, like http://host:8080/path")?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err("has an endpoint that does not begin with http:// or https://");
+    }
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    if authority.contains('@') {
+        return Err("has a user or password in an endpoint: credentials have their own field");
+    }
+    let port = uri.host().and_then(|host| authority.strip_prefix(host));
+    let is_port = |port: &str| {
+        let number = port.strip_prefix(':').and_then(|port| port.parse().ok());
+        port.is_empty() || number.is_some_and(|number: u16| number != 0)
+    };
+    if uri.host().is_none_or(str::is_empty) || !port.is_some_and(is_port) {
+        return Err("has an endpoint without a host, or with a port that is not 1 to 65535");
+    }
+    if uri.query().is_some() || text.contains('#') {
+        return Err("has an endpoint with a query or a fragment");
+    }
+    if kind == DestinationKind::OtlpGrpc && !uri.path().trim_end_matches('/').is_empty() {
+        return Err("has an endpoint with a path, which gRPC does not take");
+    }
+    Ok(uri)
 }

@@ -155,6 +155,33 @@ fn a_token_is_revoked_by_its_name_and_the_proof_is_printed() {
 }
 
 #[test]
+fn a_filter_beside_an_id_must_hold_for_that_token() {
+    let token = r#"{"id":5,"name":"web","signal":"logs","account":2,"account_name":"acme"}"#;
+    for (arguments, holds) in [
+        (["--account", "acme"], true),
+        (["--account", "2"], true),
+        (["--signal", "logs"], true),
+        (["--account", "main"], false),
+        (["--account", "5"], false),
+        (["--signal", "traces"], false),
+    ] {
+        let script = [(200, token), (200, token)];
+        let world = World::new(&script[..if holds { 2 } else { 1 }]);
+        let output = world.run(&[&["token", "revoke", "5"], arguments.as_slice()].concat());
+        let code = if holds { 0 } else { 1 };
+        assert_eq!(output.status.code(), Some(code), "{}", err(&output));
+        if !holds {
+            let why =
+                "wharfinger: token 5 is logs of account acme, which is not what was asked for\n";
+            assert_eq!(err(&output), why);
+        }
+        let seen = world.seen();
+        assert_eq!(seen[0].line, "GET /api/v1/tokens/5 HTTP/1.1");
+        assert!(!holds || seen[1].line == "POST /api/v1/tokens/5/revoke HTTP/1.1");
+    }
+}
+
+#[test]
 fn laggards_are_named_and_are_exit_code_3() {
     let world = World::new(&[(
         202,
@@ -182,7 +209,7 @@ fn a_name_that_several_tokens_have_is_answered_with_their_ids() {
     );
     assert_eq!(
         world.seen()[0].line,
-        "GET /api/v1/tokens?account=main%20%26%20co&limit=1000 HTTP/1.1"
+        "GET /api/v1/tokens?account=main%20%26%20co&name=web&limit=1000 HTTP/1.1"
     );
 }
 
@@ -397,6 +424,30 @@ fn serving_from_a_broken_configuration_ends_with_2_before_anything_starts() {
         "{}",
         err(&output)
     );
+}
+
+#[test]
+fn a_feed_certificate_that_cannot_be_used_ends_with_2() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (file, text) in [("junk.pem", Some("junk")), ("missing.pem", None)] {
+        let path = folder.path().join(file);
+        if let Some(text) = text {
+            std::fs::write(&path, text).expect("written");
+        }
+        let mut control = command();
+        for door in ["ADMIN", "FEED", "OPERATE"] {
+            control.env(format!("WHARFINGER_LISTEN__{door}"), "127.0.0.1:0");
+        }
+        let output = control
+            .arg("control")
+            .env("WHARFINGER_DATA", folder.path().join("data"))
+            .env("WHARFINGER_CONTROL__FEED_CERTIFICATE", &path)
+            .env("WHARFINGER_CONTROL__FEED_KEY", &path)
+            .output()
+            .expect("it starts");
+        assert_eq!(output.status.code(), Some(2), "{}", err(&output));
+        assert!(err(&output).contains(file), "{}", err(&output));
+    }
 }
 
 #[test]

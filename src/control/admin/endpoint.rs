@@ -1,10 +1,14 @@
 //! What a destination may be: operators' input, and still no way to break a request's framing or to smuggle a secret.
 
-use axum::http::{HeaderName, HeaderValue, Uri, header};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+use axum::http::{HeaderName, HeaderValue, header};
+use rustls::{
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    sign::CertifiedKey,
+};
 
 use super::problem::Problem;
-use crate::model::{Credentials, Destination, DestinationKind};
+use crate::model::{Credentials, Destination, DestinationKind, destination};
 
 // Together these keep a destination well under the feed's 1 MiB for one change.
 const ENDPOINTS_MAX: usize = 16;
@@ -14,22 +18,6 @@ const HEADER_BYTES_MAX: usize = 4096;
 const SECRET_BYTES_MAX: usize = 4096;
 const PEM_BYTES_MAX: usize = 64 << 10;
 
-/// Framing, hop-by-hop, and what the gateway itself says about the body.
-const FORBIDDEN_HEADERS: [HeaderName; 12] = [
-    header::HOST,
-    header::CONTENT_LENGTH,
-    header::TRANSFER_ENCODING,
-    header::CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::UPGRADE,
-    header::EXPECT,
-    header::CONTENT_TYPE,
-    header::CONTENT_ENCODING,
-];
-const FORBIDDEN_NAMES: [&str; 2] = ["keep-alive", "proxy-connection"];
 const PLACEHOLDERS: [&str; 2] = ["{account}", "{token_id}"];
 
 /// The first thing that is wrong, in words.
@@ -49,46 +37,25 @@ fn check_endpoints(destination: &Destination) -> Result<(), Problem> {
             "a destination of kind {} needs at least one endpoint",
             kind.name()
         ))),
-        (_, 1..=ENDPOINTS_MAX) => endpoints.iter().try_for_each(|text| check_endpoint(text)),
+        (kind, 1..=ENDPOINTS_MAX) => endpoints
+            .iter()
+            .try_for_each(|text| check_endpoint(kind, text)),
         _ => Err(Problem::invalid(format!(
             "a destination has {ENDPOINTS_MAX} endpoints at most"
         ))),
     }
 }
 
-fn check_endpoint(text: &str) -> Result<(), Problem> {
-    let wrong = |why: &str| {
-        Err(Problem::invalid(format!(
-            "endpoint {why}, like http://host:8080/path"
-        )))
-    };
+fn check_endpoint(kind: DestinationKind, text: &str) -> Result<(), Problem> {
     if text.len() > ENDPOINT_BYTES_MAX {
-        return wrong("URLs are short");
+        return Err(Problem::invalid(format!(
+            "an endpoint has {ENDPOINT_BYTES_MAX} bytes at most"
+        )));
     }
-    let Ok(uri) = text.parse::<Uri>() else {
-        return wrong("URLs must be absolute URLs");
-    };
-    if !matches!(uri.scheme_str(), Some("http" | "https")) {
-        return wrong("URLs begin with http:// or https://");
+    match destination::endpoint(kind, text) {
+        Ok(_) => Ok(()),
+        Err(why) => Err(Problem::invalid(format!("the destination {why}"))),
     }
-    let authority = uri.authority().map_or("", |authority| authority.as_str());
-    if authority.contains('@') {
-        return wrong("URLs carry no user or password (credentials have their own field)");
-    }
-    let port = uri.host().and_then(|host| authority.strip_prefix(host));
-    let is_port = |port: &str| {
-        port.strip_prefix(':')
-            .and_then(|port| port.parse::<u16>().ok())
-    };
-    if uri.host().is_none_or(str::is_empty)
-        || !port.is_some_and(|port| port.is_empty() || is_port(port).is_some_and(|port| port != 0))
-    {
-        return wrong("URLs name a host, and a port between 1 and 65535 if any");
-    }
-    if uri.query().is_some() || text.contains('#') {
-        return wrong("URLs have no query and no fragment");
-    }
-    Ok(())
 }
 
 fn check_headers(destination: &Destination) -> Result<(), Problem> {
@@ -102,7 +69,12 @@ fn check_headers(destination: &Destination) -> Result<(), Problem> {
         let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
             return Err(Problem::invalid(format!("{name:?} is no header name")));
         };
-        if FORBIDDEN_HEADERS.contains(&name) || FORBIDDEN_NAMES.contains(&name.as_str()) {
+        if name == header::AUTHORIZATION {
+            return Err(Problem::invalid(
+                "an authorization header is a secret: state it as credentials, which are sealed and never shown",
+            ));
+        }
+        if destination::is_refused_header(name.as_str()) {
             return Err(Problem::invalid(format!(
                 "header {name} is the gateway's own to set"
             )));
@@ -119,11 +91,6 @@ fn check_headers(destination: &Destination) -> Result<(), Problem> {
             return Err(Problem::invalid(format!(
                 "header {name} may hold {{account}} and {{token_id}}, and no other braces"
             )));
-        }
-        if name == header::AUTHORIZATION && destination.credentials != Credentials::None {
-            return Err(Problem::invalid(
-                "give either credentials or an authorization header",
-            ));
         }
         if seen.contains(&name) {
             return Err(Problem::invalid(format!(
@@ -175,9 +142,20 @@ fn check_tls(destination: &Destination) -> Result<(), Problem> {
     if let Some((certificate, key)) = &tls.client_pem {
         check_certificates("client_certificate_pem", certificate)?;
         let key = key.reveal();
-        if key.len() > PEM_BYTES_MAX || PrivateKeyDer::from_pem_slice(key.as_bytes()).is_err() {
+        let Some(key) = (key.len() <= PEM_BYTES_MAX)
+            .then(|| PrivateKeyDer::from_pem_slice(key.as_bytes()).ok())
+            .flatten()
+        else {
             return Err(Problem::invalid(
                 "client_key_pem holds no private key in PEM",
+            ));
+        };
+        let chain = CertificateDer::pem_slice_iter(certificate.as_bytes())
+            .filter_map(Result::ok)
+            .collect();
+        if CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).is_err() {
+            return Err(Problem::invalid(
+                "client_key_pem is not the key of client_certificate_pem",
             ));
         }
     }
@@ -245,6 +223,11 @@ mod tests {
         ] {
             assert!(check(&http(bad)).is_err(), "{bad:?}");
         }
+        let mut grpc = http("http://a:4317/");
+        grpc.kind = DestinationKind::OtlpGrpc;
+        assert!(check(&grpc).is_ok());
+        grpc.endpoints = vec!["http://a:4317/v1".to_owned()];
+        assert!(check(&grpc).is_err());
     }
 
     #[test]
@@ -264,6 +247,10 @@ mod tests {
             ("te", "trailers"),
             ("x", "{account"),
             ("content-encoding", "gzip"),
+            ("grpc-timeout", "1S"),
+            ("Grpc-Anything", "x"),
+            ("Authorization", "Bearer x"),
+            ("proxy-authorization", "x"),
         ] {
             let mut destination = http("http://a");
             destination.headers = vec![(name.into(), value.into())];
@@ -310,5 +297,11 @@ mod tests {
             Secret::new(made.signing_key.serialize_pem()),
         ));
         assert!(check(&destination).is_ok());
+        let other = rcgen::generate_simple_self_signed(vec!["a".into()]).expect("made");
+        destination.tls.client_pem = Some((
+            made.cert.pem(),
+            Secret::new(other.signing_key.serialize_pem()),
+        ));
+        assert!(check(&destination).is_err());
     }
 }

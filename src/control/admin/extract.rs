@@ -92,7 +92,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
         Path::<String>::from_request_parts(parts, state)
             .await
             .ok()
-            .and_then(|Path(text)| text.parse().ok())
+            .and_then(|Path(text)| number(&text))
             .filter(|id| *id != 0)
             .map(Self)
             .ok_or_else(|| Problem::invalid("the id in the path must be a positive whole number"))
@@ -117,9 +117,7 @@ impl<'de> Deserialize<'de> for Reference {
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Reference, E> {
                 // No name is all digits, so a number in quotes is an id.
-                Ok(text
-                    .parse()
-                    .map_or_else(|_| Reference::Name(text.to_owned()), Reference::Id))
+                Ok(number(text).map_or_else(|| Reference::Name(text.to_owned()), Reference::Id))
             }
         }
         from.deserialize_any(Visitor)
@@ -155,6 +153,12 @@ impl Page {
         }
         Ok((self.after.unwrap_or(0), limit))
     }
+}
+
+/// Digits alone: "+5" reads as a number elsewhere, and may well be a name.
+fn number(text: &str) -> Option<u64> {
+    let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_digits)
 }
 
 /// For fields where null and nothing differ: `Some(None)` is null.
@@ -195,4 +199,30 @@ pub(super) fn seconds(text: &str) -> Result<u32, Problem> {
                 "{text:?} is not a time like 2030-01-31T12:00:00Z (RFC 3339, UTC, before 2106)"
             ))
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_is_an_id_only_when_all_of_it_is_digits() {
+        for (json, id) in [("5", 5), ("\"5\"", 5), ("\"007\"", 7)] {
+            let read: Reference = serde_json::from_str(json).expect(json);
+            assert_eq!(read, Reference::Id(id), "{json}");
+        }
+        for name in [
+            "+5",
+            "-5",
+            " 5",
+            "5 ",
+            "5.0",
+            "0x5",
+            "\u{665}",
+            "18446744073709551616",
+        ] {
+            let read: Reference = serde_json::from_value(name.into()).expect(name);
+            assert_eq!(read, Reference::Name(name.to_owned()));
+        }
+    }
 }

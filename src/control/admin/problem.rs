@@ -55,6 +55,7 @@ impl From<Error> for Problem {
             | Error::WrongMasterKey
             | Error::MissingMasterKey(_)
             | Error::BadKey(_)
+            | Error::BadCertificate(_)
             | Error::Store(_)
             | Error::Migrate(_)
             | Error::Damaged(_)

@@ -88,6 +88,7 @@ pub(super) struct RevealedToken {
 pub(super) struct ListQuery {
     account: Option<Reference>,
     signal: Option<String>,
+    name: Option<String>,
     state: Option<String>,
     after: Option<u64>,
     limit: Option<u32>,
@@ -95,7 +96,7 @@ pub(super) struct ListQuery {
 
 /// Lists tokens by id; deleted ones are hidden.
 #[utoipa::path(get, path = "/tokens", params(("account" = Option<String>, Query), ("signal" = Option<String>, Query),
-    ("state" = Option<String>, Query), ("after" = Option<u64>, Query), ("limit" = Option<u32>, Query)),
+    ("name" = Option<String>, Query, description = "Exactly this name"), ("state" = Option<String>, Query), ("after" = Option<u64>, Query), ("limit" = Option<u32>, Query)),
     responses((status = 200, body = Items<view::Token>)))]
 pub(super) async fn list(
     State(control): State<Control>,
@@ -120,6 +121,7 @@ pub(super) async fn list(
     let filter = Filter {
         account,
         signal: query.signal.as_deref().map(signal).transpose()?,
+        name: query.name,
         state,
     };
     let rows = store.tokens(after, limit + 1, &filter).await?;
@@ -195,7 +197,11 @@ pub(super) async fn change(
     };
     update(&control, &actor, id, wait, "token.change", |row| {
         row.name = name.unwrap_or(std::mem::take(&mut row.name));
-        row.token.expires_at = expires_at.unwrap_or(row.token.expires_at);
+        if let Some(expires_at) = expires_at {
+            row.token.expires_at = expires_at;
+            // Its end is no longer the overlap's.
+            row.replaced_by = None;
+        }
     })
     .await
 }
@@ -252,7 +258,7 @@ pub(super) async fn revoke(
     .await
 }
 
-/// Makes a new token in an old one's place; the old one goes on for a while.
+/// Makes a new token in an old one's place; the old one goes on for a while, and is not rotated again meanwhile.
 #[utoipa::path(post, path = "/tokens/{id}/rotate", request_body = Rotation,
     params(("id" = u64, Path), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
     responses((status = 201, body = MadeToken), (status = 409, body = Problem)))]
@@ -276,6 +282,16 @@ pub(super) async fn rotate(
             ));
         }
     }
+    if let Some(successor) = old.replaced_by {
+        // A retry whose first answer was lost must not get a token that ends with the overlap.
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            format!(
+                "token {id} was rotated before: token {successor} replaces it, and reveal shows it; \
+                 to rotate {id} once more, change its expires_at first"
+            ),
+        ));
+    }
     let until = now.saturating_add(rotation.overlap_seconds.unwrap_or(OVERLAP_SECONDS));
     let (row, secret) = commit
         .insert_token(NewToken {
@@ -287,6 +303,7 @@ pub(super) async fn rotate(
         })
         .await?;
     let mut ending = old.clone();
+    ending.replaced_by = Some(row.token.id.0);
     ending.token.expires_at = match old.token.expires_at {
         0 => until,
         before => before.min(until),

@@ -194,10 +194,13 @@ impl Follower<'_> {
         while self.sent < head {
             let deltas = match self.publisher.since(self.sent) {
                 Since::Deltas(deltas) => deltas,
-                Since::Older => match self.store.kept_since(self.sent).await.map_err(internal)? {
-                    Kept::Deltas(deltas) => deltas,
-                    Kept::Gone => return Ok(false),
-                },
+                Since::Older => {
+                    let kept = self.store.kept_since(self.sent, head).await;
+                    match kept.map_err(internal)? {
+                        Kept::Deltas(deltas) => deltas,
+                        Kept::Gone => return Ok(false),
+                    }
+                }
             };
             for delta in deltas {
                 self.put(delta).await?;

@@ -18,12 +18,15 @@ pub(crate) enum Kept {
 }
 
 impl Store {
-    /// The next deltas after `revision`, which must be below the head.
-    pub(crate) async fn kept_since(&self, revision: u64) -> Result<Kept, Error> {
+    /// The next deltas after `revision`, which must be below `head`, and none past it: the database is a moment ahead
+    /// of what has been published.
+    pub(crate) async fn kept_since(&self, revision: u64, head: u64) -> Result<Kept, Error> {
         let rows = sqlx::query(
-            "SELECT revision, delta FROM changes WHERE revision > $1 ORDER BY revision LIMIT $2",
+            "SELECT revision, delta FROM changes WHERE revision > $1 AND revision <= $2 \
+             ORDER BY revision LIMIT $3",
         )
         .bind(signed(revision))
+        .bind(signed(head))
         .bind(DELTAS_MAX)
         .fetch_all(&self.reader)
         .await?;
@@ -47,5 +50,29 @@ impl Store {
         } else {
             Kept::Deltas(deltas)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Destination, DestinationId, DestinationKind};
+
+    #[tokio::test]
+    async fn what_is_committed_and_not_yet_published_stays_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path(), 100).await.expect("opens");
+        for name in ["a", "b", "c"] {
+            let new = Destination::new(DestinationId(0), name, DestinationKind::Archive);
+            let mut commit = store.begin("test").await.expect("begins");
+            commit.insert_destination(new).await.expect("inserts");
+            commit.finish().await.expect("commits");
+        }
+        for (after, head, count) in [(0, 2, 2), (1, 2, 1), (0, 3, 3)] {
+            match store.kept_since(after, head).await.expect("read") {
+                Kept::Deltas(deltas) => assert_eq!(deltas.len(), count, "{after} to {head}"),
+                Kept::Gone => panic!("{after} to {head}: gone"),
+            }
+        }
     }
 }

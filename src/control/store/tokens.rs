@@ -1,9 +1,9 @@
 //! Tokens in the store: digest and sealed text; a row is never removed.
 
 use serde_json::json;
-use sqlx::{Row, sqlite::SqliteRow};
+use sqlx::{QueryBuilder, Row, Sqlite, sqlite::SqliteRow};
 
-use super::{Commit, Store, commit::Table, digest_of, get_u64, signal_of, signed};
+use super::{Commit, Store, commit::Table, digest_of, get_u64, positive, signal_of, signed};
 use crate::{
     clock,
     control::{Error, record::TokenRow, view},
@@ -24,38 +24,54 @@ pub(crate) struct NewToken {
 pub(crate) struct Filter {
     pub(crate) account: Option<u64>,
     pub(crate) signal: Option<Signal>,
+    pub(crate) name: Option<String>,
     /// `live`, `disabled`, `revoked` or `expired`.
     pub(crate) state: Option<&'static str>,
 }
 
 const SELECT: &str = "SELECT t.id, t.account_id, a.name AS account_name, t.signal, t.name, t.digest, \
-     t.enabled, t.expires_at, t.revoked_at, t.created_at, t.updated_at, t.revision \
-     FROM shipping_tokens t JOIN accounts a ON a.id = t.account_id \
-     WHERE t.id > $1 AND t.deleted_at IS NULL \
-     AND ($3 IS NULL OR t.account_id = $3) AND ($4 IS NULL OR t.signal = $4) \
-     AND ($5 IS NULL OR CASE WHEN t.revoked_at IS NOT NULL THEN 'revoked' \
-       WHEN t.expires_at <> 0 AND t.expires_at <= $6 THEN 'expired' \
-       WHEN NOT t.enabled THEN 'disabled' ELSE 'live' END = $5) \
-     ORDER BY t.id LIMIT $2";
+     t.enabled, t.expires_at, t.revoked_at, t.replaced_by, t.created_at, t.updated_at, t.revision \
+     FROM shipping_tokens t JOIN accounts a ON a.id = t.account_id WHERE t.deleted_at IS NULL AND t.id > ";
 
-fn select(
-    after: u64,
-    limit: u32,
-    filter: &Filter,
-) -> sqlx::query::Query<'static, sqlx::Sqlite, sqlx::sqlite::SqliteArguments> {
-    sqlx::query(SELECT)
-        .bind(signed(after))
-        .bind(limit)
-        .bind(filter.account.map(signed))
-        .bind(filter.signal.map(Signal::name))
-        .bind(filter.state)
-        .bind(i64::from(clock::wall_seconds()))
+/// Only conditions that are asked for stand in it, and one of them chooses the index: a name, else an account, else a
+/// signal. The plus keeps the others' indexes out of the choice: SQLite has no figures to choose by.
+fn select(after: u64, limit: u32, filter: &Filter) -> QueryBuilder<Sqlite> {
+    let mut query = QueryBuilder::new(SELECT);
+    query.push_bind(signed(after));
+    let mut is_chosen = false;
+    let mut column = |name: &str| {
+        let plus = if is_chosen { "+" } else { "" };
+        is_chosen = true;
+        format!(" AND {plus}t.{name} = ")
+    };
+    if let Some(name) = &filter.name {
+        query.push(column("name")).push_bind(name.clone());
+    }
+    if let Some(account) = filter.account {
+        query.push(column("account_id")).push_bind(signed(account));
+    }
+    if let Some(signal) = filter.signal {
+        query.push(column("signal")).push_bind(signal.name());
+    }
+    if let Some(state) = filter.state {
+        query
+            .push(
+                " AND CASE WHEN t.revoked_at IS NOT NULL THEN 'revoked' \
+                 WHEN t.expires_at <> 0 AND t.expires_at <= ",
+            )
+            .push_bind(i64::from(clock::wall_seconds()))
+            .push(" THEN 'expired' WHEN NOT t.enabled THEN 'disabled' ELSE 'live' END = ")
+            .push_bind(state);
+    }
+    query.push(" ORDER BY t.id LIMIT ").push_bind(limit);
+    query
 }
 
 // === impl Store ===
 
 impl Store {
-    /// Those after `after`, by id, `limit` at most; hidden ones are left out.
+    /// Those after `after`, by id, `limit` at most; hidden ones are left out. May look at every row, so it has
+    /// connections of its own.
     pub(crate) async fn tokens(
         &self,
         after: u64,
@@ -63,7 +79,8 @@ impl Store {
         filter: &Filter,
     ) -> Result<Vec<TokenRow>, Error> {
         select(after, limit, filter)
-            .fetch_all(&self.reader)
+            .build()
+            .fetch_all(&self.lister)
             .await?
             .iter()
             .map(read)
@@ -72,11 +89,12 @@ impl Store {
 
     /// That one.
     pub(crate) async fn token(&self, id: u64) -> Result<TokenRow, Error> {
-        let rows = match id.checked_sub(1) {
-            Some(after) => self.tokens(after, 1, &Filter::default()).await?,
-            None => Vec::new(),
-        };
-        one(rows, id)
+        let rows = select(id.saturating_sub(1), 1, &Filter::default())
+            .build()
+            .fetch_all(&self.reader)
+            .await?;
+        let rows: Result<Vec<_>, _> = rows.iter().map(read).collect();
+        one(rows?, id)
     }
 
     /// For a snapshot: every token after `after`, hidden ones too.
@@ -148,6 +166,7 @@ impl Commit {
     /// That one, as of this transaction.
     pub(crate) async fn token(&mut self, id: u64) -> Result<TokenRow, Error> {
         let rows = select(id.saturating_sub(1), 1, &Filter::default())
+            .build()
             .fetch_all(self.connection()?)
             .await?;
         let rows: Result<Vec<_>, _> = rows.iter().map(read).collect();
@@ -173,6 +192,7 @@ impl Commit {
             },
             account_name: account.account.name,
             name: new.name,
+            replaced_by: None,
             created_at: self.now,
             updated_at: self.now,
             revision: 0,
@@ -198,7 +218,7 @@ impl Commit {
         Ok((row, secret))
     }
 
-    /// Replaces name, state and expiry. A revoked token is past that.
+    /// Replaces name, state, expiry and successor. A revoked token is past that.
     pub(crate) async fn update_token(
         &mut self,
         action: &'static str,
@@ -215,12 +235,13 @@ impl Commit {
         let revoked_at = (new.token.state == TokenState::Revoked).then_some(signed(self.now));
         sqlx::query(
             "UPDATE shipping_tokens SET name = $1, enabled = $2, revoked_at = $3, expires_at = $4, \
-             updated_at = $5 WHERE id = $6",
+             replaced_by = $5, updated_at = $6 WHERE id = $7",
         )
         .bind(&new.name)
         .bind(new.token.state == TokenState::Live)
         .bind(revoked_at)
         .bind(i64::from(new.token.expires_at))
+        .bind(new.replaced_by.map(signed))
         .bind(signed(new.updated_at))
         .bind(signed(id))
         .execute(self.connection()?)
@@ -344,8 +365,82 @@ fn read(row: &SqliteRow) -> Result<TokenRow, Error> {
         token: read_token(row)?,
         account_name: row.try_get("account_name")?,
         name: row.try_get("name")?,
+        replaced_by: row
+            .try_get::<Option<i64>, _>("replaced_by")?
+            .map(positive)
+            .transpose()?,
         created_at: get_u64(row, "created_at")?,
         updated_at: get_u64(row, "updated_at")?,
         revision: get_u64(row, "revision")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Which index finds the tokens; sorts are told too.
+    async fn plan(store: &Store, filter: &Filter) -> String {
+        let sql = format!(
+            "EXPLAIN QUERY PLAN {}",
+            select(7, 10, filter).sql().as_str()
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .fetch_all(&store.reader)
+            .await;
+        let steps = rows.expect("a plan");
+        let steps = steps.iter().map(|row| row.get::<String, _>("detail"));
+        steps.collect::<Vec<_>>().join("; ")
+    }
+
+    #[tokio::test]
+    async fn every_filter_with_an_index_uses_it_and_nothing_is_sorted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path(), 100).await.expect("opens");
+        for (name, account, signal, index) in [
+            (false, false, false, "(id>?)"),
+            (
+                false,
+                false,
+                true,
+                "shipping_tokens_by_signal (signal=? AND id>?)",
+            ),
+            (
+                false,
+                true,
+                false,
+                "shipping_tokens_by_account (account_id=? AND id>?)",
+            ),
+            (
+                false,
+                true,
+                true,
+                "shipping_tokens_by_account (account_id=? AND id>?)",
+            ),
+            (
+                true,
+                false,
+                false,
+                "shipping_tokens_by_name (name=? AND id>?)",
+            ),
+            (
+                true,
+                true,
+                true,
+                "shipping_tokens_by_name (name=? AND id>?)",
+            ),
+        ] {
+            for state in [None, Some("live")] {
+                let filter = Filter {
+                    account: account.then_some(1),
+                    signal: signal.then_some(Signal::Logs),
+                    name: name.then(|| "n".to_owned()),
+                    state,
+                };
+                let plan = plan(&store, &filter).await;
+                assert!(plan.contains(index), "{plan}");
+                assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+            }
+        }
+    }
 }

@@ -88,7 +88,7 @@ async fn every_route_answers_problems_and_nothing_happens() {
                     0
                 };
             problem(&world, world.request(method, &unknown, "{}"), status).await;
-            for id in ["0", "-1", "x", "18446744073709551616", "%ff", "1%00"] {
+            for id in ["0", "-1", "+1", "x", "18446744073709551616", "%ff", "1%00"] {
                 let bad = path.replace("/1", &format!("/{id}"));
                 problem(&world, world.request(method, &bad, "{}"), 400).await;
             }
@@ -249,9 +249,25 @@ async fn a_token_lives_and_ends_as_the_contract_says() {
     let until = world.ok("GET", &path(""), Value::Null).await["expires_at"].clone();
     assert_eq!(until, rotated["replaces"]["expires_at"]);
     assert!(until.as_str().expect("text") < "2100");
-    // A second rotation never makes the old one live longer.
+    let (status, refusal) = world.call("POST", &path("/rotate"), Value::Null).await;
+    assert_eq!(status, 409);
+    let successor = format!("token {} replaces it", rotated["id"]);
+    assert!(
+        refusal["detail"]
+            .as_str()
+            .is_some_and(|detail| detail.contains(&successor))
+    );
+    let old = world.ok("GET", &path(""), Value::Null).await;
+    assert_eq!(
+        (&old["replaced_by"], &old["expires_at"]),
+        (&rotated["id"], &until)
+    );
+    // Given an end of its own, it can be rotated once more; and the new one never ends with an overlap.
+    world
+        .ok("PATCH", &path(""), json!({"expires_at": null}))
+        .await;
     let again = world.ok("POST", &path("/rotate"), Value::Null).await;
-    assert_eq!(again["replaces"]["expires_at"], until);
+    assert_eq!(again["expires_at"], Value::Null);
 
     assert_eq!(world.call("DELETE", &path(""), Value::Null).await.0, 409);
     assert_eq!(
@@ -286,6 +302,10 @@ async fn a_token_lives_and_ends_as_the_contract_says() {
     );
     for (filter, count) in [
         ("state=expired", 1),
+        ("name=two", 2),
+        ("name=two&account=main&signal=logs&state=live", 2),
+        ("name=two&signal=traces", 0),
+        ("name=tw", 0),
         ("signal=traces", 1),
         ("account=main&state=live", 5),
         ("account=2", 0),

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::net::TcpListener;
 use tonic::{Code, transport::Endpoint};
 
 use super::world::{Follower, Kept, World};
@@ -205,13 +204,8 @@ async fn a_wrong_join_key_is_refused_over_tcp_and_the_right_one_is_not() {
     let address = listener.local_addr().expect("an address");
     let control = world.control.clone();
     let server = tokio::spawn(async move {
-        control
-            .serve_feed(
-                TcpListenerStream::new(listener),
-                None,
-                std::future::pending(),
-            )
-            .await
+        let feed = control.feed(None).expect("ready");
+        feed.serve_port(listener, std::future::pending()).await
     });
     let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("a URL");
     let channel = endpoint.connect().await.expect("connects");
@@ -248,13 +242,8 @@ async fn a_client_certificate_stands_for_the_join_key_and_none_is_refused() {
     let address = listener.local_addr().expect("an address");
     let control = world.control.clone();
     tokio::spawn(async move {
-        control
-            .serve_feed::<TcpStream, _>(
-                TcpListenerStream::new(listener),
-                Some(&tls),
-                std::future::pending(),
-            )
-            .await
+        let feed = control.feed(Some(&tls)).expect("ready");
+        feed.serve_port(listener, std::future::pending()).await
     });
     let url = format!("https://localhost:{}", address.port());
     let ca = tonic::transport::Certificate::from_pem(&certificate);

@@ -56,8 +56,8 @@ impl World {
         let served = control.clone();
         tokio::spawn(async move {
             let shutdown = async { drop(stopped.await) };
-            served
-                .serve_feed(ReceiverStream::new(incoming), None, shutdown)
+            let feed = served.feed(None).expect("ready");
+            feed.serve(ReceiverStream::new(incoming), shutdown)
                 .await
                 .expect("served");
         });

@@ -16,30 +16,13 @@ use super::{
 };
 use crate::model::{
     AccountId, Content, Credentials, Destination, DestinationKind, Encoding, Signal, TokenId,
+    destination,
 };
 
 /// What this gateway calls itself.
 const AGENT: &str = concat!("wharfinger/", env!("CARGO_PKG_VERSION"));
 /// More would be a mistake, and the tried ones are kept as bits.
 pub(super) const ENDPOINTS_MAX: usize = 64;
-
-/// Headers that frame a request, bind it to one connection, or state what the body is: never an operator's to set.
-const RESERVED: [&str; 14] = [
-    "host",
-    "content-length",
-    "content-type",
-    "content-encoding",
-    "transfer-encoding",
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "upgrade",
-    "expect",
-    "grpc-encoding",
-    "grpc-timeout",
-];
 
 /// A destination ready for requests.
 pub(super) struct Target {
@@ -93,7 +76,7 @@ pub(super) fn compile(
     }
     let mut sites = Vec::with_capacity(destination.endpoints.len());
     for endpoint in &destination.endpoints {
-        let uri: Uri = endpoint.parse().map_err(|_| BAD_URL)?;
+        let uri = destination::endpoint(destination.kind, endpoint)?;
         let endpoint = endpoint_of(&Identity {
             uri: &uri,
             destination,
@@ -124,9 +107,6 @@ pub(super) fn endpoint(
 ) -> Result<Endpoint, &'static str> {
     let Identity { uri, destination } = identity;
     let authority = uri.authority().ok_or(BAD_URL)?;
-    if authority.as_str().contains('@') {
-        return Err("has credentials in an endpoint's URL: they belong into its credentials");
-    }
     let host = authority.host();
     let host = host
         .strip_prefix('[')
@@ -162,22 +142,14 @@ fn paths(uri: &Uri, kind: DestinationKind) -> Result<Paths, &'static str> {
         }
     };
     match kind {
-        DestinationKind::OtlpGrpc if !path.is_empty() || uri.query().is_some() => {
-            Err("has an endpoint with a path, which gRPC does not take")
-        }
         DestinationKind::OtlpGrpc => {
             let scheme = uri.scheme_str().ok_or(BAD_URL)?;
             let authority = uri.authority().ok_or(BAD_URL)?;
             signals(&|signal| format!("{scheme}://{authority}{}", grpc_path(signal)))
         }
-        DestinationKind::OtlpHttp => {
-            let query = uri
-                .query()
-                .map_or(String::new(), |query| format!("?{query}"));
-            signals(&|signal| format!("{path}/v1/{signal}{query}"))
-        }
+        DestinationKind::OtlpHttp => signals(&|signal| format!("{path}/v1/{signal}")),
         DestinationKind::Http | DestinationKind::Archive => match uri.path_and_query() {
-            Some(own) if !path.is_empty() || own.query().is_some() => Ok(Paths::Fixed(own.clone())),
+            Some(own) if !path.is_empty() => Ok(Paths::Fixed(own.clone())),
             _ => Ok(Paths::Standard),
         },
     }
@@ -254,7 +226,7 @@ impl Target {
         for (name, value) in &destination.headers {
             let name = HeaderName::from_bytes(name.as_bytes())
                 .map_err(|_| "has a header with a name that is none")?;
-            if RESERVED.contains(&name.as_str()) {
+            if destination::is_refused_header(name.as_str()) {
                 return Err(
                     "has a header that is not its own to set, such as Host or Content-Length",
                 );
@@ -385,8 +357,7 @@ impl Site {
         let Some(line_type) = shipment.line_type else {
             return path.into();
         };
-        let join = if path.query().is_some() { '&' } else { '?' };
-        let mut text = format!("{path}{join}type=");
+        let mut text = format!("{path}?type=");
         for byte in line_type.bytes() {
             if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
                 text.push(char::from(byte));

@@ -50,11 +50,16 @@ CREATE TABLE shipping_tokens (
     expires_at BIGINT NOT NULL,
     revoked_at BIGINT,
     deleted_at BIGINT,
+    -- The token that a rotation made instead; set once.
+    replaced_by BIGINT REFERENCES shipping_tokens (id),
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL,
     revision   BIGINT NOT NULL
 );
-CREATE INDEX shipping_tokens_by_account ON shipping_tokens (account_id);
+-- With the id, so that a page of a filtered list is one range of an index.
+CREATE INDEX shipping_tokens_by_account ON shipping_tokens (account_id, id);
+CREATE INDEX shipping_tokens_by_signal ON shipping_tokens (signal, id);
+CREATE INDEX shipping_tokens_by_name ON shipping_tokens (name, id);
 
 CREATE TABLE api_tokens (
     id         BIGINT PRIMARY KEY,
