@@ -43,9 +43,7 @@ impl wire::Change {
             Some(Kind::AccountRemoved(id)) => {
                 Some(Change::AccountRemoved(AccountId(id_of(id, "account id")?)))
             }
-            Some(Kind::Destination(destination)) => {
-                Some(destination.into_model()?)
-            }
+            Some(Kind::Destination(destination)) => Some(destination.into_model()?),
             Some(Kind::DestinationRemoved(id)) => Some(Change::DestinationRemoved(DestinationId(
                 id_of(id, "destination id")?,
             ))),
