@@ -408,12 +408,13 @@ impl Session {
         installed
             .await
             .map_err(|_| Lost::Protocol("a snapshot that can't be built"))?;
-        self.keeper.replaced();
         self.ask_all = false;
         self.progress = true;
         stream.is_following = true;
         stream.is_same = true;
+        // Before it is kept, so that the copy says how fresh it was.
         self.directory.heard(stream.head.0, stream.head.1);
+        self.keeper.replaced();
         info!(store = %stream.store, %revision, tokens = self.directory.tokens(), "a snapshot is enforced");
         Ok(())
     }
