@@ -17,7 +17,10 @@ use crate::{
     directory::{Directory, FollowConfig, Keep, Source, follow},
     gateway::{
         admit::Memory,
-        deliver::{archive::Archive, upstream::Sockets},
+        deliver::{
+            archive::Archive,
+            upstream::{self, Sockets},
+        },
         listen::{self, Drain, Gate, tls::Certificates},
         worker::{self, Shared},
     },
@@ -124,6 +127,10 @@ impl GatewaySide {
         ));
         let archive = Archive::start(config.archive.clone(), folder.join("archive"))
             .map_err(|error| Unusable(format!("the archive in {}: {error}", folder.display())))?;
+        // Here, where reading files holds up no worker.
+        tokio::task::spawn_blocking(upstream::load_system_roots)
+            .await
+            .context("reading the system's certificates")?;
         let certificates = certificates(config)?;
         if let Some(certificates) = &certificates {
             let watch = Arc::clone(certificates).watch(CERTIFICATES_EVERY);

@@ -13,7 +13,6 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-pub use super::{config::Config, sockets::Sockets};
 use super::{
     answer::{Attempt, judge},
     blame::{misconfigured, unavailable},
@@ -23,6 +22,7 @@ use super::{
     shipment::{Shipment, prepare},
     target::{self, Identity, Target},
 };
+pub use super::{config::Config, connect::load_system_roots, sockets::Sockets};
 use crate::model::{
     AccountId, Counts, Delivery, Destination, DestinationKind, LineCounts, Payload, Rejection,
     Tally, TokenId, UpstreamTls,
@@ -298,7 +298,10 @@ impl Shared {
         if let Some(endpoint) = found.and_then(|pooled| pooled.endpoint.upgrade()) {
             return Ok(endpoint);
         }
-        let endpoint = Rc::new(target::endpoint(identity, self.config.connections_per_endpoint_max)?);
+        let endpoint = Rc::new(target::endpoint(
+            identity,
+            self.config.connections_per_endpoint_max,
+        )?);
         pooled.retain(|pooled| pooled.endpoint.strong_count() > 0);
         pooled.push(Pooled {
             tls: destination.tls.clone(),
