@@ -312,7 +312,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_does_not_end_is_not_waited_for() {
-        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (release, held) = std::sync::mpsc::sync_channel::<()>(1);
         let began = Instant::now();
         let hangs = move || {
             let _ = held.recv_timeout(Duration::from_secs(20));

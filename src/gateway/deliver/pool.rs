@@ -196,10 +196,7 @@ impl Endpoint {
     }
 
     /// A stream on a shared HTTP/2 connection. Those who come while one is being opened wait for it.
-    pub(super) async fn stream(
-        &self,
-        bounds: &Bounds<'_>,
-    ) -> Result<Stream, ConnectFault> {
+    pub(super) async fn stream(&self, bounds: &Bounds<'_>) -> Result<Stream, ConnectFault> {
         if let Some(stream) = self.claim() {
             return Ok(stream);
         }

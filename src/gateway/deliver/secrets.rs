@@ -82,7 +82,9 @@ fn secrets(destination: &Destination) -> Vec<String> {
 /// A text as it is, as JSON quotes it, and as URLs do.
 fn forms(secret: &str) -> Vec<String> {
     let json = serde_json::to_string(secret).unwrap_or_default();
-    let json = json.get(1..json.len().saturating_sub(1)).unwrap_or_default();
+    let json = json
+        .get(1..json.len().saturating_sub(1))
+        .unwrap_or_default();
     // As encoders do that mind HTML.
     let guarded = json
         .replace('<', "\\u003c")
@@ -116,12 +118,13 @@ mod tests {
     use crate::model::{DestinationId, DestinationKind, Secret};
 
     fn destination() -> Destination {
-        let mut destination =
-            Destination::new(DestinationId(1), "sink", DestinationKind::Http);
-        destination.endpoints =
-            vec!["http://a.example/in?api_key=qu%2Fery%3Dkey&v=2".to_owned()];
+        let mut destination = Destination::new(DestinationId(1), "sink", DestinationKind::Http);
+        destination.endpoints = vec!["http://a.example/in?api_key=qu%2Fery%3Dkey&v=2".to_owned()];
         destination.headers = vec![
-            ("x-key".to_owned(), "ApiKey hea\"der<key {account}-tail/of-it".to_owned()),
+            (
+                "x-key".to_owned(),
+                "ApiKey hea\"der<key {account}-tail/of-it".to_owned(),
+            ),
             ("x-env".to_owned(), "prod".to_owned()),
         ];
         destination.credentials = Credentials::Basic {

@@ -102,7 +102,11 @@ impl Shipment<'_> {
 
     async fn convert(&mut self, claim: Claim<'_>) -> Result<(), Rejection> {
         let bytes = self.chunks.len();
-        let copied = if self.chunks.iter().len() > 1 { bytes } else { 0 };
+        let copied = if self.chunks.iter().len() > 1 {
+            bytes
+        } else {
+            0
+        };
         claim(copied.saturating_add(otlp_convert::protobuf_bytes_max(bytes)))?;
         let (signal, json) = (self.signal, self.chunks.to_bytes());
         let converted = if json.len() > CONVERTED_HERE_BYTES_MAX {

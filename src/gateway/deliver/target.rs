@@ -118,7 +118,10 @@ pub(super) fn compile(
 const BAD_URL: &str = "has an endpoint that is no http or https URL";
 
 /// A new endpoint of that identity, for so many HTTP/1.1 connections.
-pub(super) fn endpoint(identity: &Identity<'_>, connections_max: usize) -> Result<Endpoint, &'static str> {
+pub(super) fn endpoint(
+    identity: &Identity<'_>,
+    connections_max: usize,
+) -> Result<Endpoint, &'static str> {
     let Identity { uri, destination } = identity;
     let authority = uri.authority().ok_or(BAD_URL)?;
     if authority.as_str().contains('@') {

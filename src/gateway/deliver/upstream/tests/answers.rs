@@ -39,7 +39,8 @@ fn a_partial_success_behind_the_ceiling_is_no_full_success() {
 #[test]
 fn lines_that_a_destination_took_beside_bad_ones_are_delivered() {
     run(async {
-        let told = r#"{"malformedLines":2,"successfulLines":7,"oversizedLines":0,"emptyLogLines":1}"#;
+        let told =
+            r#"{"malformedLines":2,"successfulLines":7,"oversizedLines":0,"emptyLogLines":1}"#;
         let delivery = answered(400, told).await.unwrap();
         assert_eq!(delivery.refused_items, 3);
         let expected = LineCounts {
@@ -59,7 +60,10 @@ fn counters_that_do_not_add_up_or_took_nothing_are_a_refusal_of_all() {
             (400, r#"{"malformedLines":2,"successfulLines":7}"#),
             (400, r#"{"malformedLines":10,"successfulLines":0}"#),
             (400, r#"{"malformedLines":-1,"successfulLines":11}"#),
-            (400, r#"{"malformedLines":18446744073709551615,"successfulLines":11}"#),
+            (
+                400,
+                r#"{"malformedLines":18446744073709551615,"successfulLines":11}"#,
+            ),
             (422, r#"{"malformedLines":2,"successfulLines":8}"#),
             (400, "no"),
         ] {

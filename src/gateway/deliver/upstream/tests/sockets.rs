@@ -28,7 +28,11 @@ fn an_endpoint_has_no_more_connections_than_it_may_and_all_get_their_turn() {
             sent.unwrap().unwrap();
         }
         assert_eq!(server.seen.borrow().len(), 64);
-        assert!(server.connections.get() <= 4, "{}", server.connections.get());
+        assert!(
+            server.connections.get() <= 4,
+            "{}",
+            server.connections.get()
+        );
     });
 }
 
@@ -50,7 +54,10 @@ fn who_gets_no_turn_in_time_is_told_that_the_destination_is_unavailable() {
         let mut hasty = destination(DestinationKind::Http, &[&server.url]);
         hasty.request_timeout = Duration::from_millis(100);
         let late = send(&upstreams, &Arc::new(hasty), &lines()).await;
-        assert_eq!(why(late), "too many connections to the destination are in use");
+        assert_eq!(
+            why(late),
+            "too many connections to the destination are in use"
+        );
         assert_eq!(server.connections.get(), 1);
         first.abort();
     });
