@@ -17,7 +17,10 @@ use crate::{
     directory::{Directory, FollowConfig, Keep, Source, follow},
     gateway::{
         admit::Memory,
-        deliver::{archive::Archive, upstream::Sockets},
+        deliver::{
+            archive::Archive,
+            upstream::{self, Sockets},
+        },
         listen::{self, Drain, Gate, tls::Certificates},
         worker::{self, Shared},
     },
@@ -118,6 +121,10 @@ impl GatewaySide {
         ));
         let archive = Archive::start(config.archive.clone(), folder.join("archive"))
             .map_err(|error| Unusable(format!("the archive in {}: {error}", folder.display())))?;
+        // Here, where reading files holds up no worker.
+        tokio::task::spawn_blocking(upstream::load_system_roots)
+            .await
+            .context("reading the system's certificates")?;
         let certificates = certificates(config)?;
         if let Some(certificates) = &certificates {
             let watch = Arc::clone(certificates).watch(CERTIFICATES_EVERY);
@@ -312,7 +319,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_does_not_end_is_not_waited_for() {
-        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (release, held) = std::sync::mpsc::sync_channel::<()>(1);
         let began = Instant::now();
         let hangs = move || {
             let _ = held.recv_timeout(Duration::from_secs(20));

@@ -103,15 +103,21 @@ fn roots_of(pem: &str) -> Result<RootCertStore, &'static str> {
     Ok(roots)
 }
 
-/// Read once per process: parsing them takes milliseconds.
+static SYSTEM_ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+
+/// Reads the system's certificates, once per process. Takes milliseconds of file reads and parsing: call it before workers
+/// start, or the first `https` destination holds up everybody on its worker.
+pub fn load_system_roots() {
+    system_roots();
+}
+
 fn system_roots() -> Arc<RootCertStore> {
-    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     let load = || {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         Arc::new(roots)
     };
-    ROOTS.get_or_init(load).clone()
+    SYSTEM_ROOTS.get_or_init(load).clone()
 }
 
 /// Whether an address is link-local or a cloud's metadata service, also when wrapped into IPv6.
@@ -302,5 +308,12 @@ mod tests {
             let found = place.addresses(Duration::ZERO).await;
             assert_eq!(found.is_ok(), allowed);
         }
+    }
+
+    #[test]
+    fn the_systems_certificates_are_read_once_and_shared() {
+        load_system_roots();
+        let loaded = SYSTEM_ROOTS.get().cloned().unwrap();
+        assert!(Arc::ptr_eq(&loaded, &system_roots()));
     }
 }

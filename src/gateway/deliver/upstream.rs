@@ -22,7 +22,7 @@ use super::{
     shipment::{Shipment, prepare},
     target::{self, Identity, Target},
 };
-pub use super::{config::Config, sockets::Sockets};
+pub use super::{config::Config, connect::load_system_roots, sockets::Sockets};
 use crate::model::{
     AccountId, Counts, Delivery, Destination, DestinationKind, LineCounts, Payload, Rejection,
     Tally, TokenId, UpstreamTls,
