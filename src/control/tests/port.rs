@@ -60,7 +60,10 @@ async fn strangers_are_cut_and_a_gateway_stays() {
     );
     assert!((250..5_000).contains(&silent.as_millis()), "{silent:?}");
     for stranger in [half, idle] {
-        assert!((900..10_000).contains(&stranger.as_millis()), "{stranger:?}");
+        assert!(
+            (900..10_000).contains(&stranger.as_millis()),
+            "{stranger:?}"
+        );
     }
     // Its connection was cut with the strangers', and a wrong key doesn't make it known.
     let refused = Follower::connect(channel, "wrong", "b", Kept::default()).await;

@@ -377,16 +377,8 @@ fn a_damaged_delta_before_good_ones_makes_the_table_doubtful_until_it_has_caught
             fs::remove_file(folder.path().join("table.mark")).expect("was there");
         }
         let (directory, loaded) = load(folder.path());
-        assert!(
-            matches!(
-                loaded,
-                Loaded::Table {
-                    revision: Revision(1),
-                    ..
-                }
-            ),
-            "{loaded:?}"
-        );
+        let is_first = matches!(&loaded, Loaded::Table { revision, .. } if revision.0 == 1);
+        assert!(is_first, "{loaded:?}");
         assert!(directory.is_doubtful(), "mark: {with_mark}");
         directory.heard(Revision(6), Instant::now());
         directory.apply(Revision(5), Vec::new());
