@@ -14,6 +14,7 @@ mod welcome;
 pub use ports::Ports;
 
 use std::{
+    io::Write as _,
     path::Path,
     sync::{Arc, atomic::AtomicBool},
 };
@@ -243,7 +244,9 @@ impl Running {
 
     fn print_welcome(&self) {
         if let Some(first) = &self.welcome {
-            print!("{}", welcome::text(first, &self.ports, &self.config));
+            let text = welcome::text(first, &self.ports, &self.config);
+            // Nobody may be reading: a gateway doesn't end because its first reader has closed the pipe.
+            let _ = std::io::stdout().write_all(text.as_bytes());
         }
     }
 

@@ -6,6 +6,7 @@ import socket
 
 import archive
 from gateway import BINARY
+from process import wait_for
 
 SIGNALS = ("logs", "metrics", "traces")
 
@@ -13,7 +14,7 @@ SIGNALS = ("logs", "metrics", "traces")
 def run(stage):
     gateway = stage.gateway()
     for start in ("first", "second"):
-        printed = gateway.process.stdout.read_text()
+        printed = welcome(gateway)
         pasted = [line.strip() for line in printed.splitlines() if line.strip().startswith("curl ")]
         stage.check(f"{start} start prints a line for each signal", len(pasted) == 3, f"{len(pasted)} lines")
         tokens = [gateway.token(signal) for signal in SIGNALS]
@@ -41,6 +42,16 @@ def run(stage):
     code = gateway.stop()
     stage.check("SIGTERM ends with 0", code == 0, f"exit code {code}")
     refuses_what_cannot_be(stage, gateway)
+
+
+def welcome(gateway):
+    """What a start prints, whole: it may be ready a moment before it has said so."""
+
+    def printed():
+        text = gateway.process.stdout.read_text()
+        return text if "Operators: " in text else None
+
+    return wait_for("the welcome is printed", printed, 10)
 
 
 def refuses_what_cannot_be(stage, gateway):
