@@ -62,15 +62,15 @@ impl Gateway {
         connection: &Connection,
     ) -> Response<Reply> {
         let receipt = Receipt::open(&self.ids, &self.metrics);
-        let outcome = match self.enter(&request, connection, &receipt) {
-            Ok((permit, entrance)) => self.take(permit, entrance, request.into_body()).await,
-            Err(rejection) => {
-                if connection.is_h2 {
-                    linger(request.into_body(), &self.listen);
-                }
-                Err(rejection)
-            }
+        let entered = self.enter(&request, connection, &receipt);
+        let mut body = request.into_body();
+        let outcome = match entered {
+            Ok((permit, entrance)) => self.take(permit, entrance, &mut body).await,
+            Err(rejection) => Err(rejection),
         };
+        if outcome.is_err() && connection.is_h2 {
+            linger(body, &self.listen);
+        }
         acknowledge(receipt, outcome)
     }
 
@@ -97,10 +97,10 @@ impl Gateway {
         &self,
         permit: Permit,
         entrance: Entrance,
-        body: Incoming,
+        body: &mut Incoming,
     ) -> Result<Delivery, Rejection> {
-        let batch = receive(permit, entrance, body, &self.receive).await?;
+        let whole = receive(permit, entrance, body, &self.receive).await?;
         let destinations = Rc::clone(&self.destinations);
-        finish(async move { deliver(&destinations, batch).await }).await
+        finish(async move { deliver(&destinations, whole.sift().await?).await }).await
     }
 }

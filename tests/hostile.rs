@@ -384,3 +384,70 @@ async fn a_naive_sender_of_a_mebibyte_sees_its_401_a_hundred_times_of_a_hundred(
     println!("401 seen: {h1} of 100 on h1, {h2} of 100 on h2");
     assert_eq!((h1, h2), (100, 100));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_refused_half_way_over_h2_is_not_reset_under_its_sender() {
+    let world = World::start().await;
+    let token = world.first_token("logs");
+    for _ in 0..20 {
+        let stream = tokio::net::TcpStream::connect(world.bulk().address).await;
+        let (client, connection) = h2::client::handshake(stream.expect("connects"))
+            .await
+            .expect("HTTP/2");
+        tokio::spawn(connection);
+        let request = http::Request::post(format!("http://{}/", world.bulk().address))
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-encoding", "gzip")
+            .body(());
+        let mut client = client.ready().await.expect("ready");
+        let (response, mut body) = client
+            .send_request(request.expect("a request"), false)
+            .expect("sent");
+        let piece = Bytes::from(vec![b'x'; 16 << 10]);
+        body.send_data(piece.clone(), false).expect("sent");
+        let response = response.await.expect("an answer");
+        assert_eq!(response.status(), 400);
+        for _ in 0..8 {
+            let reset = std::future::poll_fn(|cx| body.poll_reset(cx));
+            let reset = tokio::time::timeout(Duration::from_millis(5), reset).await;
+            assert!(reset.is_err(), "{reset:?}");
+            body.send_data(piece.clone(), false).expect("sent");
+        }
+        body.send_data(piece, true).expect("sent to its end");
+    }
+    println!("h2: 20 bodies refused half-way, none of them reset under its sender");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sender_that_leaves_during_the_second_look_loses_nothing() {
+    let world = World::start().await;
+    let token = world.first_token("logs");
+    let line = format!("{{\"message\":\"{}\"}}\n", "y".repeat(80));
+    let body = Bytes::from(format!("bad\n{}", line.repeat(40_000)));
+    let page = async || world.books(1, "logs").await;
+    for round in 1..=3 {
+        let sender = world.bulk();
+        let (mut streams, connection) = sender.connect_h2().await.expect("connects");
+        let (token, body) = (token.clone(), body.clone());
+        let post = tokio::spawn(async move {
+            let authorization = format!("Bearer {token}");
+            let headers = [("authorization", authorization.as_str())];
+            streams.post("/", &headers, body).await.map(drop)
+        });
+        // Lines are counted once the whole body is in; the second look comes after.
+        while page().await["received"]["items"].as_u64() < Some(round * 40_001) {
+            tokio::task::yield_now().await;
+        }
+        post.abort();
+        connection.abort();
+    }
+    world::eventually("all of it is settled", async || {
+        page().await["in_flight"]["items"] == 0
+    })
+    .await;
+    let page = page().await;
+    let items = |column: &str| page[column]["items"].as_u64().expect("a number");
+    println!("second looks: {page}");
+    assert_eq!(items("lost"), 0, "{page}");
+    assert!(items("delivered") >= 40_000, "{page}");
+}

@@ -2,26 +2,25 @@
 
 mod gather;
 mod pace;
+mod sift;
 
 pub use pace::Config;
+pub use sift::Whole;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
 
 use super::{admit::Permit, doors::Entrance};
 use crate::{
-    model::{Content, Counts, Door, Encoding, LineCounts, Payload, Rejection, Tally},
+    model::{Content, Counts, Door, Encoding, Payload, Rejection, Tally},
     wire::{
-        self, bulk,
+        self,
         encoding::{Inflate, Progress},
         grpc::{self, Unframe},
     },
 };
 use gather::Gather;
 use pace::Paced;
-
-/// Bodies with bad lines are looked at once more, aside from the worker above this size.
-const ASIDE_BYTES: u64 = 256 << 10;
 
 /// A whole, checked body of an admitted caller: proof that it may be delivered.
 #[derive(Debug)]
@@ -30,18 +29,18 @@ pub struct Batch {
     payload: Payload,
 }
 
-/// Reads the body to its end.
+/// Reads the body to its end. What a refused body has left unread stays in `body`.
 ///
 /// # Errors
 /// What is wrong with it; what was read until then stands in the books as refused for that reason.
 pub async fn receive(
     mut permit: Permit,
     entrance: Entrance,
-    body: Incoming,
+    body: &mut Incoming,
     config: &Config,
-) -> Result<Batch, Rejection> {
+) -> Result<Whole, Rejection> {
     match read(&mut permit, entrance, body, config).await {
-        Ok(payload) => Ok(Batch { permit, payload }),
+        Ok(payload) => Ok(Whole::new(permit, payload)),
         Err(rejection) => {
             permit.refused(&rejection);
             Err(rejection)
@@ -52,7 +51,7 @@ pub async fn receive(
 async fn read(
     permit: &mut Permit,
     entrance: Entrance,
-    body: Incoming,
+    body: &mut Incoming,
     config: &Config,
 ) -> Result<Payload, Rejection> {
     let mut paced = Paced::new(body, permit.announced_bytes, config);
@@ -96,56 +95,13 @@ async fn read(
         line_type: permit.line_type.take(),
     };
     permit.received_whole();
-    match counts {
-        Counts::Lines(lines) if lines.bad().items > 0 => {
-            without_bad_lines(permit, payload, lines).await
-        }
-        _ => Ok(payload),
-    }
+    Ok(payload)
 }
 
 fn too_large(permit: &Permit) -> Rejection {
     Rejection::TooLarge {
         bytes_max: permit.body_bytes_max,
     }
-}
-
-/// Bad lines are refused here; what is left is sent as slices of what came.
-async fn without_bad_lines(
-    permit: &mut Permit,
-    payload: Payload,
-    lines: LineCounts,
-) -> Result<Payload, Rejection> {
-    if lines.good.items == 0 {
-        return Err(Rejection::NoGoodLine(lines));
-    }
-    let limits = permit.caller.account.record.limits.clone();
-    let line_bytes_max = limits.bulk_line_bytes_max;
-    // The copy, and the one line of it that is not yet known to be good.
-    permit.claim(lines.good.bytes + line_bytes_max.min(payload.inflated_bytes))?;
-    let (body, encoding) = (payload.chunks.clone(), payload.encoding);
-    let good_lines = move || bulk::good_lines(&body, encoding, &limits);
-    let chunks = if payload.inflated_bytes > ASIDE_BYTES {
-        // A second look at a large body would hold up every neighbour on this worker.
-        let looked = tokio::task::spawn_blocking(good_lines).await;
-        looked.map_err(|_| Rejection::Internal("the second look at a body failed"))?
-    } else {
-        good_lines()
-    };
-    let chunks = chunks.map_err(rejection_of)?;
-    permit.refused_part(
-        &Rejection::TooLarge {
-            bytes_max: line_bytes_max,
-        },
-        lines.oversized,
-    );
-    permit.refused_part(&Rejection::NoGoodLine(lines), lines.malformed + lines.empty);
-    Ok(Payload {
-        inflated_bytes: chunks.len(),
-        chunks,
-        encoding: Encoding::Identity,
-        ..payload
-    })
 }
 
 fn rejection_of(fault: wire::Fault) -> Rejection {
@@ -187,7 +143,7 @@ impl Check {
     fn unframed(
         &mut self,
         permit: &Permit,
-        paced: &mut Paced,
+        paced: &mut Paced<'_>,
         unframe: &mut Unframe,
         chunk: Bytes,
     ) -> Result<Bytes, Rejection> {

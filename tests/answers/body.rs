@@ -272,5 +272,15 @@ async fn malformed_and_partly_bad_bodies_are_counted_and_told() {
             .header("x-prometheus-remote-write-samples-written"),
         Some("2")
     );
+    // A receiver that says yes and writes less: 2.0 knows no success for that.
+    stage.recorder.answer(with_written(Script::status(204), 2));
+    let seen = stage.ship(At::Write2).await;
+    let row = row("partly bad", 0, 0, 0, 400, false);
+    assert_cell(&row, At::Write2, "written less", &seen);
+    assert_eq!(
+        seen.answer
+            .header("x-prometheus-remote-write-samples-written"),
+        Some("2")
+    );
     report("malformed");
 }

@@ -199,7 +199,7 @@ async fn what_is_our_side_of_the_fence_is_503_and_never_500() {
             let seen = stage.ship(at).await;
             assert_cell(&UNAVAILABLE, at, &format!("destination {status}"), &seen);
         }
-        for status in [301, 401, 403, 404, 405] {
+        for status in [301, 401, 403, 404, 405, 406, 410, 411, 421, 426, 431] {
             stage.recorder.answer(Script::status(status));
             let seen = stage.ship(at).await;
             assert_cell(&MISCONFIGURED, at, &format!("destination {status}"), &seen);

@@ -21,6 +21,8 @@ pub struct Script {
     pub body: Vec<u8>,
     pub trailers: Vec<(&'static str, String)>,
     pub after: std::time::Duration,
+    /// Counts a remote-write 2.0 request's samples, for an honest `Written` header.
+    pub written: Option<fn(&Recorded) -> u64>,
 }
 
 /// A request that arrived.
@@ -47,6 +49,7 @@ impl Script {
             body: Vec::new(),
             trailers: Vec::new(),
             after: std::time::Duration::ZERO,
+            written: None,
         }
     }
 
@@ -62,6 +65,11 @@ impl Script {
 
     pub fn after(mut self, delay: std::time::Duration) -> Self {
         self.after = delay;
+        self
+    }
+
+    pub fn written(mut self, count: fn(&Recorded) -> u64) -> Self {
+        self.written = Some(count);
         self
     }
 
@@ -142,15 +150,20 @@ impl Recorder {
         let Ok(body) = body.collect().await else {
             return Ok(Response::new(Full::default().boxed()));
         };
-        self.recorded.lock().expect("not poisoned").push(Recorded {
+        let recorded = Recorded {
             path: uri
                 .path_and_query()
                 .map(ToString::to_string)
                 .unwrap_or_default(),
             headers,
             body: body.to_bytes(),
-        });
-        let script = self.script.lock().expect("not poisoned").clone();
+        };
+        let mut script = self.script.lock().expect("not poisoned").clone();
+        if let Some(count) = script.written {
+            let written = "x-prometheus-remote-write-samples-written";
+            script.headers.push((written, count(&recorded).to_string()));
+        }
+        self.recorded.lock().expect("not poisoned").push(recorded);
         tokio::time::sleep(script.after).await;
         let mut response = Response::builder().status(script.status);
         for (name, value) in &script.headers {

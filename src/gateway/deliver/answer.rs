@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     clock,
-    model::{Content, Delivery, Destination, LineCounts, Rejection, Tally, Written},
+    model::{Content, Counts, Delivery, Destination, LineCounts, Rejection, Tally, Written},
     wire::status,
 };
 
@@ -57,9 +57,18 @@ pub(super) fn judge(
         200..=299 if is_v2 && written.is_none() => {
             Attempt::Final(Err(Rejection::DestinationLacksVersion))
         }
+        // Some receivers drop what they can't store and say yes: 2.0 forbids a 2xx for that, so the sender gets none.
+        200..=299 if written.is_some_and(|written| falls_short(written, shipment)) => {
+            Attempt::Final(Err(Rejection::DestinationRefused {
+                status: 400,
+                message: "the destination wrote less than was sent".to_owned(),
+                written,
+                lines: None,
+            }))
+        }
         200..=299 => delivered(answer, shipment, destination, written),
         415 if is_v2 => Attempt::Final(Err(Rejection::DestinationLacksVersion)),
-        408 | 429 | 500..=599 => {
+        408 | 425 | 429 | 500..=599 => {
             let rejection = Rejection::DestinationUnavailable {
                 retry_after: retry_after(answer, shipment),
                 why: format!("destination answered {code}").into(),
@@ -69,7 +78,8 @@ pub(super) fn judge(
                 _ => Attempt::Final(Err(rejection)),
             }
         }
-        401 | 403 | 404 | 405 | 407 => {
+        // Not about this body: who we are, where we post, or how we were set up to.
+        401 | 403..=407 | 410 | 411 | 421 | 426 | 431 => {
             Attempt::Final(Err(misconfigured(destination, &format!("answered {code}"))))
         }
         400..=499 => Attempt::Final(Err(Rejection::DestinationRefused {
@@ -111,6 +121,15 @@ fn delivered(
         _ => None,
     };
     Attempt::Final(Ok(delivery(partial, destination, written)))
+}
+
+fn falls_short(written: Written, shipment: &Shipment<'_>) -> bool {
+    let Counts::Write(sent) = shipment.counts else {
+        return false;
+    };
+    written.samples < sent.samples
+        || written.histograms < sent.histograms
+        || written.exemplars < sent.exemplars
 }
 
 /// A delivery with what the destination said besides yes.

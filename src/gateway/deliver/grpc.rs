@@ -144,6 +144,15 @@ async fn read(mut body: RecvStream, bytes_max: usize) -> Result<(Bytes, HeaderMa
 }
 
 fn judge(answer: &Answer, destination: &Destination) -> Attempt {
+    if answer.http_status == 413 && !answer.ending.contains_key(&GRPC_STATUS) {
+        // A proxy before the receiver. As a call that failed without a status it would be sent for ever.
+        return Attempt::Final(Err(Rejection::DestinationRefused {
+            status: 413,
+            message: "the destination takes no body of this size".to_owned(),
+            written: None,
+            lines: None,
+        }));
+    }
     let code = match answer.ending.get(&GRPC_STATUS) {
         Some(value) => Code::parse(value.as_bytes()),
         None => Code::from_http_status(answer.http_status),

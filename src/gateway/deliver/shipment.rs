@@ -7,8 +7,8 @@ use bytes::{Bytes, BytesMut};
 use super::blame::misconfigured;
 use crate::{
     model::{
-        Chunks, Compression, Content, Destination, DestinationKind, Encoding, Payload, Rejection,
-        Signal,
+        Chunks, Compression, Content, Counts, Destination, DestinationKind, Encoding, Payload,
+        Rejection, Signal,
     },
     wire::{
         encoding::{Again, Progress},
@@ -29,6 +29,8 @@ pub(super) struct Shipment<'p> {
     pub(super) encoding: Encoding,
     pub(super) chunks: Cow<'p, Chunks>,
     pub(super) line_type: Option<&'p str>,
+    /// What is in it, to hold a destination's own count against.
+    pub(super) counts: Counts,
 }
 
 /// The payload as that destination takes it. Body bytes are shared, not copied, unless they must change; then what they
@@ -54,6 +56,7 @@ pub(super) async fn prepare<'p>(
         encoding: payload.encoding,
         chunks: Cow::Borrowed(&payload.chunks),
         line_type: payload.line_type.as_deref(),
+        counts: payload.counts,
     };
     let becomes_protobuf =
         payload.content == Content::OtlpJson && destination.kind == DestinationKind::OtlpGrpc;

@@ -41,8 +41,8 @@ impl Default for Config {
 
 /// A body being read against the clock. Costs no timer while its bytes are already there.
 #[derive(Debug)]
-pub(super) struct Paced {
-    body: Incoming,
+pub(super) struct Paced<'b> {
+    body: &'b mut Incoming,
     deadline: Instant,
     window_ends: Instant,
     window_bytes: u64,
@@ -53,8 +53,12 @@ pub(super) struct Paced {
 
 // === impl Paced ===
 
-impl Paced {
-    pub(super) fn new(body: Incoming, announced_bytes: Option<u64>, config: &Config) -> Self {
+impl<'b> Paced<'b> {
+    pub(super) fn new(
+        body: &'b mut Incoming,
+        announced_bytes: Option<u64>,
+        config: &Config,
+    ) -> Self {
         let now = Instant::now();
         let mut paced = Self {
             body,

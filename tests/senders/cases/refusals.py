@@ -1,4 +1,4 @@
-"""Real clients that send 1 MiB with a bad token see the 401, 100 times of 100."""
+"""Real clients that send 1 MiB and are refused, for their token or for their body, see why, 100 times of 100."""
 
 import collections
 import json
@@ -28,6 +28,17 @@ def run(stage):
     for version in ("--http1.1", "--http2-prior-knowledge"):
         sees_401(stage, f"curl {version}, unknown token", by_curl(stage, version, bulk, UNKNOWN, body))
         sees_401(stage, f"curl {version}, revoked token", by_curl(stage, version, otlp, revoked["token"], body))
+        # Refused in the middle of the body: its beginning is no gzip, and what has no length grows past the ceiling.
+        good = gateway.token("logs")
+        is_gzip = ("--header", "Content-Encoding: gzip")
+        sees(stage, f"curl {version}, a body that is no gzip", "400", by_curl(stage, version, bulk, good, body, is_gzip))
+        large = stage.folder / "large"
+        large.write_bytes(body.read_bytes() * 12)
+        unknown_length = ("--header", "Content-Length:", "--header", "Transfer-Encoding: chunked")
+        if version == "--http2-prior-knowledge":
+            unknown_length = ("--header", "Content-Length:")
+        outcomes = by_curl(stage, version, bulk, good, large, unknown_length)
+        sees(stage, f"curl {version}, a body that grows too large", "413", outcomes)
     address = f"127.0.0.1:{gateway.ports['otlp_grpc']}"
     for kind, token in (("unknown", UNKNOWN), ("revoked", revoked["token"])):
         outcomes = stage.client("refused_grpc.py", address, token, body, COUNT)
@@ -37,16 +48,20 @@ def run(stage):
 
 
 def sees_401(stage, name, outcomes):
-    stage.check(f"{name} sees 401", outcomes == {"401": COUNT}, dict(outcomes))
+    sees(stage, name, "401", outcomes)
 
 
-def by_curl(stage, version, url, token, body, processes=COUNT):
+def sees(stage, name, status, outcomes):
+    stage.check(f"{name} sees {status}", outcomes == {status: COUNT}, dict(outcomes))
+
+
+def by_curl(stage, version, url, token, body, options=(), processes=COUNT):
     """COUNT posts by as many curls, or by fewer that keep their connection if they may."""
     outcomes = collections.Counter()
     post = [
         "--request", "POST", "--data-binary", f"@{body}", "--header", f"Authorization: Bearer {token}",
         "--header", "Content-Type: application/json", "--header", "Expect:", "--output", "/dev/null",
-        "--write-out", "%{http_code} %{exitcode}\\n", url,
+        "--write-out", "%{http_code} %{exitcode}\\n", *options, url,
     ]  # fmt: skip
     for _ in range(processes):
         several = []
