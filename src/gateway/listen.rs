@@ -3,6 +3,7 @@
 //!
 //! Everything here runs on one thread per worker: nothing but the [`Gate`] and the [`Drain`] is shared between them.
 
+mod chunks;
 mod connection;
 mod drain;
 mod frames;
@@ -10,6 +11,7 @@ pub mod framing;
 mod gate;
 mod heads;
 mod limits;
+mod messages;
 mod roster;
 mod serve;
 mod stream;

@@ -140,7 +140,8 @@ where
         if server.as_mut().poll(cx).is_ready() {
             return Poll::Ready(None);
         }
-        if turn.is_cut_short.get() {
+        let is_due = watch.connection.meter.messages.borrow_mut().may_go_on();
+        if turn.is_cut_short.get() || is_due {
             // After the poll, so that what it spawned runs before we read on.
             cx.waker().wake_by_ref();
         }
