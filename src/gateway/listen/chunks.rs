@@ -1,4 +1,4 @@
-//! Follows a chunked body to its end, more strictly than the parser behind: what it can't follow has no end to be told.
+//! Follows a chunked body to its end, a little more strictly than the parser behind: a body that it can't follow is passed on no further.
 
 /// Where in a chunked body the last byte was.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,6 +23,7 @@ pub(super) enum Seen {
 enum State {
     #[default]
     Size,
+    SizeSpace,
     Extension,
     SizeFeed,
     Data,
@@ -69,8 +70,9 @@ impl Chunks {
 
     fn step(&mut self, byte: u8) -> Option<State> {
         let next = match (self.state, byte) {
-            (State::Size, b'\r') if self.digits > 0 => State::SizeFeed,
-            (State::Size, b';') if self.digits > 0 => State::Extension,
+            (State::Size | State::SizeSpace, b'\r') if self.digits > 0 => State::SizeFeed,
+            (State::Size | State::SizeSpace, b';') if self.digits > 0 => State::Extension,
+            (State::Size | State::SizeSpace, b' ' | b'\t') if self.digits > 0 => State::SizeSpace,
             (State::Size, digit) => {
                 let digit = char::from(digit).to_digit(16)?;
                 if self.digits == DIGITS_MAX {
@@ -125,7 +127,13 @@ mod tests {
     #[test]
     fn the_end_is_found_however_the_body_is_cut() {
         let long = format!("c8;name=\"a\"\r\n{}\r\n0\r\nT: v\r\n\r\n", "x".repeat(200));
-        for body in ["0\r\n\r\n", "4\r\nabcd\r\n00\r\n\r\n", "2\r\n\r\n\r\n0\r\n\r\n", &long] {
+        for body in [
+            "0\r\n\r\n",
+            "2 \t\r\nab\r\n0 ;x\r\n\r\n",
+            "4\r\nabcd\r\n00\r\n\r\n",
+            "2\r\n\r\n\r\n0\r\n\r\n",
+            &long,
+        ] {
             let bytes = format!("{body}POST / HTTP/1.1\r\n\r\n");
             for piece in 1..=bytes.len() {
                 let seen = follow(bytes.as_bytes(), piece);
@@ -141,7 +149,8 @@ mod tests {
             "0\n\n",
             "0\r\n\n",
             "0\r\nT: v\n\r\n",
-            "0 \r\n\r\n",
+            "0 0\r\n\r\n",
+            " 0\r\n\r\n",
             "0x0\r\n\r\n",
             "+0\r\n\r\n",
             "\r\n0\r\n\r\n",

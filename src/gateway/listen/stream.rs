@@ -171,7 +171,7 @@ impl Socket {
             if self.held.is_empty() {
                 self.held = BytesMut::new();
             }
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(not_broken(passed));
         }
         let read = ready!(Pin::new(&mut self.transport).poll_read(cx, buffer));
         let meter = &self.connection.meter;
@@ -193,7 +193,7 @@ impl Socket {
         self.held
             .extend_from_slice(&buffer.filled()[before + passed..]);
         buffer.set_filled(before + passed);
-        Poll::Ready(Ok(()))
+        Poll::Ready(not_broken(passed))
     }
 
     /// Looks at what is to be handed on; gives how much of it may be.
@@ -254,6 +254,17 @@ impl Socket {
         }
         outcome
     }
+}
+
+/// To read nothing would be the end.
+fn not_broken(passed: usize) -> io::Result<()> {
+    if passed == 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a chunked body that can be read two ways",
+        ));
+    }
+    Ok(())
 }
 
 // === impl Shared ===
