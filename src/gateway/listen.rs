@@ -12,6 +12,7 @@ mod gate;
 mod heads;
 mod limits;
 mod messages;
+mod outline;
 mod roster;
 mod serve;
 mod stream;

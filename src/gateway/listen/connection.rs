@@ -44,6 +44,8 @@ pub(super) struct Meter {
     pub(super) is_eof: Cell<bool>,
     pub(super) is_broken: Cell<bool>,
     pub(super) messages: RefCell<Messages>,
+    /// Why hyper couldn't read the latest HTTP/1.1 head. Its own answer, which is in nobody's protocol, is held back.
+    pub(super) unreadable: Cell<Option<&'static str>>,
     pub(super) turn: Turn,
     window_began: Cell<Instant>,
     control_bytes: Cell<u64>,
@@ -149,6 +151,7 @@ impl Meter {
             is_eof: Cell::new(false),
             is_broken: Cell::new(false),
             messages: RefCell::default(),
+            unreadable: Cell::new(None),
             turn: Turn {
                 now: Cell::new(now),
                 budget: Cell::new(TURN_BYTES),
@@ -252,6 +255,7 @@ impl Exchange {
         if !connection.is_h2 {
             let length = request.body().size_hint().exact();
             flaw = meter.messages.borrow_mut().begin(length);
+            flaw = meter.unreadable.get().or(flaw);
             if flaw.is_some() {
                 connection.leave();
             }

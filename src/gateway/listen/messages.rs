@@ -105,6 +105,18 @@ impl Messages {
         matches!(self.stage, Stage::Head)
     }
 
+    /// Whether the parser has understood the head: what it writes is then an answer to it.
+    pub(super) fn is_begun(&self) -> bool {
+        self.is_begun
+    }
+
+    /// Starts again with a head that knocks at the same door, in place of one that can't be read; gives it.
+    pub(super) fn replace(&mut self) -> Vec<u8> {
+        let head = self.heads.outline().head();
+        *self = Self::default();
+        head
+    }
+
     /// Whether the latest request has been read to its end.
     pub(super) fn is_whole(&self) -> bool {
         matches!(self.stage, Stage::Whole)

@@ -221,6 +221,23 @@ impl Socket {
         bytes.len()
     }
 
+    /// Keeps an answer of hyper's own from the wire: it refuses a head that it can't read, with a bare status.
+    fn holds_back(&self, bytes: &[u8]) -> bool {
+        let meter = &self.connection.meter;
+        if self.connection.is_h2 || meter.messages.borrow().is_begun() {
+            return false;
+        }
+        if meter.unreadable.get().is_none() {
+            let why = match bytes.get(9..12) {
+                Some(b"431") => "the head is too long or has too many headers",
+                Some(b"414") => "the request target is too long",
+                _ => "the head is malformed",
+            };
+            meter.unreadable.set(Some(why));
+        }
+        true
+    }
+
     /// Looks at what became of a write.
     fn account_write<'b>(
         &mut self,
@@ -288,6 +305,19 @@ impl Shared {
         })))
     }
 
+    /// If hyper has given up a head that it can't read: another that can be read, and that knocks at the same door, comes
+    /// next, so that its sender is refused in its own protocol.
+    pub(super) fn replaces_head(&self) -> bool {
+        let mut socket = self.0.borrow_mut();
+        let meter = &socket.connection.meter;
+        if meter.unreadable.get().is_none() || meter.is_broken.get() {
+            return false;
+        }
+        let head = meter.messages.borrow_mut().replace();
+        socket.held = BytesMut::from(&head[..]);
+        true
+    }
+
     /// Half-closes, then throws away what the peer still sends for a while: closing at once would make the kernel send
     /// a reset, which can destroy the answer before the peer has read it.
     pub(super) async fn linger(self) {
@@ -347,6 +377,9 @@ impl AsyncWrite for Shared {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let mut socket = self.0.borrow_mut();
+        if socket.holds_back(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let outcome = Pin::new(&mut socket.transport).poll_write(cx, bytes);
         socket.account_write(outcome, std::iter::once(bytes))
     }
@@ -357,6 +390,9 @@ impl AsyncWrite for Shared {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut socket = self.0.borrow_mut();
+        if socket.holds_back(slices.first().map_or(&[], |slice| slice)) {
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
         let outcome = Pin::new(&mut socket.transport).poll_write_vectored(cx, slices);
         socket.account_write(outcome, slices.iter().map(|slice| &**slice))
     }
@@ -374,6 +410,11 @@ impl AsyncWrite for Shared {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut socket = self.0.borrow_mut();
+        let meter = &socket.connection.meter;
+        if meter.unreadable.get().is_some() && !meter.messages.borrow().is_begun() {
+            // It still has to be answered.
+            return Poll::Ready(Ok(()));
+        }
         ready!(Pin::new(&mut socket.transport).poll_shutdown(cx))?;
         socket.is_shut = true;
         Poll::Ready(Ok(()))
