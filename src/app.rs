@@ -76,16 +76,17 @@ fn run(start: impl Future<Output = anyhow::Result<Running>>) -> anyhow::Result<(
         let running = start.await?;
         running.print_welcome();
         notify(&[sd_notify::NotifyState::Ready]);
-        loop {
+        let ended = loop {
             tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break Ok(()),
+                _ = interrupt.recv() => break Ok(()),
                 _ = hangup.recv() => running.reload(),
+                fallen = running.fallen() => break Err(fallen),
             }
-        }
+        };
         notify(&[sd_notify::NotifyState::Stopping]);
         running.shutdown().await;
-        Ok(())
+        ended
     });
     // What the drain has given up is not waited for here either.
     runtime.shutdown_background();
@@ -242,6 +243,17 @@ impl Running {
         }
     }
 
+    /// Waits until something has died that everything else needs. The process then ends, with what is in flight elsewhere
+    /// finished, and not well, so that its supervisor starts a whole one: a gateway with fewer workers than it was given,
+    /// or a worker started anew over whatever made it panic, would look well and not be.
+    pub async fn fallen(&self) -> anyhow::Error {
+        match &self.gateway {
+            Some(gateway) => gateway.fallen().await,
+            None => std::future::pending().await,
+        }
+        anyhow::anyhow!("a worker has died; what was in flight on the others is finished")
+    }
+
     fn print_welcome(&self) {
         if let Some(first) = &self.welcome {
             let text = welcome::text(first, &self.ports, &self.config);
@@ -280,5 +292,52 @@ async fn upkeep(metrics: Metrics, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _ = every.tick() => metrics.upkeep(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::Request;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_worker_that_panics_ends_readiness_at_once_and_then_the_process() {
+        let data = tempfile::TempDir::new().expect("a folder");
+        let free = Some(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+        let config = Config {
+            data: data.path().join("data"),
+            listen: crate::config::Listen {
+                otlp_grpc: free,
+                otlp_http: free,
+                bulk: free,
+                bulk_tls: free,
+                remote_write: free,
+                remote_write_tls: free,
+                admin: free,
+                feed: free,
+                operate: free,
+            },
+            ..Config::default()
+        };
+        let mut running = start_serve(config).await.expect("starts");
+        let ready = |running: &Running| {
+            let request = Request::get("/ready").body(()).expect("a request");
+            running.operators.answer(&request).status().as_u16()
+        };
+        assert_eq!(ready(&running), 200);
+        let soon = Duration::from_millis(50);
+        assert!(
+            tokio::time::timeout(soon, running.fallen()).await.is_err(),
+            "nothing has died yet"
+        );
+        let gateway = running.gateway.as_mut().expect("a gateway");
+        gateway.start_a_worker_that_panics();
+        let fallen = tokio::time::timeout(Duration::from_secs(5), running.fallen()).await;
+        assert!(fallen.is_ok(), "it is noticed");
+        assert_eq!(ready(&running), 503);
+        running.shutdown().await;
     }
 }

@@ -14,13 +14,15 @@ mod tls;
 mod world;
 
 use std::{
+    cell::Cell,
     io::{Read, Write},
     net::{Shutdown, TcpStream},
+    rc::Rc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use wharfinger::gateway::listen::Config;
+use wharfinger::gateway::listen::{BareSlash, Bound, Config, Drain, Gate, bind, run};
 use world::{World, ask, client_runtime, closes_after, read_all, read_answer, status};
 
 const MIB: usize = 1 << 20;
@@ -273,9 +275,105 @@ fn two_hundred_thousand_headers_and_a_mebibyte_of_header_are_refused_cheaply() {
         let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
         let mut writer = stream.try_clone().expect("a second handle");
         let sender = std::thread::spawn(move || writer.write_all(head.as_bytes()).is_ok());
-        assert_eq!(status(&read_all(&mut stream)), 431);
+        let answer = read_all(&mut stream);
+        assert_eq!(status(&answer), 400);
+        assert!(answer.contains("BadFraming") && answer.contains("too long or"));
         sender.join().expect("the writer ends");
     }
+}
+
+#[test]
+fn a_request_that_panics_takes_its_connection_along_and_nobody_elses() {
+    let world = World::start(Config::default());
+    let mut neighbour = world.connect();
+    for _ in 0..3 {
+        let mut stream = world.connect();
+        stream
+            .write_all(b"GET /panic HTTP/1.1\r\nHost: a\r\n\r\n")
+            .expect("writes");
+        assert_eq!(read_all(&mut stream), "");
+        neighbour
+            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .expect("writes");
+        assert_eq!(status(&read_answer(&mut neighbour)), 200);
+    }
+    drop(neighbour);
+    world.is_empty_soon();
+    world.drain.stop(Instant::now() + Duration::from_secs(5));
+    assert_eq!(world.join(), 0);
+}
+
+#[test]
+fn a_stream_that_panics_takes_neither_its_connection_along_nor_the_streams_beside_it() {
+    let world = World::start(Config::default());
+    let address = world.address;
+    client_runtime().block_on(async {
+        let stream = tokio::net::TcpStream::connect(address)
+            .await
+            .expect("connects");
+        let (client, connection) = h2::client::handshake(stream).await.expect("a handshake");
+        tokio::spawn(connection);
+        let ask = async |path: &str| {
+            let request = http::Request::get(format!("http://a{path}"))
+                .body(())
+                .expect("a request");
+            let mut client = client.clone().ready().await.expect("goes on");
+            let (answer, _) = client.send_request(request, true).expect("sends");
+            let answer = tokio::time::timeout(Duration::from_secs(5), answer).await;
+            let answer = answer.expect("it is answered or reset");
+            answer.map(|answer| answer.status().as_u16())
+        };
+        let falling = async {
+            for _ in 0..3 {
+                assert!(ask("/panic").await.is_err());
+                assert_eq!(ask("/").await.expect("an answer"), 200);
+            }
+        };
+        let (beside, ()) = tokio::join!(ask("/slow"), falling);
+        assert_eq!(beside.expect("an answer"), 200);
+    });
+    assert_eq!(world.gate.accepted(), 1);
+}
+
+/// Panics when it is cloned for the connection after the last allowed.
+struct Bomb(Rc<Cell<u32>>);
+
+impl Clone for Bomb {
+    fn clone(&self) -> Self {
+        let left = self.0.get().checked_sub(1);
+        self.0.set(left.expect("an accept loop panics in a test"));
+        Self(self.0.clone())
+    }
+}
+
+#[test]
+fn an_accept_loop_that_panics_ends_its_worker_at_once() {
+    let std = bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let address = std.local_addr().expect("an address");
+    let worker = std::thread::spawn(move || {
+        let config = Config::default();
+        let gate = Gate::new(&config);
+        let bomb = Bomb(Rc::new(Cell::new(1)));
+        let service = move |_: hyper::Request<hyper::body::Incoming>, _| {
+            let _ = &bomb;
+            async { hyper::Response::new(http_body_util::Full::<Bytes>::default()) }
+        };
+        let bound = vec![Bound {
+            std,
+            bare_slash: BareSlash::Nothing,
+            tls: None,
+        }];
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let running = run(bound, Rc::new(config), gate, service, Drain::new());
+        let ended = tokio::task::LocalSet::new().block_on(&runtime, running);
+        ended.map_err(|error| error.to_string())
+    });
+    closes_after(TcpStream::connect(address).expect("connects"));
+    let ended = worker.join().expect("the panic is the loop's");
+    assert!(ended.is_err_and(|why| why.contains("an accept loop has ended")));
 }
 
 #[test]

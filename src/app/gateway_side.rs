@@ -150,6 +150,7 @@ impl GatewaySide {
                 set => set,
             }),
             drain: Drain::new(),
+            fallen: CancellationToken::new(),
         };
         Ok(Self {
             metrics,
@@ -200,7 +201,22 @@ impl GatewaySide {
             memory: Arc::clone(&self.shared.memory),
             gate: Arc::clone(&self.shared.gate),
             archive: self.shared.archive.clone(),
+            fallen: self.shared.fallen.clone(),
         }
+    }
+
+    /// Waits until a worker has ended without being asked to.
+    pub(super) async fn fallen(&self) {
+        self.shared.fallen.cancelled().await;
+    }
+
+    /// Starts one more worker, which dies.
+    #[cfg(test)]
+    pub(super) fn start_a_worker_that_panics(&mut self) {
+        let shared = &self.shared;
+        let (drain, fallen) = (shared.drain.clone(), shared.fallen.clone());
+        let worker = worker::spawn(99, drain, fallen, || panic!("a worker panics in a test"));
+        self.workers.push(worker.expect("a thread"));
     }
 
     /// Reads the certificate files again; a bad one keeps what is served.

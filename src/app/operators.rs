@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     control::Control,
@@ -32,6 +33,7 @@ pub(super) struct GatewayParts {
     pub(super) memory: Arc<Memory>,
     pub(super) gate: Arc<Gate>,
     pub(super) archive: Archive,
+    pub(super) fallen: CancellationToken,
 }
 
 type Answer = Response<Full<Bytes>>;
@@ -158,6 +160,9 @@ impl Operators {
         }
         let mut warnings = Vec::new();
         if let Some(parts) = &self.gateway {
+            if parts.fallen.is_cancelled() {
+                reasons.push("a worker has died, and the process ends");
+            }
             if !parts.directory.is_loaded() {
                 reasons.push("no token table has been loaded yet");
             }

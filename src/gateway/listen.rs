@@ -3,6 +3,7 @@
 //!
 //! Everything here runs on one thread per worker: nothing but the [`Gate`] and the [`Drain`] is shared between them.
 
+mod chunks;
 mod connection;
 mod drain;
 mod frames;
@@ -10,6 +11,8 @@ pub mod framing;
 mod gate;
 mod heads;
 mod limits;
+mod messages;
+mod outline;
 mod roster;
 mod serve;
 mod stream;
@@ -121,7 +124,7 @@ fn open(address: SocketAddr, is_shared: bool) -> io::Result<StdListener> {
 /// only when the body is read or the answer written, since senders may half-close and wait.
 ///
 /// # Errors
-/// A listener that the runtime can't take.
+/// A listener that the runtime can't take, or an accept loop that has panicked.
 pub async fn run<S, F, B>(
     bound: Vec<Bound>,
     config: Rc<Config>,
@@ -159,8 +162,18 @@ where
         if let Phase::Stopping { deadline } = phase {
             break Instant::from_std(deadline);
         }
-        if phases.changed().await.is_err() {
-            break Instant::now();
+        tokio::select! {
+            changed = phases.changed() => if changed.is_err() {
+                break Instant::now();
+            },
+            Some(ended) = loops.join_next() => {
+                let is_asked = matches!(*phases.borrow(), Phase::Stopping { .. });
+                if !is_asked {
+                    // A worker that has lost a port must not go on as if it hadn't.
+                    let why = ended.err().map_or_else(|| "unasked".into(), |error| error.to_string());
+                    return Err(io::Error::other(format!("an accept loop has ended: {why}")));
+                }
+            }
         }
     };
     let finished = async {

@@ -143,7 +143,7 @@ impl Check {
     fn unframed(
         &mut self,
         permit: &Permit,
-        paced: &mut Paced<'_>,
+        paced: &mut Paced<&mut Incoming>,
         unframe: &mut Unframe,
         chunk: Bytes,
     ) -> Result<Bytes, Rejection> {

@@ -14,6 +14,7 @@ use tokio::{
     runtime::{self, LocalOptions},
     time::sleep,
 };
+use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::{
@@ -53,6 +54,15 @@ pub struct Shared {
     pub sockets: Sockets,
     /// When to stop.
     pub drain: Drain,
+    /// Cancelled when a worker has ended without being asked to.
+    pub fallen: CancellationToken,
+}
+
+/// Tells when its worker ends, however it ends.
+struct Alarm {
+    index: usize,
+    drain: Drain,
+    fallen: CancellationToken,
 }
 
 /// Starts a worker on listeners of its own. It ends when the drain has.
@@ -64,18 +74,54 @@ pub fn start(
     shared: Shared,
     bound: Vec<Bound>,
 ) -> io::Result<thread::JoinHandle<()>> {
+    let (drain, fallen) = (shared.drain.clone(), shared.fallen.clone());
+    spawn(index, drain, fallen, move || {
+        // A local runtime polls its sockets once a turn; a LocalSet on top of one would do so twice.
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default());
+        match runtime {
+            Ok(runtime) => runtime.block_on(run(shared, bound)),
+            Err(error) => error!(%error, "no runtime for a worker"),
+        }
+    })
+}
+
+/// Runs a worker's whole life on a thread of its own.
+pub(crate) fn spawn(
+    index: usize,
+    drain: Drain,
+    fallen: CancellationToken,
+    life: impl FnOnce() + Send + 'static,
+) -> io::Result<thread::JoinHandle<()>> {
+    let alarm = Alarm {
+        index,
+        drain,
+        fallen,
+    };
     thread::Builder::new()
         .name(format!("worker-{index}"))
         .spawn(move || {
-            // A local runtime polls its sockets once a turn; a LocalSet on top of one would do so twice.
-            let runtime = runtime::Builder::new_current_thread()
-                .enable_all()
-                .build_local(LocalOptions::default());
-            match runtime {
-                Ok(runtime) => runtime.block_on(run(shared, bound)),
-                Err(error) => error!(%error, "no runtime for a worker"),
-            }
+            let _alarm = alarm;
+            life();
         })
+}
+
+// === impl Alarm ===
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        let is_asked = matches!(self.drain.phase(), Phase::Stopping { .. });
+        if is_asked && !thread::panicking() {
+            return;
+        }
+        error!(
+            worker = self.index,
+            panicked = thread::panicking(),
+            "a worker has ended without being asked to"
+        );
+        self.fallen.cancel();
+    }
 }
 
 async fn run(shared: Shared, bound: Vec<Bound>) {
@@ -90,6 +136,7 @@ async fn run(shared: Shared, bound: Vec<Bound>) {
         upstream,
         sockets,
         drain,
+        fallen: _,
     } = shared;
     let upstreams = Upstreams::new(upstream, sockets);
     let gateway = Rc::new(Gateway {
@@ -127,5 +174,28 @@ async fn run(shared: Shared, bound: Vec<Bound>) {
             requests = memory.requests(),
             "drain timeout: requests in flight are given up"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn has_fallen(is_stopping: bool, life: impl FnOnce() + Send + 'static) -> bool {
+        let (drain, fallen) = (Drain::new(), CancellationToken::new());
+        if is_stopping {
+            drain.stop(Instant::now());
+        }
+        let worker = spawn(7, drain, fallen.clone(), life).expect("a thread");
+        let _ = worker.join();
+        fallen.is_cancelled()
+    }
+
+    #[test]
+    fn a_worker_that_ends_unasked_is_noticed_at_once() {
+        assert!(has_fallen(false, || panic!("a worker panics in a test")));
+        assert!(has_fallen(true, || panic!("a worker panics in a test")));
+        assert!(has_fallen(false, || ()));
+        assert!(!has_fallen(true, || ()));
     }
 }

@@ -11,7 +11,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 use crate::model::{Door, Page, Rejection, Signal};
 
 /// Why a connection was closed on its peer: values of the label `reason`.
-pub const CUTS: [&str; 9] = [
+pub const CUTS: [&str; 10] = [
     "first_byte",
     "handshake",
     "headers",
@@ -20,6 +20,7 @@ pub const CUTS: [&str; 9] = [
     "write_stall",
     "control_flood",
     "resets",
+    "protocol",
     "drain",
 ];
 
@@ -332,7 +333,7 @@ impl Gauges {
             connections_refused_address: refused("address"),
             connections_cut: CUTS.map(|reason| declare.counter(
                 "wharfinger_connections_cut_total",
-                "Connections closed on their peer, by the limit they were over.",
+                "Connections closed on their peer, by the limit they were over or the rule they broke.",
                 vec![Label::new("reason", reason)],
             )),
             accept_errors: counter("wharfinger_accept_errors_total", "Failed accepts: descriptors exhausted, connections gone before they were taken."),

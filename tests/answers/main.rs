@@ -1,6 +1,7 @@
 //! The answers table, cell by cell, over real sockets: every condition at every door, in the sender's own protocol.
 
 mod body;
+mod heads;
 mod stage;
 mod table;
 #[path = "../world/mod.rs"]

@@ -12,7 +12,7 @@ use std::{
 
 use wharfinger::gateway::listen::Config;
 
-use super::world::{World, read_answer, status};
+use super::world::{World, ask, read_answer, status};
 
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
@@ -192,4 +192,21 @@ fn a_flood_of_pings_between_finished_requests_is_no_flood() {
         assert!(has_headers(&mut stream, round * 2 + 1), "round {round}");
     }
     assert_eq!(world.cut("control_flood"), 0);
+}
+
+#[test]
+fn a_header_list_past_all_measure_ends_its_connection_and_is_counted() {
+    let world = World::start(Config::default());
+    // Five bytes a header here, and 34 to who decodes them.
+    let some = [0, 1, b'a', 1, b'b'].repeat(3_000);
+    let mut stream = world.connect();
+    stream.write_all(&hello()).expect("writes");
+    let _ = stream.write_all(&frame(1, 0, 1, &[&[0x83, 0x86, 0x84], &some[..]].concat()));
+    for _ in 0..20 {
+        let _ = stream.write_all(&frame(9, 0, 1, &some));
+    }
+    assert!(!has_headers(&mut stream, 1), "nobody answers it");
+    world.cut_soon("protocol", 1);
+    world.is_empty_soon();
+    assert_eq!(ask(&world, "/").0, 200);
 }

@@ -1,11 +1,15 @@
 //! Heads that two readers could understand differently: each is refused, or the connection ends with its answer, and
 //! what is hidden behind one is never served.
 
-use std::io::Write;
+use std::{
+    io::Write,
+    net::{Shutdown, TcpStream},
+    time::Duration,
+};
 
 use wharfinger::gateway::listen::Config;
 
-use super::world::{World, read_all};
+use super::world::{World, closes_after, read_all, read_answer, status};
 
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -102,44 +106,116 @@ const CHUNKS: [&str; 12] = [
     "3\r\nabcd\r\n0\r\n\r\n",
 ];
 
-/// Sends it with a hidden request behind, and wants one refusal and nothing served.
-fn is_refused(world: &World, request: &str) {
-    let mut stream = world.connect();
-    stream
-        .write_all(format!("{request}{HIDDEN}").as_bytes())
-        .expect("writes");
-    stream
-        .shutdown(std::net::Shutdown::Write)
-        .expect("half-closes");
+/// Good requests, to go first on a connection.
+const GOOD: [&str; 2] = [
+    "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nabcd",
+    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n0\r\n\r\n",
+];
+
+fn vectors() -> Vec<String> {
+    let heads = HEADS
+        .iter()
+        .map(|(head, body)| format!("POST / HTTP/1.1\r\n{head}\r\n\r\n{body}"));
+    let chunks = CHUNKS.iter().map(|body| {
+        format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}")
+    });
+    let requests = REQUESTS.iter().map(|&request| request.to_owned());
+    heads.chain(requests).chain(chunks).collect()
+}
+
+/// The statuses of the answers until the other end closes.
+fn answered(mut stream: TcpStream) -> (Vec<u16>, String) {
+    stream.shutdown(Shutdown::Write).expect("half-closes");
     let answers = read_all(&mut stream);
-    let codes: Vec<_> = answers
+    let codes = answers
         .match_indices("HTTP/1.")
-        .map(|(at, _)| &answers[at + 9..at + 12])
+        .map(|(at, _)| status(&answers[at..]))
         .collect();
-    assert!(
-        codes.first().is_some_and(|code| code.starts_with('4')),
-        "{request:?}: {answers}"
-    );
-    assert!(!answers.contains(" 200 "), "{request:?}: {answers}");
+    (codes, answers)
 }
 
 #[test]
 fn every_known_way_to_hide_a_request_is_refused() {
     let world = World::start(Config::default());
-    for (head, body) in HEADS {
-        is_refused(&world, &format!("POST / HTTP/1.1\r\n{head}\r\n\r\n{body}"));
+    let vectors = vectors();
+    for request in &vectors {
+        let mut stream = world.connect();
+        stream
+            .write_all(format!("{request}{HIDDEN}").as_bytes())
+            .expect("writes");
+        let (codes, answers) = answered(stream);
+        let is_refused = codes.first().is_some_and(|code| (400..500).contains(code));
+        assert!(
+            is_refused && !codes.contains(&200),
+            "{request:?}: {answers}"
+        );
     }
-    for request in REQUESTS {
-        is_refused(&world, request);
+    println!("{} vectors refused", vectors.len());
+}
+
+#[test]
+fn behind_a_good_request_they_are_refused_too() {
+    let world = World::start(Config::default());
+    let mut sent = 0;
+    for good in GOOD {
+        for request in vectors() {
+            let mut stream = world.connect();
+            stream
+                .write_all(format!("{good}{request}{HIDDEN}").as_bytes())
+                .expect("writes");
+            let (codes, answers) = answered(stream);
+            sent += 1;
+            let is_refused = matches!(codes[..], [200, 400..500]);
+            assert!(is_refused, "behind {good:?} {request:?}: {answers}");
+        }
     }
-    for body in CHUNKS {
-        let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-        is_refused(&world, &format!("{head}{body}"));
+    println!("{sent} vectors refused behind a good request");
+}
+
+#[test]
+fn behind_a_good_request_they_are_refused_wherever_they_are_cut() {
+    let world = World::start(Config::default());
+    let mut sent = 0;
+    for (place, request) in vectors().iter().enumerate() {
+        let good = GOOD[place % GOOD.len()];
+        for cut in 1..request.len() {
+            let (first, second) = request.split_at(cut);
+            let mut stream = world.connect();
+            stream
+                .write_all(format!("{good}{first}").as_bytes())
+                .expect("writes");
+            assert_eq!(status(&read_answer(&mut stream)), 200);
+            // What came first may already have been refused, and its connection gone.
+            let _ = stream.write_all(format!("{second}{HIDDEN}").as_bytes());
+            let _ = stream.shutdown(Shutdown::Write);
+            let answers = read_all(&mut stream);
+            sent += 1;
+            assert!(
+                !answers.contains(" 200 "),
+                "behind {good:?} {first:?} and {second:?}: {answers}"
+            );
+        }
     }
-    println!(
-        "{} vectors refused",
-        HEADS.len() + REQUESTS.len() + CHUNKS.len()
-    );
+    println!("{sent} cuts of vectors refused behind a good request");
+}
+
+#[test]
+fn half_a_head_behind_a_request_has_the_time_of_a_head() {
+    let limit = Duration::from_millis(700);
+    let world = World::start(Config {
+        headers_timeout: limit,
+        ..Config::default()
+    });
+    for good in GOOD {
+        let mut stream = world.connect();
+        stream
+            .write_all(format!("{good}POST / HTTP/1.1\r\nHos").as_bytes())
+            .expect("writes");
+        assert_eq!(status(&read_answer(&mut stream)), 200);
+        let took = closes_after(stream);
+        assert!(took < limit + Duration::from_secs(1), "took {took:?}");
+    }
+    world.cut_soon("headers", 2);
 }
 
 #[test]
@@ -165,15 +241,15 @@ fn honest_variety_is_served() {
             "{request:?}: {answer}"
         );
     }
-    // Two behind each other on one connection: both served, and then it ends, since nobody watched the second head.
-    let mut stream = world.connect();
-    stream
-        .write_all([requests[0], requests[1]].concat().as_bytes())
-        .expect("writes");
-    stream
-        .shutdown(std::net::Shutdown::Write)
-        .expect("half-closes");
-    let answers = read_all(&mut stream);
-    assert_eq!(answers.matches(" 200 ").count(), 2);
-    assert_eq!(answers.matches("connection: close").count(), 1);
+    // All behind each other on one connection, in one piece and in many.
+    let all = [requests[0], requests[1], GOOD[0], GOOD[1], requests[4]].concat();
+    for piece in [all.len(), 1, 7, 50] {
+        let mut stream = world.connect();
+        for bytes in all.as_bytes().chunks(piece) {
+            stream.write_all(bytes).expect("writes");
+        }
+        let (codes, answers) = answered(stream);
+        assert_eq!(codes, [200; 5], "in pieces of {piece}: {answers}");
+        assert!(!answers.contains("connection: close"), "{answers}");
+    }
 }

@@ -144,6 +144,7 @@ async fn answer(
         "/big" => return reply(StatusCode::OK, "x".repeat(32 << 20)),
         "/slow" => tokio::time::sleep(Duration::from_millis(500)).await,
         "/stuck" => std::future::pending().await,
+        "/panic" => panic!("a request panics in a test"),
         _ => {}
     }
     match request.into_body().collect().await {

@@ -7,13 +7,10 @@ use std::{
     time::Duration,
 };
 
-use hyper::{
-    Request,
-    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
-};
+use hyper::{Request, body::Body};
 use tokio::time::Instant;
 
-use super::{BareSlash, frames::Seen, heads::Heads, limits::Config};
+use super::{BareSlash, frames::Seen, limits::Config, messages::Messages};
 
 /// A connection as its requests see it.
 #[derive(Debug)]
@@ -46,28 +43,15 @@ pub(super) struct Meter {
     pub(super) is_leaving: Cell<bool>,
     pub(super) is_eof: Cell<bool>,
     pub(super) is_broken: Cell<bool>,
-    pub(super) heads: RefCell<Heads>,
-    /// HTTP/1.1: how far the latest head reached, what its body is, and the last bytes read; to tell a body's late bytes
-    /// from the next head.
-    pub(super) head_end: Cell<Option<u64>>,
-    pub(super) framed: Cell<Framed>,
-    pub(super) tail: Cell<[u8; 4]>,
+    pub(super) messages: RefCell<Messages>,
+    /// Why hyper couldn't read the latest HTTP/1.1 head. Its own answer, which is in nobody's protocol, is held back.
+    pub(super) unreadable: Cell<Option<&'static str>>,
     pub(super) turn: Turn,
     window_began: Cell<Instant>,
     control_bytes: Cell<u64>,
     data_bytes: Cell<u64>,
     resets: Cell<u64>,
     our_resets: Cell<u64>,
-}
-
-/// Where the latest HTTP/1.1 request's body ends, counted in bytes read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framed {
-    At(u64),
-    Chunked,
-    /// Not to be told, since the head came along with another body (pipelining) or the body was never read: the
-    /// connection ends with this request's answer.
-    Unknown,
 }
 
 /// One poll of the connection's task: when it is, and how much it may still read.
@@ -115,9 +99,6 @@ pub(super) struct Exchange {
 
 /// What a task reads before others get their turn, so that an answer overtakes a flood of body bytes.
 pub(super) const TURN_BYTES: usize = 32 << 10;
-
-/// How a chunked body ends, with trailers or without.
-const LAST_CHUNK: [u8; 4] = *b"\r\n\r\n";
 
 /// DATA that pays for one reset of ours.
 const DATA_PER_RESET: u64 = 1 << 10;
@@ -169,10 +150,8 @@ impl Meter {
             is_leaving: Cell::new(false),
             is_eof: Cell::new(false),
             is_broken: Cell::new(false),
-            heads: RefCell::new(Heads::default()),
-            head_end: Cell::new(None),
-            framed: Cell::new(Framed::At(0)),
-            tail: Cell::new([0; 4]),
+            messages: RefCell::default(),
+            unreadable: Cell::new(None),
             turn: Turn {
                 now: Cell::new(now),
                 budget: Cell::new(TURN_BYTES),
@@ -267,26 +246,20 @@ impl Turn {
 
 impl Exchange {
     /// A head has been understood. Gives also what was ambiguous about it.
-    pub(super) fn begin<B>(
+    pub(super) fn begin<B: Body>(
         connection: Rc<Connection>,
         request: &Request<B>,
     ) -> (Self, Option<&'static str>) {
         let meter = &connection.meter;
         let mut flaw = None;
         if !connection.is_h2 {
-            let mut heads = meter.heads.borrow_mut();
-            flaw = heads.flaw();
-            heads.reset();
+            let length = request.body().size_hint().exact();
+            flaw = meter.messages.borrow_mut().begin(length);
+            flaw = meter.unreadable.get().or(flaw);
             if flaw.is_some() {
                 connection.leave();
             }
             meter.head_since.set(None);
-            let head_end = meter.head_end.take();
-            if head_end == Some(meter.read.get()) {
-                // The head ends like a chunked body.
-                meter.tail.set([0; 4]);
-            }
-            meter.framed.set(framed(request, head_end));
         }
         meter.open.set(meter.open.get().saturating_add(1));
         meter.begun.set(meter.begun.get().saturating_add(1));
@@ -303,11 +276,7 @@ impl Exchange {
         let meter = &self.connection.meter;
         meter.turn.answer.set(Answer::Ready);
         // hyper gives up a connection whose body it hasn't got by now, without having said so.
-        let is_early = match meter.framed.get() {
-            Framed::At(end) => meter.read.get() < end,
-            Framed::Chunked => meter.tail.get() != LAST_CHUNK,
-            Framed::Unknown => true,
-        };
+        let is_early = !meter.messages.borrow().is_whole();
         !self.connection.is_h2 && (is_early || meter.is_leaving.get())
     }
 }
@@ -319,24 +288,7 @@ impl Drop for Exchange {
         if self.is_answered {
             meter.control_bytes.set(0);
         }
-        if meter.framed.get() == Framed::Chunked {
-            let is_whole = meter.tail.get() == LAST_CHUNK;
-            let end = is_whole.then_some(Framed::At(meter.read.get()));
-            meter.framed.set(end.unwrap_or(Framed::Unknown));
-        }
+        meter.messages.borrow_mut().end();
         meter.idle_since.set(Instant::now());
-    }
-}
-
-fn framed<B>(request: &Request<B>, head_end: Option<u64>) -> Framed {
-    let headers = request.headers();
-    if head_end.is_some() && headers.contains_key(TRANSFER_ENCODING) {
-        return Framed::Chunked;
-    }
-    let length = headers.get(CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    match head_end {
-        Some(end) => Framed::At(end.saturating_add(length.unwrap_or(0))),
-        None => Framed::Unknown,
     }
 }

@@ -32,6 +32,8 @@ pub enum Cut {
     ControlFlood,
     /// Streams reset too fast.
     Resets,
+    /// HTTP/2 broken, or a header block past all measure.
+    Protocol,
     /// Past the drain's deadline.
     Drain,
 }

@@ -41,6 +41,9 @@ pub(super) struct Rules<S> {
     pub(super) service: S,
 }
 
+/// How far past the limit on headers an HTTP/2 header list is still read, to be refused in the sender's protocol.
+const HEADER_LIST_FACTOR: u32 = 4;
+
 /// Serves the connection to its end, and closes it so that the peer sees its last answer.
 pub(super) async fn serve<S, F, B>(
     rules: Rules<S>,
@@ -79,20 +82,38 @@ pub(super) async fn serve<S, F, B>(
     });
     let mut watch = Watch::new(&config, &connection, entry);
     let io = TokioIo::new(socket.clone());
-    let cut = if connection.is_h2 {
+    let ended = if connection.is_h2 {
         let server = h2(&config).serve_connection(io, service);
         let graceful = http2::Connection::graceful_shutdown;
         Box::pin(drive(server, graceful, &mut watch)).await
     } else {
-        let server = h1(&config).serve_connection(io, service);
-        drive(server, http1::Connection::graceful_shutdown, &mut watch).await
+        let graceful = http1::Connection::graceful_shutdown;
+        let server = h1(&config).serve_connection(io, service.clone());
+        let mut ended = drive(server, graceful, &mut watch).await;
+        if ended.is_ok() && socket.replaces_head() {
+            let io = TokioIo::new(socket.clone());
+            let server = h1(&config).serve_connection(io, service);
+            ended = Box::pin(drive(server, graceful, &mut watch)).await;
+        }
+        ended
     };
-    match cut {
-        Some(cut) => gate.count_cut(cut),
-        None => Box::pin(socket.linger()).await,
+    match ended {
+        Err(cut) => gate.count_cut(cut),
+        Ok(outcome) => {
+            if connection.is_h2 && outcome.is_err_and(|error| is_ours(&error)) {
+                gate.count_cut(Cut::Protocol);
+            }
+            Box::pin(socket.linger()).await;
+        }
     }
     // Until here it stands on the roster: a drain that ended sooner would reset the peer before it has read its answer.
     drop(watch);
+}
+
+/// Whether it was our side that gave up an HTTP/2 connection, for an error of the peer's or a header list past all measure.
+fn is_ours(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|it| it.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| cause.is_go_away() && cause.is_library())
 }
 
 fn h1(config: &Config) -> http1::Builder {
@@ -112,17 +133,22 @@ fn h2(config: &Config) -> http2::Builder<Local> {
         .max_concurrent_streams(config.h2_streams_max.max(1))
         .initial_stream_window_size(config.h2_stream_window)
         .initial_connection_window_size(config.h2_connection_window)
-        .max_header_list_size(config.header_bytes_max)
+        // Past its own limit h2 answers for itself, bare. Up to this the gateway's own check does, in the sender's protocol.
+        .max_header_list_size(config.header_bytes_max.saturating_mul(HEADER_LIST_FACTOR))
         .max_pending_accept_reset_streams(config.h2_streams_max as usize)
         // h2's counter never forgets; ours is a rate.
         .max_local_error_reset_streams(None);
     builder
 }
 
-/// Polls the connection until it ends by itself (`None`) or is cut.
-async fn drive<C, R>(server: C, graceful: fn(Pin<&mut C>), watch: &mut Watch) -> Option<Cut>
+/// Polls the connection until it ends by itself or is cut.
+async fn drive<C>(
+    server: C,
+    graceful: fn(Pin<&mut C>),
+    watch: &mut Watch,
+) -> Result<hyper::Result<()>, Cut>
 where
-    C: Future<Output = R>,
+    C: Future<Output = hyper::Result<()>>,
 {
     let mut server = pin!(server);
     let mut alarm = pin!(sleep_until(watch.deadline().0));
@@ -137,17 +163,18 @@ where
         }
         let turn = &watch.connection.meter.turn;
         turn.begin();
-        if server.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(None);
+        if let Poll::Ready(outcome) = server.as_mut().poll(cx) {
+            return Poll::Ready(Ok(outcome));
         }
-        if turn.is_cut_short.get() {
+        let is_due = watch.connection.meter.messages.borrow_mut().may_go_on();
+        if turn.is_cut_short.get() || is_due {
             // After the poll, so that what it spawned runs before we read on.
             cx.waker().wake_by_ref();
         }
         match watch.check_excess() {
             Step::Go => {}
             Step::Leave => cx.waker().wake_by_ref(),
-            Step::Cut(cut) => return Poll::Ready(Some(cut)),
+            Step::Cut(cut) => return Poll::Ready(Err(cut)),
         }
         match watch.ring(alarm.as_mut(), cx) {
             Step::Go => Poll::Pending,
@@ -155,7 +182,7 @@ where
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            Step::Cut(cut) => Poll::Ready(Some(cut)),
+            Step::Cut(cut) => Poll::Ready(Err(cut)),
         }
     })
     .await

@@ -17,7 +17,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 use super::{
-    connection::{Answer, Connection, Framed},
+    connection::{Answer, Connection},
     frames::{Frames, PREFACE},
     gate::Cut,
     limits::Config,
@@ -42,8 +42,8 @@ pub(super) enum Silence {
 #[derive(Debug)]
 pub(super) struct Socket {
     transport: Transport,
-    /// What was read to tell HTTP/1.1 from HTTP/2.
-    prefix: BytesMut,
+    /// What was read and not handed on yet: to tell HTTP/1.1 from HTTP/2, or with the request before.
+    held: BytesMut,
     connection: Rc<Connection>,
     config: Rc<Config>,
     inbound: Frames,
@@ -155,55 +155,87 @@ impl AsyncWrite for Transport {
 // === impl Socket ===
 
 impl Socket {
-    /// Looks at what arrived.
-    fn account(&mut self, bytes: &[u8], is_full: bool) {
-        let meter = &self.connection.meter;
-        meter.read.set(meter.read.get() + bytes.len() as u64);
-        let turn = &meter.turn;
-        turn.budget
-            .set(turn.budget.get().saturating_sub(bytes.len()));
-        turn.has_more.set(is_full);
-        if bytes.is_empty() {
-            meter.is_eof.set(true);
-            return;
-        }
-        let mut since = Some(meter.head_since.get().unwrap_or(turn.now.get()));
-        if self.connection.is_h2 {
-            let whole = self.inbound.whole();
-            let seen = self.inbound.feed(bytes);
-            meter.count(seen, self.config.control_window);
-            if self.inbound.whole() > whole {
-                since = Some(turn.now.get());
+    /// Reads from the transport, or from what is held.
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        if !self.held.is_empty() {
+            let count = self.held.len().min(buffer.remaining());
+            buffer.put_slice(&self.held[..count]);
+            let passed = self.look(&buffer.filled()[before..]);
+            buffer.set_filled(before + passed);
+            self.held.advance(passed);
+            if self.held.is_empty() {
+                self.held = BytesMut::new();
             }
-            let is_waiting = self.inbound.is_waiting();
-            meter.head_since.set(since.filter(|_| is_waiting));
-            return;
+            return Poll::Ready(not_broken(passed));
         }
-        if let Some(last) = bytes.last_chunk() {
-            meter.tail.set(*last);
+        let read = ready!(Pin::new(&mut self.transport).poll_read(cx, buffer));
+        let meter = &self.connection.meter;
+        if let Err(error) = read {
+            meter.is_broken.set(true);
+            return Poll::Ready(Err(error));
+        }
+        let count = buffer.filled().len() - before;
+        meter.read.set(meter.read.get() + count as u64);
+        let turn = &meter.turn;
+        turn.budget.set(turn.budget.get().saturating_sub(count));
+        turn.has_more.set(buffer.remaining() == 0);
+        if count == 0 {
+            meter.is_eof.set(true);
+            return Poll::Ready(Ok(()));
+        }
+        let passed = self.look(&buffer.filled()[before..]);
+        // The next request, sent without waiting for this one's answer.
+        self.held
+            .extend_from_slice(&buffer.filled()[before + passed..]);
+        buffer.set_filled(before + passed);
+        Poll::Ready(not_broken(passed))
+    }
+
+    /// Looks at what is to be handed on; gives how much of it may be.
+    fn look(&mut self, bytes: &[u8]) -> usize {
+        let meter = &self.connection.meter;
+        let now = meter.turn.now.get();
+        let since = Some(meter.head_since.get().unwrap_or(now));
+        if !self.connection.is_h2 {
+            let mut messages = meter.messages.borrow_mut();
+            if messages.is_in_head() {
+                meter.head_since.set(since);
+            }
+            return messages.pass(bytes);
+        }
+        let whole = self.inbound.whole();
+        let seen = self.inbound.feed(bytes);
+        meter.count(seen, self.config.control_window);
+        let since = if self.inbound.whole() > whole {
+            Some(now)
         } else {
-            let mut tail = meter.tail.get();
-            tail.rotate_left(bytes.len());
-            tail[4 - bytes.len()..].copy_from_slice(bytes);
-            meter.tail.set(tail);
+            since
+        };
+        let is_waiting = self.inbound.is_waiting();
+        meter.head_since.set(since.filter(|_| is_waiting));
+        bytes.len()
+    }
+
+    /// Keeps an answer of hyper's own from the wire: it refuses a head that it can't read, with a bare status.
+    fn holds_back(&self, bytes: &[u8]) -> bool {
+        let meter = &self.connection.meter;
+        if self.connection.is_h2 || meter.messages.borrow().is_begun() {
+            return false;
         }
-        if meter.open.get() > 0 {
-            return;
+        if meter.unreadable.get().is_none() {
+            let why = match bytes.get(9..12) {
+                Some(b"431") => "the head is too long or has too many headers",
+                Some(b"414") => "the request target is too long",
+                _ => "the head is malformed",
+            };
+            meter.unreadable.set(Some(why));
         }
-        let Framed::At(end) = meter.framed.get() else {
-            return;
-        };
-        // A refused body's last bytes may come after its answer.
-        let offset = meter.read.get() - bytes.len() as u64;
-        let late = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let Some(head) = bytes.get(late..).filter(|head| !head.is_empty()) else {
-            return;
-        };
-        meter.head_since.set(since);
-        let Some(length) = meter.heads.borrow_mut().feed(head) else {
-            return;
-        };
-        meter.head_end.set(Some(offset + (late + length) as u64));
+        true
     }
 
     /// Looks at what became of a write.
@@ -241,6 +273,17 @@ impl Socket {
     }
 }
 
+/// To read nothing would be the end.
+fn not_broken(passed: usize) -> io::Result<()> {
+    if passed == 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a chunked body that can be read two ways",
+        ));
+    }
+    Ok(())
+}
+
 // === impl Shared ===
 
 impl Shared {
@@ -250,15 +293,29 @@ impl Shared {
         connection: Rc<Connection>,
         config: Rc<Config>,
     ) -> Self {
+        connection.meter.read.set(prefix.len() as u64);
         Self(Rc::new(RefCell::new(Socket {
             transport,
-            prefix,
+            held: prefix,
             connection,
             config,
             inbound: Frames::inbound(),
             outbound: Frames::outbound(),
             is_shut: false,
         })))
+    }
+
+    /// If hyper has given up a head that it can't read: another that can be read, and that knocks at the same door, comes
+    /// next, so that its sender is refused in its own protocol.
+    pub(super) fn replaces_head(&self) -> bool {
+        let mut socket = self.0.borrow_mut();
+        let meter = &socket.connection.meter;
+        if meter.unreadable.get().is_none() || meter.is_broken.get() {
+            return false;
+        }
+        let head = meter.messages.borrow_mut().replace();
+        socket.held = BytesMut::from(&head[..]);
+        true
     }
 
     /// Half-closes, then throws away what the peer still sends for a while: closing at once would make the kernel send
@@ -300,29 +357,16 @@ impl AsyncRead for Shared {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let mut socket = self.0.borrow_mut();
-        let socket = &mut *socket;
-        if !socket.connection.meter.turn.may_read() {
+        let meter = &socket.connection.meter;
+        if !socket.connection.is_h2 && meter.messages.borrow_mut().must_wait() {
+            // The driver wakes the task when the answer has gone out.
+            return Poll::Pending;
+        }
+        if !meter.turn.may_read() {
             // The driver wakes the task when its turn is over.
             return Poll::Pending;
         }
-        let before = buffer.filled().len();
-        if socket.prefix.is_empty() {
-            let read = ready!(Pin::new(&mut socket.transport).poll_read(cx, buffer));
-            if let Err(error) = read {
-                socket.connection.meter.is_broken.set(true);
-                return Poll::Ready(Err(error));
-            }
-        } else {
-            let count = socket.prefix.len().min(buffer.remaining());
-            buffer.put_slice(&socket.prefix[..count]);
-            socket.prefix.advance(count);
-            if socket.prefix.is_empty() {
-                socket.prefix = BytesMut::new();
-            }
-        }
-        let is_full = buffer.remaining() == 0;
-        socket.account(&buffer.filled()[before..], is_full);
-        Poll::Ready(Ok(()))
+        socket.poll_fill(cx, buffer)
     }
 }
 
@@ -333,6 +377,9 @@ impl AsyncWrite for Shared {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let mut socket = self.0.borrow_mut();
+        if socket.holds_back(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let outcome = Pin::new(&mut socket.transport).poll_write(cx, bytes);
         socket.account_write(outcome, std::iter::once(bytes))
     }
@@ -343,6 +390,9 @@ impl AsyncWrite for Shared {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut socket = self.0.borrow_mut();
+        if socket.holds_back(slices.first().map_or(&[], |slice| slice)) {
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
         let outcome = Pin::new(&mut socket.transport).poll_write_vectored(cx, slices);
         socket.account_write(outcome, slices.iter().map(|slice| &**slice))
     }
@@ -352,11 +402,19 @@ impl AsyncWrite for Shared {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.borrow_mut().transport).poll_flush(cx)
+        let mut socket = self.0.borrow_mut();
+        ready!(Pin::new(&mut socket.transport).poll_flush(cx))?;
+        socket.connection.meter.messages.borrow_mut().flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut socket = self.0.borrow_mut();
+        let meter = &socket.connection.meter;
+        if meter.unreadable.get().is_some() && !meter.messages.borrow().is_begun() {
+            // It still has to be answered.
+            return Poll::Ready(Ok(()));
+        }
         ready!(Pin::new(&mut socket.transport).poll_shutdown(cx))?;
         socket.is_shut = true;
         Poll::Ready(Ok(()))
