@@ -14,6 +14,12 @@
 //! `store` queues the payload (bounded by bytes and count) for threads that inflate and transcode, off the gateway's event
 //! loops. One writer thread takes all lines that wait, appends them with one write a file, syncs each dirty file once and
 //! then answers all: what arrives during a sync shares the next one.
+//!
+//! # Memory
+//! A payload's bytes and its lines, up to [`BUFFERED_BYTES_MAX`], are claimed before it is queued and held until its answer:
+//! they are part of what the gateway's requests may hold together. Beside that a converter has its decoder (8 MiB at most)
+//! and a body up to a 16th of that ceiling, one converter at a time a larger one that must lie in one piece (up to the whole
+//! of the ceiling), the writer 1 MiB.
 
 mod commit;
 mod config;
@@ -22,6 +28,7 @@ mod disk;
 mod files;
 mod queue;
 mod retention;
+mod sink;
 
 use std::{
     borrow::Cow,
@@ -39,11 +46,13 @@ pub use disk::Usage;
 
 use crate::{
     clock,
+    gateway::admit::Held,
     model::{AccountId, Content, Counts, Delivery, Payload, Rejection, TokenId},
 };
 use disk::Disk;
 use files::Key;
 use queue::{Inbox, Job, Outbox};
+use sink::Claimed;
 
 /// Lines of one body that are held in memory to share a file and a sync with others; larger ones stream into their own file.
 pub const BUFFERED_BYTES_MAX: usize = 4 << 20;
@@ -59,6 +68,7 @@ struct Inner {
     inbox: Arc<Inbox>,
     outbox: Arc<Outbox>,
     sweeper: Arc<retention::Stop>,
+    memory_bytes_max: u64,
     converters: Mutex<Vec<JoinHandle<()>>>,
     others: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -69,24 +79,32 @@ type Wall = Arc<dyn Fn() -> Duration + Send + Sync>;
 // === impl Archive ===
 
 impl Archive {
-    /// Makes the folder (mode 0700), counts what is in it and starts the threads.
+    /// Makes the folder (mode 0700), counts what is in it and starts the threads. `memory_bytes_max` is what all requests
+    /// may hold together, by which the archive's own room is measured.
     ///
     /// # Errors
     /// The folder can't be made or read, or a thread can't be started.
-    pub fn start(config: Config, directory: PathBuf) -> io::Result<Self> {
-        Self::start_at(config, directory, Arc::new(clock::wall))
+    pub fn start(config: Config, directory: PathBuf, memory_bytes_max: u64) -> io::Result<Self> {
+        Self::start_at(config, directory, memory_bytes_max, Arc::new(clock::wall))
     }
 
-    fn start_at(config: Config, directory: PathBuf, wall: Wall) -> io::Result<Self> {
+    fn start_at(
+        config: Config,
+        directory: PathBuf,
+        memory_bytes_max: u64,
+        wall: Wall,
+    ) -> io::Result<Self> {
         let threads = config.threads.max(1);
         let disk = Arc::new(Disk::open(&config, directory, Arc::clone(&wall))?);
         let archive = Self(Arc::new(Inner {
             inbox: Arc::new(Inbox::new(
                 config.queue_bytes_max,
                 config.queue_payloads_max,
+                memory_bytes_max,
             )),
-            outbox: Arc::new(Outbox::default()),
+            outbox: Arc::new(Outbox::new(memory_bytes_max)),
             sweeper: Arc::new(retention::Stop::default()),
+            memory_bytes_max,
             converters: Mutex::default(),
             others: Mutex::default(),
             disk,
@@ -105,6 +123,7 @@ impl Archive {
             sweeper,
             converters,
             others,
+            ..
         } = &*self.0;
         let (disk_, outbox_, inbox_) = (disk.clone(), outbox.clone(), inbox.clone());
         let writer = thread::Builder::new()
@@ -129,27 +148,36 @@ impl Archive {
     }
 
     /// Stores a payload under its account. Returns when its lines are written *and* synced; goes on to its end also when
-    /// the future is dropped. The token is for our own log only and is never written into a user's file.
+    /// the future is dropped. The token is for our own log only and is never written into a user's file. What is held for
+    /// the payload goes with it, and is claimed more as its lines need.
     ///
     /// # Errors
     /// [`Rejection::DestinationUnavailable`] when the queue or the disk is full, or a write or sync failed: nothing was
     /// acknowledged, and the sender may try again. [`Rejection::Malformed`] when the body is not what it was checked to be.
-    /// [`Rejection::TooLarge`] when its lines grow past every reasonable proportion.
+    /// [`Rejection::TooLarge`] when its lines grow past every reasonable proportion, or when it must lie in memory in one
+    /// piece and never could. [`Rejection::Overloaded`] and [`Rejection::Throttled`] when there is no room for its lines.
     pub async fn store(
         &self,
         account: AccountId,
         token: TokenId,
         payload: &Payload,
+        held: Held,
     ) -> Result<Delivery, Rejection> {
         if payload.chunks.is_empty() {
             return Ok(delivery(payload));
         }
+        let bytes_max = self.0.memory_bytes_max;
+        if convert::is_whole(payload.content) && payload.inflated_bytes > bytes_max {
+            return Err(Rejection::TooLarge { bytes_max });
+        }
         self.0.disk.check_room(payload.inflated_bytes)?;
+        let claimed = Claimed::new(held, convert::lines_bytes(payload))?;
         let (answer, answered) = oneshot::channel();
         self.0.inbox.push(Job {
             key: Key::of(account, payload),
             token,
             payload: payload.clone(),
+            claimed,
             answer,
         })?;
         match answered.await {

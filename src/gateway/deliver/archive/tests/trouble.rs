@@ -8,7 +8,10 @@ async fn a_body_that_inflates_past_its_count_is_refused() {
     for encoding in [Encoding::Gzip, Encoding::Zstd, Encoding::Snappy] {
         let mut lying = compressed(&"{\"a\":1}\n".repeat(1000), encoding);
         lying.inflated_bytes = 100;
-        let result = world.archive.store(AccountId(1), TokenId(1), &lying).await;
+        let result = world
+            .archive
+            .store(AccountId(1), TokenId(1), &lying, held())
+            .await;
         assert!(matches!(result, Err(Rejection::Internal(_))), "{result:?}");
     }
     assert!(world.files(1, Signal::Logs).is_empty());
@@ -160,7 +163,10 @@ async fn one_long_symbol_referred_to_from_everywhere_is_refused() {
         body,
         Counts::Write(WriteCounts::default()),
     );
-    let result = world.archive.store(AccountId(1), TokenId(1), &bomb).await;
+    let result = world
+        .archive
+        .store(AccountId(1), TokenId(1), &bomb, held())
+        .await;
     assert!(
         matches!(result, Err(Rejection::TooLarge { .. })),
         "{result:?}"
@@ -169,7 +175,7 @@ async fn one_long_symbol_referred_to_from_everywhere_is_refused() {
     assert_eq!(world.archive.usage().disk_bytes, 0);
 }
 
-fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
+pub(super) fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
     out.push(tag);
     prost::encoding::encode_varint(bytes.len() as u64, out);
     out.extend_from_slice(bytes);
@@ -177,12 +183,13 @@ fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
 
 #[tokio::test]
 async fn a_full_queue_refuses_and_a_closed_archive_too() {
-    let inbox = Inbox::new(10, 2);
+    let inbox = Inbox::new(10, 2, MEMORY_BYTES_MAX);
     let push = |text: &str| {
         inbox.push(Job {
             key: Key::of(AccountId(1), &bulk(text)),
             token: TokenId(1),
             payload: bulk(text),
+            claimed: Claimed::new(held(), 0).expect("room"),
             answer: oneshot::channel().0,
         })
     };
