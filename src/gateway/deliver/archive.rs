@@ -15,6 +15,10 @@
 //! loops. One writer thread takes all lines that wait, appends them with one write a file, syncs each dirty file once and
 //! then answers all: what arrives during a sync shares the next one.
 //!
+//! # Time
+//! A payload is answered within `answer_timeout`: what has not begun by then never begins, what has may be on disk though its
+//! sender was refused (and sends it again). While a write or sync is overdue ([`watch`]), what is new is refused at once.
+//!
 //! # Memory
 //! A payload's bytes and its lines, up to [`BUFFERED_BYTES_MAX`], are claimed before it is queued and held until its answer:
 //! they are part of what the gateway's requests may hold together. Beside that a converter has its decoder (8 MiB at most)
@@ -29,6 +33,7 @@ mod files;
 mod queue;
 mod retention;
 mod sink;
+mod watch;
 
 use std::{
     borrow::Cow,
@@ -39,7 +44,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::oneshot;
+use tokio::time::timeout_at;
 
 pub use config::Config;
 pub use disk::Usage;
@@ -51,7 +56,7 @@ use crate::{
 };
 use disk::Disk;
 use files::Key;
-use queue::{Inbox, Job, Outbox};
+use queue::{Answer, Inbox, Job, Outbox};
 use sink::Claimed;
 
 /// Lines of one body that are held in memory to share a file and a sync with others; larger ones stream into their own file.
@@ -69,6 +74,7 @@ struct Inner {
     outbox: Arc<Outbox>,
     sweeper: Arc<retention::Stop>,
     memory_bytes_max: u64,
+    answer_timeout: Duration,
     converters: Mutex<Vec<JoinHandle<()>>>,
     others: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -105,6 +111,7 @@ impl Archive {
             outbox: Arc::new(Outbox::new(memory_bytes_max)),
             sweeper: Arc::new(retention::Stop::default()),
             memory_bytes_max,
+            answer_timeout: config.answer_timeout,
             converters: Mutex::default(),
             others: Mutex::default(),
             disk,
@@ -152,8 +159,8 @@ impl Archive {
     /// the payload goes with it, and is claimed more as its lines need.
     ///
     /// # Errors
-    /// [`Rejection::DestinationUnavailable`] when the queue or the disk is full, or a write or sync failed: nothing was
-    /// acknowledged, and the sender may try again. [`Rejection::Malformed`] when the body is not what it was checked to be.
+    /// [`Rejection::DestinationUnavailable`] when the queue or the disk is full, a write or sync failed, the disk has stalled
+    /// or was not done in time: nothing was acknowledged, and the sender may try again. [`Rejection::Malformed`] when the body is not what it was checked to be.
     /// [`Rejection::TooLarge`] when its lines grow past every reasonable proportion, or when it must lie in memory in one
     /// piece and never could. [`Rejection::Overloaded`] and [`Rejection::Throttled`] when there is no room for its lines.
     pub async fn store(
@@ -170,9 +177,11 @@ impl Archive {
         if convert::is_whole(payload.content) && payload.inflated_bytes > bytes_max {
             return Err(Rejection::TooLarge { bytes_max });
         }
+        self.0.disk.check_pace()?;
         self.0.disk.check_room(payload.inflated_bytes)?;
         let claimed = Claimed::new(held, convert::lines_bytes(payload))?;
-        let (answer, answered) = oneshot::channel();
+        let (answer, answered) = Answer::new(self.0.answer_timeout);
+        let deadline = answer.deadline();
         self.0.inbox.push(Job {
             key: Key::of(account, payload),
             token,
@@ -180,10 +189,12 @@ impl Archive {
             claimed,
             answer,
         })?;
-        match answered.await {
-            Ok(Ok(())) => Ok(delivery(payload)),
-            Ok(Err(rejection)) => Err(rejection),
-            Err(_) => Err(Rejection::Internal("the archive dropped a payload")),
+        match timeout_at(deadline.into(), answered).await {
+            Ok(Ok(Ok(()))) => Ok(delivery(payload)),
+            Ok(Ok(Err(rejection))) => Err(rejection),
+            // What the disk takes after this stays out of the books: they say what the sender was told.
+            Err(_) => Err(late()),
+            Ok(Err(_)) => Err(Rejection::Internal("the archive dropped a payload")),
         }
     }
 
@@ -245,6 +256,11 @@ fn delivery(payload: &Payload) -> Delivery {
         },
         _ => Delivery::default(),
     }
+}
+
+/// What had begun may be on disk all the same, as whole lines that were not acknowledged.
+fn late() -> Rejection {
+    unavailable("archive did not take it in time")
 }
 
 fn unavailable(why: impl Into<Cow<'static, str>>) -> Rejection {

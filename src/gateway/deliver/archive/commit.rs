@@ -11,6 +11,7 @@ use std::{
 use super::{
     disk::Disk,
     files::{Hour, Key},
+    late,
     queue::{Answer, Inbox, Outbox, Record},
     sink::Claimed,
 };
@@ -42,6 +43,8 @@ struct Open {
     path: PathBuf,
     /// Appended without an error.
     bytes: u64,
+    /// Of them, not yet synced.
+    unsynced_bytes: u64,
     /// Whether any of it was ever acknowledged.
     is_acknowledged: bool,
     last_commit: u64,
@@ -79,13 +82,17 @@ impl Writer<'_> {
         let mut by_key: HashMap<Key, Vec<Record>> = HashMap::new();
         let mut bytes = 0;
         for record in records {
+            if record.answer.is_late() {
+                record.answer.send(Err(late()));
+                continue;
+            }
             // Asked again with the lines' true length: the queue let in more than there may be room for.
             match self.disk.check_room(bytes + record.lines.len() as u64) {
                 Ok(()) => {
                     bytes += record.lines.len() as u64;
                     by_key.entry(record.key).or_default().push(record);
                 }
-                Err(rejection) => drop(record.answer.send(Err(rejection))),
+                Err(rejection) => record.answer.send(Err(rejection)),
             }
         }
         let mut dirty = Vec::with_capacity(by_key.len());
@@ -113,7 +120,7 @@ impl Writer<'_> {
                         .disk
                         .failed(&PathBuf::from(key.account.to_string()), &error);
                     for record in records {
-                        drop(record.answer.send(Err(rejection.clone())));
+                        record.answer.send(Err(rejection.clone()));
                     }
                     return None;
                 }
@@ -172,6 +179,7 @@ impl Writer<'_> {
         let Some(Open {
             file: Some(file),
             bytes,
+            unsynced_bytes,
             last_commit,
             ..
         }) = self.open.get_mut(&key)
@@ -181,6 +189,7 @@ impl Writer<'_> {
         *last_commit = self.commits;
         self.disk.append(file, lines)?;
         *bytes += lines.len() as u64;
+        *unsynced_bytes += lines.len() as u64;
         Ok(())
     }
 
@@ -198,6 +207,7 @@ impl Writer<'_> {
             file: Some(file),
             path,
             bytes: 0,
+            unsynced_bytes: 0,
             is_acknowledged: false,
             last_commit: self.commits,
         };
@@ -208,8 +218,10 @@ impl Writer<'_> {
     fn sync(&mut self, key: Key, waiting: Vec<Waiting>) {
         let synced = match self.open.get_mut(&key) {
             Some(Open {
-                file: Some(file), ..
-            }) => self.disk.sync(file),
+                file: Some(file),
+                unsynced_bytes,
+                ..
+            }) => self.disk.sync(file, std::mem::take(unsynced_bytes)),
             _ => Err(io::Error::other("no open file")),
         };
         if let Err(error) = synced {
@@ -219,8 +231,7 @@ impl Writer<'_> {
             open.is_acknowledged = true;
         }
         for Waiting { answer, .. } in waiting {
-            // A dropped receiver is a client that has gone; its lines are safe all the same.
-            drop(answer.send(Ok(())));
+            answer.send(Ok(()));
         }
     }
 
@@ -240,7 +251,7 @@ impl Writer<'_> {
             None => self.disk.failed(&PathBuf::new(), error),
         };
         for Waiting { answer, .. } in waiting {
-            drop(answer.send(Err(rejection.clone())));
+            answer.send(Err(rejection.clone()));
         }
     }
 

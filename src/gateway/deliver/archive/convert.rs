@@ -6,6 +6,7 @@
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
+    time::Instant,
 };
 
 use tracing::error;
@@ -14,6 +15,7 @@ use super::{
     BUFFERED_BYTES_MAX,
     disk::Disk,
     files::Key,
+    late,
     queue::{Inbox, Job, Outbox, Record},
     sink::{Claimed, Sink},
 };
@@ -71,7 +73,12 @@ pub(super) fn run(disk: &Disk, inbox: &Inbox, outbox: &Outbox) {
             mut claimed,
             answer,
         } = job;
-        let convert = AssertUnwindSafe(|| lines(disk, key, &payload, &mut claimed));
+        if answer.is_late() {
+            answer.send(Err(late()));
+            continue;
+        }
+        let deadline = answer.deadline();
+        let convert = AssertUnwindSafe(|| lines(disk, key, &payload, deadline, &mut claimed));
         let converted = catch_unwind(convert).unwrap_or_else(|_| {
             error!(account.id = %key.account, token.id = %token, "archive conversion panicked");
             Err(Rejection::Internal("archive conversion panicked"))
@@ -84,8 +91,8 @@ pub(super) fn run(disk: &Disk, inbox: &Inbox, outbox: &Outbox) {
                 claimed,
                 answer,
             }),
-            Ok(None) => drop(answer.send(Ok(()))),
-            Err(rejection) => drop(answer.send(Err(rejection))),
+            Ok(None) => answer.send(Ok(())),
+            Err(rejection) => answer.send(Err(rejection)),
         }
     }
 }
@@ -95,10 +102,11 @@ fn lines(
     disk: &Disk,
     key: Key,
     payload: &Payload,
+    deadline: Instant,
     claimed: &mut Claimed,
 ) -> Result<Option<Vec<u8>>, Rejection> {
     let bytes_max = (payload.inflated_bytes.saturating_mul(GROWTH_MAX)).min(LINES_BYTES_MAX);
-    let mut sink = Sink::new(disk, key, claimed, (1 << 20) + bytes_max);
+    let mut sink = Sink::new(disk, key, deadline, claimed, (1 << 20) + bytes_max);
     let written = match payload.content {
         Content::Lines => {
             let mut lines = LineWriter::new(payload.line_type.as_deref());

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
@@ -17,7 +18,11 @@ const LARGE_BYTES: u64 = 8 << 20;
 /// Records in one commit, which bounds the time to its answers.
 const COMMIT_RECORDS_MAX: usize = 4096;
 
-pub(super) type Answer = oneshot::Sender<Result<(), Rejection>>;
+/// Who waits for a payload, and until when.
+pub(super) struct Answer {
+    sender: oneshot::Sender<Result<(), Rejection>>,
+    deadline: Instant,
+}
 
 /// A payload on its way to the disk.
 pub(super) struct Job {
@@ -73,6 +78,31 @@ struct Lines {
     records: VecDeque<Record>,
     bytes: usize,
     is_closed: bool,
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// With the end that it comes out of.
+    pub(super) fn new(timeout: Duration) -> (Self, oneshot::Receiver<Result<(), Rejection>>) {
+        let (sender, answered) = oneshot::channel();
+        let deadline = Instant::now() + timeout;
+        (Self { sender, deadline }, answered)
+    }
+
+    pub(super) const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Whether its sender is told by now that it comes too late: what has not begun must not begin.
+    pub(super) fn is_late(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+
+    /// A dropped receiver is a worker that has gone; what is on disk is safe all the same.
+    pub(super) fn send(self, result: Result<(), Rejection>) {
+        drop(self.sender.send(result));
+    }
 }
 
 // === impl Inbox ===

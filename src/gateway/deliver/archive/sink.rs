@@ -4,9 +4,10 @@ use std::{
     fs::File,
     io::{self, Write},
     path::PathBuf,
+    time::Instant,
 };
 
-use super::{BUFFERED_BYTES_MAX, disk::Disk, files::Key};
+use super::{BUFFERED_BYTES_MAX, disk::Disk, files::Key, late};
 use crate::{gateway::admit::Held, model::Rejection};
 
 /// A body whose lines outgrow what could be claimed for them goes to its file in steps of this: its converter's own room.
@@ -18,6 +19,8 @@ const GROWTH_BYTES_MIN: usize = 1 << 10;
 pub(super) struct Sink<'a> {
     disk: &'a Disk,
     key: Key,
+    /// From here on the sender is refused, and nothing of the body may stay.
+    deadline: Instant,
     /// Never allocated beyond what is claimed for it.
     buffer: Vec<u8>,
     claimed: &'a mut Claimed,
@@ -77,10 +80,17 @@ impl Claimed {
 // === impl Sink ===
 
 impl<'a> Sink<'a> {
-    pub(super) fn new(disk: &'a Disk, key: Key, claimed: &'a mut Claimed, bytes_max: u64) -> Self {
+    pub(super) fn new(
+        disk: &'a Disk,
+        key: Key,
+        deadline: Instant,
+        claimed: &'a mut Claimed,
+        bytes_max: u64,
+    ) -> Self {
         Self {
             disk,
             key,
+            deadline,
             buffer: Vec::with_capacity(claimed.lines_bytes.min(BUFFERED_BYTES_MAX)),
             claimed,
             own_file: None,
@@ -116,10 +126,11 @@ impl<'a> Sink<'a> {
     }
 
     fn keep(&mut self, mut file: OwnFile<'a>) -> io::Result<()> {
-        if let Err(error) = self.disk.sync(&file.file) {
+        if let Err(error) = self.disk.sync(&file.file, file.bytes) {
             self.refusal = Some(self.disk.failed(&file.path, &error));
             return Err(error);
         }
+        self.check_time()?;
         file.is_kept = true;
         Ok(())
     }
@@ -140,8 +151,17 @@ impl<'a> Sink<'a> {
         Ok(self.buffer.capacity() - self.buffer.len())
     }
 
+    fn check_time(&mut self) -> io::Result<()> {
+        if Instant::now() >= self.deadline {
+            self.refusal = Some(late());
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(())
+    }
+
     /// Moves the buffer into the body's own file.
     fn spill(&mut self) -> io::Result<()> {
+        self.check_time()?;
         let bytes = self.buffer.len() as u64;
         if let Err(rejection) = self.disk.check_room(bytes) {
             self.refusal = Some(rejection);

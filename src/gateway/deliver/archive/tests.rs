@@ -1,6 +1,7 @@
 //! The archive: what is answered is on disk, whole, in its account's file.
 
 mod memory;
+mod stalls;
 mod trouble;
 
 use std::{
