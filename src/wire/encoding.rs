@@ -201,6 +201,8 @@ pub struct Pieces<'c> {
     input: &'c [u8],
     chunks: std::slice::Iter<'c, Bytes>,
     piece: Vec<u8>,
+    /// So much of the piece is read.
+    read: usize,
     bytes: u64,
     bytes_max: u64,
 }
@@ -213,9 +215,28 @@ impl<'c> Pieces<'c> {
             input: &[],
             chunks: chunks.iter(),
             piece: Vec::new(),
+            read: 0,
             bytes: 0,
             bytes_max: bytes,
         }
+    }
+
+    /// Reads some of the body, as [`std::io::Read`] does; nothing at the end.
+    ///
+    /// # Errors
+    /// As [`Pieces::next`], which must not be called meanwhile.
+    pub fn read(&mut self, into: &mut [u8]) -> Result<usize, Fault> {
+        if self.read == self.piece.len() {
+            self.read = 0;
+            if self.next()?.is_none() {
+                return Ok(0);
+            }
+        }
+        let rest = &self.piece[self.read..];
+        let count = rest.len().min(into.len());
+        into[..count].copy_from_slice(&rest[..count]);
+        self.read += count;
+        Ok(count)
     }
 
     /// The next piece, some 256 KiB at most and never empty; none at the end.

@@ -25,6 +25,7 @@ use crate::{
         Unwritable,
         encoding::{self, Pieces},
         line_type::LineWriter,
+        otlp_convert::check_json,
         otlp_lines::{self, JsonLine},
         write_lines,
     },
@@ -35,6 +36,8 @@ use crate::{
 const GROWTH_MAX: u64 = 64;
 /// Lines of one body at most, above the growth by field names alone that a 64 MiB OTLP body allows (some 27 bytes for 2).
 const LINES_BYTES_MAX: u64 = 1 << 30;
+/// Read at a time of JSON that is checked.
+const READ_BYTES: usize = 64 << 10;
 /// What protobuf usually grows by as text, at most; more is claimed when it is needed.
 const GROWTH_USUAL: u64 = 4;
 
@@ -113,11 +116,7 @@ fn lines(
             pieces(payload, |piece| lines.push(piece, &mut sink))
                 .and_then(|()| Ok(lines.finish(&mut sink)?))
         }
-        Content::OtlpJson => {
-            let mut line = JsonLine::default();
-            pieces(payload, |piece| line.push(piece, &mut sink))
-                .and_then(|()| Ok(line.finish(&mut sink)?))
-        }
+        Content::OtlpJson => json(payload, &mut sink),
         Content::OtlpProtobuf => whole(payload).and_then(|body| {
             otlp_lines::write_protobuf(payload.signal, &body, &mut sink).map_err(Into::into)
         }),
@@ -132,6 +131,7 @@ fn lines(
             Err(Rejection::Malformed(why.into()))
         }
         Err(Failure::Unwritable(Unwritable::Output(_))) => Err(sink.refusal()),
+        Err(Failure::NotOtlp(why)) => Err(Rejection::Malformed(why.into())),
         Err(Failure::InflatesDifferently) => {
             Err(Rejection::Internal("a checked body inflates differently"))
         }
@@ -141,6 +141,8 @@ fn lines(
 /// Why a body did not become lines.
 enum Failure {
     InflatesDifferently,
+    /// JSON that has no protobuf form, and where.
+    NotOtlp(String),
     Unwritable(Unwritable),
 }
 
@@ -170,4 +172,57 @@ fn pieces(
         write(piece)?;
     }
     Ok(())
+}
+
+/// Checked here, aside from the workers: they have looked at the way to the items only, and a reader of the files would
+/// stumble over what is in them.
+fn json(payload: &Payload, sink: &mut Sink<'_>) -> Result<(), Failure> {
+    let mut copying = Copying {
+        pieces: Pieces::new(payload.encoding, &payload.chunks, payload.inflated_bytes),
+        line: JsonLine::default(),
+        sink,
+        failure: None,
+    };
+    let checked = check_json(
+        payload.signal,
+        io::BufReader::with_capacity(READ_BYTES, &mut copying),
+    );
+    let Copying {
+        line,
+        sink,
+        failure,
+        ..
+    } = copying;
+    match (failure, checked) {
+        (Some(failure), _) => Err(failure),
+        (None, Err(fault)) => Err(Failure::NotOtlp(fault.to_string())),
+        (None, Ok(())) => Ok(line.finish(sink)?),
+    }
+}
+
+/// A body being read, which is written as a line on the way.
+struct Copying<'c, 's, 'd> {
+    pieces: Pieces<'c>,
+    line: JsonLine,
+    sink: &'s mut Sink<'d>,
+    /// Why reading failed, if it wasn't the text.
+    failure: Option<Failure>,
+}
+
+impl io::Read for Copying<'_, '_, '_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = match self.pieces.read(into) {
+            Ok(read) => read,
+            Err(_) => {
+                self.failure = Some(Failure::InflatesDifferently);
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+        };
+        if let Err(error) = self.line.push(&into[..read], self.sink) {
+            let kind = error.kind();
+            self.failure = Some(error.into());
+            return Err(kind.into());
+        }
+        Ok(read)
+    }
 }

@@ -212,3 +212,35 @@ async fn a_full_queue_refuses_and_a_closed_archive_too() {
         "archive is closed"
     ));
 }
+
+#[tokio::test]
+async fn json_that_is_not_otlp_within_an_item_is_malformed_and_says_where() {
+    let world = World::new(Config::default());
+    let store = async |record: &str, encoding| {
+        let body =
+            format!("{{\"resourceLogs\":[{{\"scopeLogs\":[{{\"logRecords\":[{record}]}}]}}]}}");
+        let json = Payload {
+            content: Content::OtlpJson,
+            counts: Counts::Records(1),
+            ..compressed(&body, encoding)
+        };
+        world
+            .archive
+            .store(AccountId(1), TokenId(1), &json, held())
+            .await
+    };
+    for encoding in [Encoding::Identity, Encoding::Zstd] {
+        let bad = store("{\"timeUnixNano\":{\"a\":[1]},\"body\":\"x\"}", encoding).await;
+        let Err(Rejection::Malformed(why)) = bad else {
+            panic!("{bad:?}");
+        };
+        assert!(why.contains("line 1 column "), "{why}");
+        // A newer sender's fields are none of our business.
+        let newer = "{\"timeUnixNano\":\"1\",\"future\":{\"a\":[1]}}";
+        assert_eq!(store(newer, encoding).await, Ok(Delivery::default()));
+    }
+    let files = world.files(1, Signal::Logs);
+    assert_eq!(files.len(), 1);
+    assert_eq!(files[0].1.lines().count(), 2);
+    assert!(files[0].1.contains("future"), "as it came");
+}
