@@ -224,11 +224,11 @@ impl<'c> Pieces<'c> {
     /// Reads some of the body, as [`std::io::Read`] does; nothing at the end.
     ///
     /// # Errors
-    /// As [`Pieces::next`], which must not be called meanwhile.
+    /// As [`Pieces::next_piece`], which must not be called meanwhile.
     pub fn read(&mut self, into: &mut [u8]) -> Result<usize, Fault> {
         if self.read == self.piece.len() {
             self.read = 0;
-            if self.next()?.is_none() {
+            if self.next_piece()?.is_none() {
                 return Ok(0);
             }
         }
@@ -243,7 +243,7 @@ impl<'c> Pieces<'c> {
     ///
     /// # Errors
     /// It inflates to another size, or not at all.
-    pub fn next(&mut self) -> Result<Option<&[u8]>, Fault> {
+    pub fn next_piece(&mut self) -> Result<Option<&[u8]>, Fault> {
         self.piece.clear();
         loop {
             let (bytes, bytes_max, piece) = (&mut self.bytes, self.bytes_max, &mut self.piece);

@@ -168,7 +168,10 @@ fn pieces(
     mut write: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> Result<(), Failure> {
     let mut pieces = Pieces::new(payload.encoding, &payload.chunks, payload.inflated_bytes);
-    while let Some(piece) = pieces.next().map_err(|_| Failure::InflatesDifferently)? {
+    while let Some(piece) = pieces
+        .next_piece()
+        .map_err(|_| Failure::InflatesDifferently)?
+    {
         write(piece)?;
     }
     Ok(())
