@@ -16,7 +16,7 @@
 //! then answers all: what arrives during a sync shares the next one.
 //!
 //! # Time
-//! A payload is answered within `answer_timeout`: what has not begun by then never begins, what has may be on disk though its
+//! A payload is answered within `answer_timeout` and its inflated size at 4 MiB/s: what has not begun by then never begins, what has may be on disk though its
 //! sender was refused (and sends it again). While a write or sync is overdue ([`watch`]), what is new is refused at once.
 //!
 //! # Memory
@@ -61,6 +61,9 @@ use sink::Claimed;
 
 /// Lines of one body that are held in memory to share a file and a sync with others; larger ones stream into their own file.
 pub const BUFFERED_BYTES_MAX: usize = 4 << 20;
+/// A body has that much longer for its size, at a rate that a busy machine keeps: what is large is inflated, transcoded and
+/// written, and must not be sent again only for being large.
+const BYTES_PER_SECOND_MIN: u64 = 4 << 20;
 /// What a full queue or a full disk tells the sender.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -180,7 +183,9 @@ impl Archive {
         self.0.disk.check_pace()?;
         self.0.disk.check_room(payload.inflated_bytes)?;
         let claimed = Claimed::new(held, convert::lines_bytes(payload))?;
-        let (answer, answered) = Answer::new(self.0.answer_timeout);
+        let millis = payload.inflated_bytes.saturating_mul(1_000) / BYTES_PER_SECOND_MIN;
+        let timeout = self.0.answer_timeout + Duration::from_millis(millis);
+        let (answer, answered) = Answer::new(timeout);
         let deadline = answer.deadline();
         self.0.inbox.push(Job {
             key: Key::of(account, payload),

@@ -24,8 +24,8 @@ pub struct Config {
     pub queue_bytes_max: u64,
     /// Bodies that may wait for the disk, however small. 16,384: some 10 MiB of bookkeeping.
     pub queue_payloads_max: usize,
-    /// A payload that is not on disk by then is refused, and may be there all the same. 10 s: what a cloud volume may stall
-    /// for, and what many senders wait.
+    /// A payload that is not on disk by then is refused, and may be there all the same; added to it is the inflated size at
+    /// 4 MiB/s. 10 s: what a cloud volume may stall for, and what many senders wait.
     #[serde(deserialize_with = "text::duration")]
     pub answer_timeout: Duration,
     /// Threads that inflate and transcode; at least one. 2.

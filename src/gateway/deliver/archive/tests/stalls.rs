@@ -94,7 +94,7 @@ async fn a_file_of_one_body_alone_goes_away_when_its_sender_was_refused() {
         answer_timeout: Duration::from_millis(2_000),
         ..Config::default()
     });
-    stalling(&world, 4_000);
+    stalling(&world, 6_000);
     let line = format!("{{\"x\":\"{}\"}}\n", "y".repeat(990));
     let large = compressed(&line.repeat(6_000), Encoding::Zstd);
     let stored = world
