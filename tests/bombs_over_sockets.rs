@@ -1,7 +1,7 @@
 //! Compression bombs and protobuf bombs, all at once, at every door that takes them, with honest senders beside.
 //!
-//! The deep dose is 1,000 connections at a time, twelve rounds, in a memory cgroup of 256 MiB. It needs root and a cgroup
-//! file system, and is one command:
+//! The deep dose is 1,000 connections at a time, twelve rounds, in a memory cgroup of 256 MiB, beside honest bodies that are
+//! small on the wire and large in memory. It needs root and a cgroup file system, and is one command:
 //! `WHARFINGER_EXECUTABLE=target/release/wharfinger cargo test --test bombs_over_sockets -- --ignored --nocapture`
 
 #![allow(clippy::disallowed_methods, reason = "tests may sleep and read clocks")]
@@ -10,12 +10,15 @@ mod world;
 #[path = "support/bombs.rs"]
 #[allow(dead_code, reason = "the scanners' test uses the rest")]
 mod bombs;
+#[path = "support/cgroup.rs"]
+mod cgroup;
+#[path = "support/shippers.rs"]
+mod shippers;
 
 use std::{
     collections::BTreeMap,
     fs,
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -24,6 +27,8 @@ use std::{
 };
 
 use bytes::Bytes;
+use cgroup::Cgroup;
+use shippers::{Cargo, ship};
 use tokio::task::JoinSet;
 use wharfinger::model::{Content, Encoding, Signal};
 use world::{Live, Sender, bodies, live};
@@ -295,12 +300,13 @@ async fn honest(bulk: SocketAddr, token: String, stop: Arc<AtomicBool>) -> Hones
     seen
 }
 
-/// Bombs and honest senders together; then everything is held against everything.
-async fn attack(mut live: Live, at_once: usize, rounds: usize) {
+/// Bombs and honest senders together, of compressed bodies too in so many doses; then everything is held against everything.
+async fn attack(live: Live, at_once: usize, rounds: usize, doses: u64) -> Live {
     let (_, bombers) = live.account("bombers", "archive").await;
     let (honest_account, tokens) = live.account("honest", "archive").await;
     let before_kib = live.memory_kib("VmHWM");
     let shots = Arc::new(shots(&live, &bombers));
+    let live = Arc::new(live);
     let stop = Arc::new(AtomicBool::new(false));
     let mut honest_ones = JoinSet::new();
     for _ in 0..4 {
@@ -308,9 +314,17 @@ async fn attack(mut live: Live, at_once: usize, rounds: usize) {
     }
     let mut tally = Tally::default();
     let began = Instant::now();
-    for _ in 0..rounds {
-        barrage(&shots, at_once, &mut tally).await;
+    let bombing = async {
+        for _ in 0..rounds {
+            barrage(&shots, at_once, &mut tally).await;
+        }
+    };
+    if doses > 0 {
+        tokio::join!(bombing, shipping(Arc::clone(&live), doses));
+    } else {
+        bombing.await;
     }
+    let mut live = Arc::into_inner(live).expect("nobody else has it any more");
     let took = began.elapsed();
     // Bombs may be over in a moment: honest senders show that all is well also afterwards.
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -361,71 +375,18 @@ async fn attack(mut live: Live, at_once: usize, rounds: usize) {
             assert_eq!(page["lost"]["bytes"], 0, "{account}");
         }
     }
+    live
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bombs_at_every_door_are_refused_and_honest_senders_are_served() {
     let live = Live::start("").await;
-    attack(live, live::dose(200), 1).await;
-}
-
-/// A memory cgroup; gone when dropped, unless something still runs in it.
-struct Cgroup {
-    folder: PathBuf,
-    is_v2: bool,
-}
-
-impl Cgroup {
-    fn make(name: &str, bytes_max: u64) -> Self {
-        let v1 = PathBuf::from("/sys/fs/cgroup/memory");
-        let is_v2 = !v1.is_dir();
-        let root = if is_v2 {
-            PathBuf::from("/sys/fs/cgroup")
-        } else {
-            v1
-        };
-        let folder = root.join(format!("{name}-{}", std::process::id()));
-        fs::create_dir(&folder).expect("root, and a cgroup file system that can be written to");
-        let group = Self { folder, is_v2 };
-        let limit = if is_v2 {
-            "memory.max"
-        } else {
-            "memory.limit_in_bytes"
-        };
-        fs::write(group.folder.join(limit), bytes_max.to_string()).expect("a limit");
-        group
-    }
-
-    /// What a shell runs to be inside.
-    fn enter(&self) -> String {
-        format!("echo $$ > '{}'", self.folder.join("cgroup.procs").display())
-    }
-
-    fn number(&self, v1: &str, v2: &str) -> String {
-        let name = if self.is_v2 { v2 } else { v1 };
-        fs::read_to_string(self.folder.join(name))
-            .unwrap_or_default()
-            .trim()
-            .replace('\n', " ")
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        for _ in 0..100 {
-            if fs::remove_dir(&self.folder).is_ok() {
-                return;
-            }
-            // Its processes are being reaped.
-            #[allow(clippy::disallowed_methods, reason = "a drop cannot await")]
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
+    attack(live, live::dose(200), 1, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "the deep dose: needs root and a memory cgroup"]
-async fn a_thousand_bombs_at_once_do_not_kill_a_gateway_of_256_mib() {
+async fn bombs_and_honest_compressed_bodies_do_not_kill_a_gateway_of_256_mib() {
     let group = Cgroup::make("wharfinger-bombs", 256 << 20);
     let live = Live::start_with("", &[], &group.enter()).await;
     let ceiling = live
@@ -436,13 +397,77 @@ async fn a_thousand_bombs_at_once_do_not_kill_a_gateway_of_256_mib() {
         64.0 * 1_048_576.0,
         "the cgroup's limit was not seen"
     );
-    attack(live, live::dose(1_000), 12).await;
-    let peak = group.number("memory.max_usage_in_bytes", "memory.peak");
-    let failed = group.number("memory.failcnt", "memory.events");
-    let oom = group.number("memory.oom_control", "memory.events");
-    println!("cgroup: peak {peak} bytes, limit hit: {failed}, oom: {oom}");
-    let kills = oom
-        .split_once("oom_kill ")
-        .and_then(|(_, rest)| rest.split_whitespace().next()?.parse::<u64>().ok());
-    assert_eq!(kills, Some(0));
+    the_largest_bodies_pass_alone(&live).await;
+    let live = attack(live, live::dose(1_000), 12, 1).await;
+    assert_eq!(group.report(), Some(0));
+    drop(live);
+}
+
+/// One after the other, nothing else about: each at the first try.
+async fn the_largest_bodies_pass_alone(live: &Live) {
+    let (account, tokens) = live.account("largest", "archive").await;
+    let [plain, compressed] = Cargo::largest_bulk(live, &tokens[0]);
+    let mut items = 0;
+    for cargo in [
+        plain,
+        compressed,
+        Cargo::json(live, &tokens[0]),
+        Cargo::protobuf(live, &tokens[0]),
+    ] {
+        let began = Instant::now();
+        assert_eq!(cargo.send().await, Ok(true));
+        println!("{} items alone in {:?}", cargo.items, began.elapsed());
+        items += cargo.items;
+    }
+    assert_eq!(delivered(live, account).await, items);
+}
+
+/// Log items that an account's books say were delivered.
+async fn delivered(live: &Live, account: u64) -> u64 {
+    let books = live.books().await;
+    let page = books.iter().find(|page| page["account"] == account);
+    page.and_then(|page| page["signals"]["logs"]["delivered"]["items"].as_u64())
+        .expect("a number")
+}
+
+/// Compressed logs of every kind, from 66 senders at once; what was accepted is what the books and the archive hold.
+async fn shipping(live: Arc<Live>, doses: u64) {
+    let (account, tokens) = live.account("shippers", "archive").await;
+    let token = &tokens[0];
+    let (logs, repeats, json) = (
+        Cargo::logs(&live, token),
+        Cargo::repeats(&live, token),
+        Cargo::json(&live, token),
+    );
+    let (by_logs, by_repeats, by_json) = tokio::join!(
+        ship(logs.clone(), 24, 4 * doses),
+        ship(repeats.clone(), 40, 2 * doses),
+        ship(json.clone(), 2, doses),
+    );
+    let mut items = 0;
+    let mut bytes = 0;
+    for (cargo, fared, wanted) in [
+        (logs, by_logs, 24 * 4 * doses),
+        (repeats, by_repeats, 40 * 2 * doses),
+        (json, by_json, 2 * doses),
+    ] {
+        println!(
+            "honest compressed: {} accepted, {} times told to wait, slowest {:?}",
+            fared.accepted, fared.told_to_wait, fared.slowest
+        );
+        assert!(fared.wrong.is_empty(), "{:#?}", fared.wrong);
+        assert_eq!(fared.accepted, wanted, "{fared:?}");
+        items += cargo.items * fared.accepted;
+        bytes += cargo.archived_bytes.unwrap_or(0) * fared.accepted;
+    }
+    assert_eq!(delivered(&live, account).await, items);
+    let folder = live.data().join(format!("gateway/archive/{account}/logs"));
+    let on_disk: u64 = fs::read_dir(folder)
+        .expect("a folder")
+        .map(|file| file.expect("a file"))
+        .filter(|file| file.file_name().to_string_lossy().starts_with("bulk-"))
+        .map(|file| file.metadata().expect("a file").len())
+        .sum();
+    // More only where a sender was told to come back and its lines had made it all the same.
+    assert!(on_disk >= bytes, "{on_disk} bytes of {bytes}");
 }

@@ -119,8 +119,16 @@ impl GatewaySide {
             upline.source,
             stop.clone().cancelled_owned(),
         ));
-        let archive = Archive::start(config.archive.clone(), folder.join("archive"))
-            .map_err(|error| Unusable(format!("the archive in {}: {error}", folder.display())))?;
+        let memory = Arc::new(Memory::new(
+            config.gateway.memory_bytes,
+            config.gateway.in_flight_bytes_max,
+        ));
+        let archive = Archive::start(
+            config.archive.clone(),
+            folder.join("archive"),
+            memory.bytes_max(),
+        )
+        .map_err(|error| Unusable(format!("the archive in {}: {error}", folder.display())))?;
         // Here, where reading files holds up no worker.
         tokio::task::spawn_blocking(upstream::load_system_roots)
             .await
@@ -132,10 +140,6 @@ impl GatewaySide {
         }
         let listen = Arc::new(config.limits.clone());
         let gate = Gate::new(&listen);
-        let memory = Arc::new(Memory::new(
-            config.gateway.memory_bytes,
-            config.gateway.in_flight_bytes_max,
-        ));
         let shared = Shared {
             directory,
             memory,

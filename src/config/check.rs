@@ -176,6 +176,10 @@ fn limits(config: &Config, checks: &mut Checks<'_>) {
         ("limits.header_bytes_max", limits.header_bytes_max == 0),
         ("limits.uri_bytes_max", limits.uri_bytes_max == 0),
         ("limits.h2_streams_max", limits.h2_streams_max == 0),
+        (
+            "archive.answer_timeout",
+            config.archive.answer_timeout.is_zero(),
+        ),
     ] {
         if is_none {
             checks.refuse(&[key], "must be above 0, or no request can come through");

@@ -6,7 +6,7 @@ mod content;
 mod memory;
 
 pub(in crate::gateway) use content::{is_json, is_write_2};
-pub use memory::Memory;
+pub use memory::{Held, Memory};
 
 use std::{sync::Arc, time::Duration};
 
@@ -123,6 +123,11 @@ impl Permit {
     /// Gives claimed memory back before the permit's end.
     pub fn release(&mut self, bytes: u64) {
         self.claim.shrink(bytes);
+    }
+
+    /// Hands what is claimed to whoever holds the bytes from here on, for as long as that takes.
+    pub fn lend(&mut self) -> Held {
+        self.claim.lend()
     }
 
     /// Enters what was read into the books.

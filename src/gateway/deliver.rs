@@ -90,7 +90,10 @@ impl Destinations {
         let (account, token) = (account.id, caller.token);
         let (permit, payload) = batch.parts_mut();
         let outcome = match destination.kind {
-            DestinationKind::Archive => self.archive.store(account, token, payload).await,
+            DestinationKind::Archive => {
+                let held = permit.lend();
+                self.archive.store(account, token, payload, held).await
+            }
             DestinationKind::Http | DestinationKind::OtlpHttp | DestinationKind::OtlpGrpc => {
                 let mut claim = |bytes| permit.claim(bytes);
                 self.upstreams

@@ -194,6 +194,82 @@ impl<'c> Again<'c> {
     }
 }
 
+/// A checked body once more, a piece at a time. Holds one piece, and what its decoder does.
+#[derive(Debug)]
+pub struct Pieces<'c> {
+    decoder: Decoder,
+    input: &'c [u8],
+    chunks: std::slice::Iter<'c, Bytes>,
+    piece: Vec<u8>,
+    /// So much of the piece is read.
+    read: usize,
+    bytes: u64,
+    bytes_max: u64,
+}
+
+impl<'c> Pieces<'c> {
+    /// Of a body that was counted to inflate to `bytes`.
+    pub fn new(encoding: Encoding, chunks: &'c Chunks, bytes: u64) -> Self {
+        Self {
+            decoder: Decoder::new(encoding, bytes),
+            input: &[],
+            chunks: chunks.iter(),
+            piece: Vec::new(),
+            read: 0,
+            bytes: 0,
+            bytes_max: bytes,
+        }
+    }
+
+    /// Reads some of the body, as [`std::io::Read`] does; nothing at the end.
+    ///
+    /// # Errors
+    /// As [`Pieces::next_piece`], which must not be called meanwhile.
+    pub fn read(&mut self, into: &mut [u8]) -> Result<usize, Fault> {
+        if self.read == self.piece.len() {
+            self.read = 0;
+            if self.next_piece()?.is_none() {
+                return Ok(0);
+            }
+        }
+        let rest = &self.piece[self.read..];
+        let count = rest.len().min(into.len());
+        into[..count].copy_from_slice(&rest[..count]);
+        self.read += count;
+        Ok(count)
+    }
+
+    /// The next piece, some 256 KiB at most and never empty; none at the end.
+    ///
+    /// # Errors
+    /// It inflates to another size, or not at all.
+    pub fn next_piece(&mut self) -> Result<Option<&[u8]>, Fault> {
+        self.piece.clear();
+        loop {
+            let (bytes, bytes_max, piece) = (&mut self.bytes, self.bytes_max, &mut self.piece);
+            let progress = self.decoder.step(&mut self.input, &mut |made| {
+                meter(bytes, made, bytes_max)?;
+                piece.extend_from_slice(made);
+                Ok(())
+            })?;
+            if !self.piece.is_empty() {
+                return Ok(Some(&self.piece));
+            }
+            if progress == Progress::Drained {
+                match self.chunks.next() {
+                    Some(chunk) => self.input = chunk,
+                    None => break,
+                }
+            }
+        }
+        self.decoder.finish()?;
+        if self.bytes != self.bytes_max {
+            return malformed("the body inflates to another size than before");
+        }
+        Ok(None)
+    }
+}
+
 #[derive(Debug)]
 struct Sink {
     scanner: Scanner,

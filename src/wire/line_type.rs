@@ -2,6 +2,55 @@
 
 use std::io;
 
+/// Writes checked bulk lines that come in pieces. Holds the one line that a piece has cut.
+#[derive(Debug)]
+pub struct LineWriter<'t> {
+    line_type: Option<&'t str>,
+    cut: Vec<u8>,
+}
+
+// === impl LineWriter ===
+
+impl<'t> LineWriter<'t> {
+    /// As [`write_lines`] with that type.
+    pub const fn new(line_type: Option<&'t str>) -> Self {
+        Self {
+            line_type,
+            cut: Vec::new(),
+        }
+    }
+
+    /// Takes the next piece.
+    ///
+    /// # Errors
+    /// `out` failed.
+    pub fn push(&mut self, piece: &[u8], out: &mut impl io::Write) -> io::Result<()> {
+        let mut rest = piece;
+        if !self.cut.is_empty() {
+            let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
+            self.cut.extend_from_slice(&rest[..end]);
+            if self.cut.last() != Some(&b'\n') {
+                return Ok(());
+            }
+            write_lines(&self.cut, self.line_type, out)?;
+            self.cut.clear();
+            rest = &rest[end..];
+        }
+        let whole = memchr::memrchr(b'\n', rest).map_or(0, |end| end + 1);
+        write_lines(&rest[..whole], self.line_type, out)?;
+        self.cut.extend_from_slice(&rest[whole..]);
+        Ok(())
+    }
+
+    /// Writes the last line, which needs no line end.
+    ///
+    /// # Errors
+    /// `out` failed.
+    pub fn finish(self, out: &mut impl io::Write) -> io::Result<()> {
+        write_lines(&self.cut, self.line_type, out)
+    }
+}
+
 /// Writes checked bulk lines, each a JSON object, ending each with one line feed and dropping blank ones.
 /// With a `line_type`, a line without a top-level `"type"` becomes `{"type":"X",` and the rest of it.
 ///
@@ -173,6 +222,20 @@ mod tests {
         let mut out = Vec::new();
         write_lines(b"{\"a\":1}\n{\"b\":2}", None, &mut out).unwrap();
         assert_eq!(out, b"{\"a\":1}\n{\"b\":2}\n");
+    }
+
+    #[test]
+    fn lines_are_the_same_however_they_are_cut() {
+        let body = b"{\"a\":1}\r\n\n{\"type\":\"own\"}\n  {\"b\":2}";
+        let whole = typed(std::str::from_utf8(body).unwrap(), "t");
+        for size in 1..body.len() {
+            let (mut writer, mut out) = (LineWriter::new(Some("t")), Vec::new());
+            for piece in body.chunks(size) {
+                writer.push(piece, &mut out).unwrap();
+            }
+            writer.finish(&mut out).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), whole, "pieces of {size}");
+        }
     }
 
     fn json() -> impl Strategy<Value = serde_json::Value> {

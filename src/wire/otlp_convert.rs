@@ -15,7 +15,10 @@ use self::schema::{Field, Kind, Message, Scalar};
 use super::protobuf::put_varint;
 use crate::model::Signal;
 
+mod check;
 mod schema;
+
+pub use check::check_json;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -36,11 +39,7 @@ pub struct Fault(serde_json::Error);
 /// # Errors
 /// [`Fault`] for text that is not JSON, and for known fields with a value of another kind.
 pub fn json_to_protobuf(signal: Signal, json: &[u8]) -> Result<Vec<u8>, Fault> {
-    let message = match signal {
-        Signal::Logs => &schema::LOGS,
-        Signal::Metrics => &schema::METRICS,
-        Signal::Traces => &schema::TRACES,
-    };
+    let message = message_of(signal);
     // Protobuf is the shorter of the two but for arrays of short numbers, which are held to this capacity.
     let room = protobuf_bytes_max(json.len() as u64);
     let mut out = Vec::with_capacity(usize::try_from(room).unwrap_or(usize::MAX));
@@ -53,6 +52,14 @@ pub fn json_to_protobuf(signal: Signal, json: &[u8]) -> Result<Vec<u8>, Fault> {
     reader.end().map_err(Fault)?;
     out.shrink_to_fit();
     Ok(out)
+}
+
+fn message_of(signal: Signal) -> &'static Message {
+    match signal {
+        Signal::Logs => &schema::LOGS,
+        Signal::Metrics => &schema::METRICS,
+        Signal::Traces => &schema::TRACES,
+    }
 }
 
 /// What [`json_to_protobuf`] holds beside so many bytes of JSON while it works.
@@ -223,14 +230,7 @@ impl<'de> Visitor<'de> for Value<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.kind {
-            Kind::One(_) => "an object",
-            Kind::Many(_) | Kind::Texts | Kind::Packed(_) => "an array",
-            Kind::Text => "a string",
-            Kind::Hex => "a string in hexadecimal",
-            Kind::Base64 => "a string in base64",
-            Kind::Scalar(_) => "a number or a boolean",
-        })
+        self.kind.expecting(f)
     }
 
     fn visit_unit<E: Error>(self) -> Result<(), E> {
@@ -322,6 +322,21 @@ fn put_hex<E: Error>(out: &mut Vec<u8>, text: &str) -> Result<(), E> {
         out.push((high << 4 | low) as u8);
     }
     Ok(())
+}
+
+// === impl Kind ===
+
+impl Kind {
+    fn expecting(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::One(_) => "an object",
+            Self::Many(_) | Self::Texts | Self::Packed(_) => "an array",
+            Self::Text => "a string",
+            Self::Hex => "a string in hexadecimal",
+            Self::Base64 => "a string in base64",
+            Self::Scalar(_) => "a number or a boolean",
+        })
+    }
 }
 
 // === impl Scalar ===

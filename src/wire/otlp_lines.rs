@@ -31,19 +31,63 @@ pub fn write_protobuf(
     walker.raw(b"\n")
 }
 
-/// Writes an inflated and checked JSON request as one line: raw line ends can stand only between its tokens.
-///
-/// # Errors
-/// `out` failed.
-pub fn write_json(body: &[u8], out: &mut impl io::Write) -> io::Result<()> {
-    let mut rest = body.trim_ascii();
-    while let Some(end) = memchr::memchr2(b'\n', b'\r', rest) {
-        out.write_all(&rest[..end])?;
-        out.write_all(b" ")?;
-        rest = &rest[end + 1..];
+/// Writes an inflated and checked JSON request as one line, piece by piece: raw line ends and tabs can stand only between
+/// its tokens.
+#[derive(Debug, Default)]
+pub struct JsonLine {
+    has_begun: bool,
+    /// White space at the end of what came: written when something follows.
+    blanks: usize,
+}
+
+// === impl JsonLine ===
+
+impl JsonLine {
+    /// Takes the next piece.
+    ///
+    /// # Errors
+    /// `out` failed.
+    pub fn push(&mut self, piece: &[u8], out: &mut impl io::Write) -> io::Result<()> {
+        let whole = piece.trim_ascii_end();
+        if !whole.is_empty() {
+            let mut rest = if self.has_begun {
+                self.write_blanks(out)?;
+                whole
+            } else {
+                whole.trim_ascii_start()
+            };
+            self.has_begun = true;
+            while let Some(end) = memchr::memchr3(b'\n', b'\r', b'\t', rest) {
+                out.write_all(&rest[..end])?;
+                out.write_all(b" ")?;
+                rest = &rest[end + 1..];
+            }
+            out.write_all(rest)?;
+            self.blanks = 0;
+        }
+        if self.has_begun {
+            self.blanks += piece.len() - whole.len();
+        }
+        Ok(())
     }
-    out.write_all(rest)?;
-    out.write_all(b"\n")
+
+    fn write_blanks(&mut self, out: &mut impl io::Write) -> io::Result<()> {
+        const BLANKS: [u8; 256] = [b' '; 256];
+        while self.blanks > 0 {
+            let count = self.blanks.min(BLANKS.len());
+            out.write_all(&BLANKS[..count])?;
+            self.blanks -= count;
+        }
+        Ok(())
+    }
+
+    /// Ends the line.
+    ///
+    /// # Errors
+    /// `out` failed.
+    pub fn finish(self, out: &mut impl io::Write) -> io::Result<()> {
+        out.write_all(b"\n")
+    }
 }
 
 #[cfg(test)]

@@ -26,9 +26,13 @@ pub struct Memory {
     is_closed: AtomicBool,
 }
 
-/// One request's share; dropping it gives it back.
+/// One request's place and its share; dropping it gives both back.
 #[derive(Debug)]
-pub(super) struct Claim {
+pub(super) struct Claim(Held);
+
+/// Bytes claimed for an account, held by whoever holds what they pay for, on any thread; dropping it gives them back.
+#[derive(Debug)]
+pub struct Held {
     memory: Arc<Memory>,
     account: Arc<Account>,
     bytes: u64,
@@ -85,13 +89,13 @@ impl Memory {
         }
         // Connections bound how many there can be.
         self.in_flight.try_enter(0);
-        let claim = Claim {
+        let claim = Claim(Held {
             memory: Arc::clone(self),
             account: Arc::clone(account),
             bytes: 0,
-        };
+        });
         // Full already: refused here for its headers, not after its first chunk.
-        if claim.account.in_flight.bytes() > self.account_bytes_max() {
+        if claim.0.account.in_flight.bytes() > self.account_bytes_max() {
             return Err(Rejection::Overloaded);
         }
         Ok(claim)
@@ -148,6 +152,39 @@ fn memory_limit_bytes() -> u64 {
 impl Claim {
     /// Claims more, all or nothing.
     pub(super) fn grow(&mut self, bytes: u64) -> Result<(), Rejection> {
+        self.0.grow(bytes)
+    }
+
+    /// Gives a part back.
+    pub(super) fn shrink(&mut self, bytes: u64) {
+        self.0.shrink(bytes);
+    }
+
+    /// Hands all bytes over; the place stays.
+    pub(super) fn lend(&mut self) -> Held {
+        Held {
+            memory: Arc::clone(&self.0.memory),
+            account: Arc::clone(&self.0.account),
+            bytes: std::mem::take(&mut self.0.bytes),
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.0.account.in_flight.leave();
+        self.0.memory.in_flight.leave();
+    }
+}
+
+// === impl Held ===
+
+impl Held {
+    /// Claims more, all or nothing.
+    ///
+    /// # Errors
+    /// The account's ceiling, or the gateway's.
+    pub fn grow(&mut self, bytes: u64) -> Result<(), Rejection> {
         let limits = &self.account.record.limits;
         if !self
             .account
@@ -170,19 +207,44 @@ impl Claim {
     }
 
     /// Gives a part back.
-    pub(super) fn shrink(&mut self, bytes: u64) {
+    pub fn shrink(&mut self, bytes: u64) {
         let bytes = bytes.min(self.bytes);
         self.account.in_flight.release(bytes);
         self.memory.in_flight.release(bytes);
         self.bytes -= bytes;
     }
+
+    /// Of an account and a gateway of its own, for tests beyond these modules.
+    #[cfg(test)]
+    pub(in crate::gateway) fn alone(bytes_max: u64) -> Self {
+        let record = crate::model::Account {
+            id: crate::model::AccountId(1),
+            name: "alone".into(),
+            state: crate::model::AccountState::Active,
+            limits: Limits::default(),
+            destinations: [None; 3],
+        };
+        Self {
+            memory: Arc::new(Memory::new(0, bytes_max)),
+            account: Arc::new(Account {
+                record,
+                books: Arc::default(),
+                in_flight: Arc::default(),
+            }),
+            bytes: 0,
+        }
+    }
+
+    /// What all of the gateway hold.
+    #[cfg(test)]
+    pub(in crate::gateway) fn memory(&self) -> Arc<Memory> {
+        Arc::clone(&self.memory)
+    }
 }
 
-impl Drop for Claim {
+impl Drop for Held {
     fn drop(&mut self) {
         self.account.in_flight.release(self.bytes);
-        self.account.in_flight.leave();
         self.memory.in_flight.release(self.bytes);
-        self.memory.in_flight.leave();
     }
 }

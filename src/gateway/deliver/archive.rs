@@ -14,6 +14,16 @@
 //! `store` queues the payload (bounded by bytes and count) for threads that inflate and transcode, off the gateway's event
 //! loops. One writer thread takes all lines that wait, appends them with one write a file, syncs each dirty file once and
 //! then answers all: what arrives during a sync shares the next one.
+//!
+//! # Time
+//! A payload is answered within `answer_timeout` and its inflated size at 4 MiB/s: what has not begun by then never begins, what has may be on disk though its
+//! sender was refused (and sends it again). While a write or sync is overdue ([`watch`]), what is new is refused at once.
+//!
+//! # Memory
+//! A payload's bytes and its lines, up to [`BUFFERED_BYTES_MAX`], are claimed before it is queued and held until its answer:
+//! they are part of what the gateway's requests may hold together. Beside that a converter has its decoder (8 MiB at most)
+//! and a body up to a 16th of that ceiling, one converter at a time a larger one that must lie in one piece (up to the whole
+//! of the ceiling), the writer 1 MiB.
 
 mod commit;
 mod config;
@@ -22,6 +32,8 @@ mod disk;
 mod files;
 mod queue;
 mod retention;
+mod sink;
+mod watch;
 
 use std::{
     borrow::Cow,
@@ -32,21 +44,26 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::oneshot;
+use tokio::time::timeout_at;
 
 pub use config::Config;
 pub use disk::Usage;
 
 use crate::{
     clock,
+    gateway::admit::Held,
     model::{AccountId, Content, Counts, Delivery, Payload, Rejection, TokenId},
 };
 use disk::Disk;
 use files::Key;
-use queue::{Inbox, Job, Outbox};
+use queue::{Answer, Inbox, Job, Outbox};
+use sink::Claimed;
 
 /// Lines of one body that are held in memory to share a file and a sync with others; larger ones stream into their own file.
 pub const BUFFERED_BYTES_MAX: usize = 4 << 20;
+/// A body has that much longer for its size, at a rate that a busy machine keeps: what is large is inflated, transcoded and
+/// written, and must not be sent again only for being large.
+const BYTES_PER_SECOND_MIN: u64 = 4 << 20;
 /// What a full queue or a full disk tells the sender.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -59,6 +76,8 @@ struct Inner {
     inbox: Arc<Inbox>,
     outbox: Arc<Outbox>,
     sweeper: Arc<retention::Stop>,
+    memory_bytes_max: u64,
+    answer_timeout: Duration,
     converters: Mutex<Vec<JoinHandle<()>>>,
     others: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -69,24 +88,33 @@ type Wall = Arc<dyn Fn() -> Duration + Send + Sync>;
 // === impl Archive ===
 
 impl Archive {
-    /// Makes the folder (mode 0700), counts what is in it and starts the threads.
+    /// Makes the folder (mode 0700), counts what is in it and starts the threads. `memory_bytes_max` is what all requests
+    /// may hold together, by which the archive's own room is measured.
     ///
     /// # Errors
     /// The folder can't be made or read, or a thread can't be started.
-    pub fn start(config: Config, directory: PathBuf) -> io::Result<Self> {
-        Self::start_at(config, directory, Arc::new(clock::wall))
+    pub fn start(config: Config, directory: PathBuf, memory_bytes_max: u64) -> io::Result<Self> {
+        Self::start_at(config, directory, memory_bytes_max, Arc::new(clock::wall))
     }
 
-    fn start_at(config: Config, directory: PathBuf, wall: Wall) -> io::Result<Self> {
+    fn start_at(
+        config: Config,
+        directory: PathBuf,
+        memory_bytes_max: u64,
+        wall: Wall,
+    ) -> io::Result<Self> {
         let threads = config.threads.max(1);
         let disk = Arc::new(Disk::open(&config, directory, Arc::clone(&wall))?);
         let archive = Self(Arc::new(Inner {
             inbox: Arc::new(Inbox::new(
                 config.queue_bytes_max,
                 config.queue_payloads_max,
+                memory_bytes_max,
             )),
-            outbox: Arc::new(Outbox::default()),
+            outbox: Arc::new(Outbox::new(memory_bytes_max)),
             sweeper: Arc::new(retention::Stop::default()),
+            memory_bytes_max,
+            answer_timeout: config.answer_timeout,
             converters: Mutex::default(),
             others: Mutex::default(),
             disk,
@@ -105,6 +133,7 @@ impl Archive {
             sweeper,
             converters,
             others,
+            ..
         } = &*self.0;
         let (disk_, outbox_, inbox_) = (disk.clone(), outbox.clone(), inbox.clone());
         let writer = thread::Builder::new()
@@ -129,33 +158,48 @@ impl Archive {
     }
 
     /// Stores a payload under its account. Returns when its lines are written *and* synced; goes on to its end also when
-    /// the future is dropped. The token is for our own log only and is never written into a user's file.
+    /// the future is dropped. The token is for our own log only and is never written into a user's file. What is held for
+    /// the payload goes with it, and is claimed more as its lines need.
     ///
     /// # Errors
-    /// [`Rejection::DestinationUnavailable`] when the queue or the disk is full, or a write or sync failed: nothing was
-    /// acknowledged, and the sender may try again. [`Rejection::Malformed`] when the body is not what it was checked to be.
-    /// [`Rejection::TooLarge`] when its lines grow past every reasonable proportion.
+    /// [`Rejection::DestinationUnavailable`] when the queue or the disk is full, a write or sync failed, the disk has stalled
+    /// or was not done in time: nothing was acknowledged, and the sender may try again. [`Rejection::Malformed`] when the body is not what it was checked to be.
+    /// [`Rejection::TooLarge`] when its lines grow past every reasonable proportion, or when it must lie in memory in one
+    /// piece and never could. [`Rejection::Overloaded`] and [`Rejection::Throttled`] when there is no room for its lines.
     pub async fn store(
         &self,
         account: AccountId,
         token: TokenId,
         payload: &Payload,
+        held: Held,
     ) -> Result<Delivery, Rejection> {
         if payload.chunks.is_empty() {
             return Ok(delivery(payload));
         }
+        let bytes_max = self.0.memory_bytes_max;
+        if convert::is_whole(payload.content) && payload.inflated_bytes > bytes_max {
+            return Err(Rejection::TooLarge { bytes_max });
+        }
+        self.0.disk.check_pace()?;
         self.0.disk.check_room(payload.inflated_bytes)?;
-        let (answer, answered) = oneshot::channel();
+        let claimed = Claimed::new(held, convert::lines_bytes(payload))?;
+        let millis = payload.inflated_bytes.saturating_mul(1_000) / BYTES_PER_SECOND_MIN;
+        let timeout = self.0.answer_timeout + Duration::from_millis(millis);
+        let (answer, answered) = Answer::new(timeout);
+        let deadline = answer.deadline();
         self.0.inbox.push(Job {
             key: Key::of(account, payload),
             token,
             payload: payload.clone(),
+            claimed,
             answer,
         })?;
-        match answered.await {
-            Ok(Ok(())) => Ok(delivery(payload)),
-            Ok(Err(rejection)) => Err(rejection),
-            Err(_) => Err(Rejection::Internal("the archive dropped a payload")),
+        match timeout_at(deadline.into(), answered).await {
+            Ok(Ok(Ok(()))) => Ok(delivery(payload)),
+            Ok(Ok(Err(rejection))) => Err(rejection),
+            // What the disk takes after this stays out of the books: they say what the sender was told.
+            Err(_) => Err(late()),
+            Ok(Err(_)) => Err(Rejection::Internal("the archive dropped a payload")),
         }
     }
 
@@ -217,6 +261,11 @@ fn delivery(payload: &Payload) -> Delivery {
         },
         _ => Delivery::default(),
     }
+}
+
+/// What had begun may be on disk all the same, as whole lines that were not acknowledged.
+fn late() -> Rejection {
+    unavailable("archive did not take it in time")
 }
 
 fn unavailable(why: impl Into<Cow<'static, str>>) -> Rejection {

@@ -203,3 +203,83 @@ proptest! {
         prop_assert_eq!(logs(&serde_json::to_string(&request).unwrap()), request);
     }
 }
+
+/// Reads a byte at a time, as the worst of sources does.
+struct Dripping<'a>(&'a [u8]);
+
+impl std::io::Read for Dripping<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.0.len().min(into.len()).min(1);
+        into[..count].copy_from_slice(&self.0[..count]);
+        self.0 = &self.0[count..];
+        Ok(count)
+    }
+}
+
+#[test]
+fn the_check_says_what_the_conversion_says() {
+    let with = |record: &str| {
+        format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{record}]}}]}}]}}"#)
+    };
+    let (mut good, mut bad) = (0, 0);
+    let mut check = |signal: Signal, json: &str| {
+        let converted = json_to_protobuf(signal, json.as_bytes()).map(drop);
+        let checked = check_json(signal, Dripping(json.as_bytes()));
+        match (&converted, &checked) {
+            (Ok(()), Ok(())) => good += 1,
+            (Err(one), Err(other)) => {
+                bad += 1;
+                assert!(other.to_string().contains(" at line "), "{other}");
+                let reason = |fault: &Fault| {
+                    fault
+                        .to_string()
+                        .split(" at line")
+                        .next()
+                        .map(str::to_owned)
+                };
+                assert_eq!(reason(one), reason(other), "{json}");
+            }
+            _ => panic!("{json}: {converted:?}, but {checked:?}"),
+        }
+    };
+    check(Signal::Logs, LOGS);
+    check(Signal::Metrics, METRICS);
+    check(Signal::Traces, TRACES);
+    for record in [
+        r#"{}"#,
+        r#"{"timeUnixNano":null,"body":null,"attributes":null}"#,
+        r#"{"time_unix_nano":12,"severityNumber":"9","flags":1.0,"traceId":"","new":{"a":[1,{"b":2}]}}"#,
+        r#"{"attributes":[{"key":"u","value":{"future":{"x":1},"stringValue":""}}]}"#,
+        r#"{"timeUnixNano":{"a":[1]},"body":"x"}"#,
+        r#"{"body":"x"}"#,
+        r#"{"body":[]}"#,
+        r#"{"timeUnixNano":"x"}"#,
+        r#"{"timeUnixNano":-1}"#,
+        r#"{"timeUnixNano":1.5}"#,
+        r#"{"severityText":1}"#,
+        r#"{"severityText":{}}"#,
+        r#"{"traceId":"5B8EFFF798038103D269B633813FC60C"}"#,
+        r#"{"traceId":"xy"}"#,
+        r#"{"traceId":"abc"}"#,
+        r#"{"attributes":{}}"#,
+        r#"{"attributes":[null]}"#,
+        r#"{"attributes":[{"key":"b","value":{"bytesValue":"%"}}]}"#,
+        r#"{"attributes":[{"key":"b","value":{"bytesValue":"aGk"}}]}"#,
+        r#"{"attributes":[{"key":"b","value":{"boolValue":1}}]}"#,
+        r#"{"attributes":[{"key":"b","value":{"doubleValue":"NaN"}}]}"#,
+        r#"{"flags":4294967296}"#,
+        r#"{"flags":4294967295} "#,
+    ] {
+        check(Signal::Logs, &with(record));
+    }
+    for text in [
+        "",
+        "[]",
+        "{}x",
+        "{\"resourceLogs\":",
+        "{\"resourceLogs\":{}}",
+    ] {
+        check(Signal::Logs, text);
+    }
+    assert!(good >= 9 && bad >= 18, "{good} good, {bad} bad");
+}

@@ -196,7 +196,14 @@ fn an_empty_request_is_a_line_too() {
 
 #[test]
 fn json_passes_on_one_line() {
-    let mut out = Vec::new();
-    write_json(b"\r\n{\n  \"a\":\r\n\"b\\n\"}\n", &mut out).unwrap();
-    assert_eq!(String::from_utf8(out).unwrap(), "{   \"a\":  \"b\\n\"}\n");
+    let body = b"\r\n{\n\t \"a\":\r\n\"b  \\n\" } \n\n";
+    for size in 1..=body.len() {
+        let (mut line, mut out) = (JsonLine::default(), Vec::new());
+        for piece in body.chunks(size) {
+            line.push(piece, &mut out).unwrap();
+        }
+        line.finish(&mut out).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        assert_eq!(out, "{   \"a\":  \"b  \\n\" }\n", "pieces of {size}");
+    }
 }

@@ -11,21 +11,30 @@ use std::{
 use super::{
     disk::Disk,
     files::{Hour, Key},
+    late,
     queue::{Answer, Inbox, Outbox, Record},
+    sink::Claimed,
 };
 
 /// Files held open; beyond it the longest unused are closed, and opened again when lines come.
 const OPEN_FILES_MAX: usize = 256;
-/// What the write buffer may keep between commits.
-const KEPT_BUFFER_BYTES_MAX: usize = 8 << 20;
+/// Records are gathered up to this for one write; larger ones are written as they are.
+const WRITE_BYTES: usize = 1 << 20;
 
 struct Writer<'a> {
     disk: &'a Disk,
     file_bytes_max: u64,
     hour: Hour,
     open: HashMap<Key, Open>,
+    /// The writer's own room: lines that are written together.
     buffer: Vec<u8>,
     commits: u64,
+}
+
+/// Who waits for a record, and what is claimed for it until then.
+struct Waiting {
+    answer: Answer,
+    _claimed: Claimed,
 }
 
 /// The file that a key's lines go to now.
@@ -34,6 +43,8 @@ struct Open {
     path: PathBuf,
     /// Appended without an error.
     bytes: u64,
+    /// Of them, not yet synced.
+    unsynced_bytes: u64,
     /// Whether any of it was ever acknowledged.
     is_acknowledged: bool,
     last_commit: u64,
@@ -50,7 +61,7 @@ pub(super) fn run(disk: &Disk, outbox: &Outbox, inbox: &Inbox, file_bytes_max: u
         file_bytes_max,
         hour: disk.hour(),
         open: HashMap::new(),
-        buffer: Vec::new(),
+        buffer: Vec::with_capacity(WRITE_BYTES),
         commits: 0,
     };
     while let Some(records) = outbox.take() {
@@ -71,33 +82,34 @@ impl Writer<'_> {
         let mut by_key: HashMap<Key, Vec<Record>> = HashMap::new();
         let mut bytes = 0;
         for record in records {
+            if record.answer.is_late() {
+                record.answer.send(Err(late()));
+                continue;
+            }
             // Asked again with the lines' true length: the queue let in more than there may be room for.
             match self.disk.check_room(bytes + record.lines.len() as u64) {
                 Ok(()) => {
                     bytes += record.lines.len() as u64;
                     by_key.entry(record.key).or_default().push(record);
                 }
-                Err(rejection) => drop(record.answer.send(Err(rejection))),
+                Err(rejection) => record.answer.send(Err(rejection)),
             }
         }
         let mut dirty = Vec::with_capacity(by_key.len());
         for (key, records) in by_key {
-            if let Some(answers) = self.append(key, records) {
-                dirty.push((key, answers));
+            if let Some(waiting) = self.append(key, records) {
+                dirty.push((key, waiting));
             }
         }
         // All writes are out before the first sync, so that the disk can take them together.
-        for (key, answers) in dirty {
-            self.sync(key, answers);
+        for (key, waiting) in dirty {
+            self.sync(key, waiting);
         }
         self.close_unused();
-        if self.buffer.capacity() > KEPT_BUFFER_BYTES_MAX {
-            self.buffer = Vec::new();
-        }
     }
 
-    /// Appends a key's records in as few writes as its files' sizes allow; gives back who waits for the last file's sync.
-    fn append(&mut self, key: Key, records: Vec<Record>) -> Option<Vec<Answer>> {
+    /// Appends a key's records in as few files as their sizes allow; gives back who waits for the last file's sync.
+    fn append(&mut self, key: Key, records: Vec<Record>) -> Option<Vec<Waiting>> {
         let mut records = records.into_iter().peekable();
         loop {
             let first = records.peek()?.lines.len() as u64;
@@ -108,44 +120,77 @@ impl Writer<'_> {
                         .disk
                         .failed(&PathBuf::from(key.account.to_string()), &error);
                     for record in records {
-                        drop(record.answer.send(Err(rejection.clone())));
+                        record.answer.send(Err(rejection.clone()));
                     }
                     return None;
                 }
             };
-            let mut answers = Vec::new();
+            let mut waiting = Vec::new();
+            let mut end = start;
+            let mut written = Ok(());
             self.buffer.clear();
             while let Some(record) = records.next_if(|record| {
-                let end = start + (self.buffer.len() + record.lines.len()) as u64;
-                answers.is_empty() || end <= self.file_bytes_max
+                waiting.is_empty() || end + record.lines.len() as u64 <= self.file_bytes_max
             }) {
-                self.buffer.extend_from_slice(&record.lines);
-                answers.push(record.answer);
-            }
-            let written = match self.open.get_mut(&key) {
-                Some(Open {
-                    file: Some(file),
-                    bytes,
-                    last_commit,
-                    ..
-                }) => {
-                    *last_commit = self.commits;
-                    let appended = self.disk.append(file, &self.buffer);
-                    if appended.is_ok() {
-                        *bytes += self.buffer.len() as u64;
-                    }
-                    appended
+                end += record.lines.len() as u64;
+                if written.is_ok() {
+                    written = self.write(key, &record.lines);
                 }
-                _ => Err(io::Error::other("no open file")),
-            };
-            if let Err(error) = written {
-                self.fail(key, &error, answers);
+                waiting.push(Waiting {
+                    answer: record.answer,
+                    _claimed: record.claimed,
+                });
+            }
+            if let Err(error) = written.and_then(|()| self.flush(key)) {
+                self.fail(key, &error, waiting);
             } else if records.peek().is_none() {
-                return Some(answers);
+                return Some(waiting);
             } else {
-                self.sync(key, answers);
+                self.sync(key, waiting);
             }
         }
+    }
+
+    /// Gathers small records; what would not fit is written first.
+    fn write(&mut self, key: Key, lines: &[u8]) -> io::Result<()> {
+        if self.buffer.len() + lines.len() > WRITE_BYTES {
+            self.flush(key)?;
+        }
+        if lines.len() > WRITE_BYTES {
+            return self.put(key, lines);
+        }
+        self.buffer.extend_from_slice(lines);
+        Ok(())
+    }
+
+    fn flush(&mut self, key: Key) -> io::Result<()> {
+        let buffer = std::mem::take(&mut self.buffer);
+        let put = if buffer.is_empty() {
+            Ok(())
+        } else {
+            self.put(key, &buffer)
+        };
+        self.buffer = buffer;
+        self.buffer.clear();
+        put
+    }
+
+    fn put(&mut self, key: Key, lines: &[u8]) -> io::Result<()> {
+        let Some(Open {
+            file: Some(file),
+            bytes,
+            unsynced_bytes,
+            last_commit,
+            ..
+        }) = self.open.get_mut(&key)
+        else {
+            return Err(io::Error::other("no open file"));
+        };
+        *last_commit = self.commits;
+        self.disk.append(file, lines)?;
+        *bytes += lines.len() as u64;
+        *unsynced_bytes += lines.len() as u64;
+        Ok(())
     }
 
     /// Makes sure of an open file with room for that many bytes, or an empty one; gives its bytes so far.
@@ -162,6 +207,7 @@ impl Writer<'_> {
             file: Some(file),
             path,
             bytes: 0,
+            unsynced_bytes: 0,
             is_acknowledged: false,
             last_commit: self.commits,
         };
@@ -169,27 +215,28 @@ impl Writer<'_> {
         Ok(0)
     }
 
-    fn sync(&mut self, key: Key, answers: Vec<Answer>) {
+    fn sync(&mut self, key: Key, waiting: Vec<Waiting>) {
         let synced = match self.open.get_mut(&key) {
             Some(Open {
-                file: Some(file), ..
-            }) => self.disk.sync(file),
+                file: Some(file),
+                unsynced_bytes,
+                ..
+            }) => self.disk.sync(file, std::mem::take(unsynced_bytes)),
             _ => Err(io::Error::other("no open file")),
         };
         if let Err(error) = synced {
-            return self.fail(key, &error, answers);
+            return self.fail(key, &error, waiting);
         }
         if let Some(open) = self.open.get_mut(&key) {
             open.is_acknowledged = true;
         }
-        for answer in answers {
-            // A dropped receiver is a client that has gone; its lines are safe all the same.
-            drop(answer.send(Ok(())));
+        for Waiting { answer, .. } in waiting {
+            answer.send(Ok(()));
         }
     }
 
     /// Gives the file up for ever: a torn line or lost pages at its end must never be followed by anything.
-    fn fail(&mut self, key: Key, error: &io::Error, answers: Vec<Answer>) {
+    fn fail(&mut self, key: Key, error: &io::Error, waiting: Vec<Waiting>) {
         let rejection = match self.open.remove(&key) {
             Some(open) => {
                 let rejection = self.disk.failed(&open.path, error);
@@ -203,8 +250,8 @@ impl Writer<'_> {
             }
             None => self.disk.failed(&PathBuf::new(), error),
         };
-        for answer in answers {
-            drop(answer.send(Err(rejection.clone())));
+        for Waiting { answer, .. } in waiting {
+            answer.send(Err(rejection.clone()));
         }
     }
 

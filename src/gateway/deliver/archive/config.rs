@@ -24,6 +24,10 @@ pub struct Config {
     pub queue_bytes_max: u64,
     /// Bodies that may wait for the disk, however small. 16,384: some 10 MiB of bookkeeping.
     pub queue_payloads_max: usize,
+    /// A payload that is not on disk by then is refused, and may be there all the same; added to it is the inflated size at
+    /// 4 MiB/s. 10 s: what a cloud volume may stall for, and what many senders wait.
+    #[serde(deserialize_with = "text::duration")]
+    pub answer_timeout: Duration,
     /// Threads that inflate and transcode; at least one. 2.
     pub threads: usize,
 }
@@ -36,6 +40,7 @@ impl Default for Config {
             disk_bytes_max: 10 << 30,
             queue_bytes_max: 64 << 20,
             queue_payloads_max: 16_384,
+            answer_timeout: Duration::from_secs(10),
             threads: 2,
         }
     }

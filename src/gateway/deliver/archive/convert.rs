@@ -1,23 +1,34 @@
 //! Conversion: a payload's bytes become lines, in memory when they are few, else straight into a file of their own.
+//!
+//! Bulk and JSON pass through in pieces. Protobuf must lie in one piece: a body that is large so is alone with that (see
+//! [`super::queue`]).
 
 use std::{
-    fs::File,
-    io::{self, Write},
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
+    time::Instant,
 };
 
-use tracing::{error, warn};
+use tracing::error;
 
 use super::{
     BUFFERED_BYTES_MAX,
     disk::Disk,
     files::Key,
+    late,
     queue::{Inbox, Job, Outbox, Record},
+    sink::{Claimed, Sink},
 };
 use crate::{
-    model::{Content, Payload, Rejection},
-    wire::{Unwritable, encoding, line_type, otlp_lines, write_lines},
+    model::{Content, Counts, Payload, Rejection},
+    wire::{
+        Unwritable,
+        encoding::{self, Pieces},
+        line_type::LineWriter,
+        otlp_convert::check_json,
+        otlp_lines::{self, JsonLine},
+        write_lines,
+    },
 };
 
 /// Lines may take this many times the inflated body: far above what labels named once and referred to by every series
@@ -25,25 +36,34 @@ use crate::{
 const GROWTH_MAX: u64 = 64;
 /// Lines of one body at most, above the growth by field names alone that a 64 MiB OTLP body allows (some 27 bytes for 2).
 const LINES_BYTES_MAX: u64 = 1 << 30;
-/// Takes a converter's output; what grows past the buffer goes to a file of its own.
-struct Sink<'a> {
-    disk: &'a Disk,
-    key: Key,
-    buffer: Vec<u8>,
-    own_file: Option<OwnFile<'a>>,
-    bytes: u64,
-    bytes_max: u64,
-    /// Why writing failed.
-    refusal: Option<Rejection>,
+/// Read at a time of JSON that is checked.
+const READ_BYTES: usize = 64 << 10;
+/// What protobuf usually grows by as text, at most; more is claimed when it is needed.
+const GROWTH_USUAL: u64 = 4;
+
+/// Whether the inflated body must be in memory in one piece.
+pub(super) const fn is_whole(content: Content) -> bool {
+    match content {
+        Content::Lines | Content::OtlpJson => false,
+        Content::OtlpProtobuf | Content::RemoteWrite1 | Content::RemoteWrite2 => true,
+    }
 }
 
-/// A file for one body alone; deleted when dropped before it was kept.
-struct OwnFile<'a> {
-    disk: &'a Disk,
-    file: File,
-    path: PathBuf,
-    bytes: u64,
-    is_kept: bool,
+/// Bytes of lines that a payload will hold in memory, by a guess that is seldom too low.
+pub(super) fn lines_bytes(payload: &Payload) -> usize {
+    let body = payload.inflated_bytes;
+    let bytes = match (payload.counts, payload.line_type.as_deref()) {
+        (Counts::Lines(lines), Some(line_type)) => {
+            // `{"type":"",` beside the type itself.
+            let each = line_type.len() as u64 + 11;
+            body.saturating_add(lines.good.items.saturating_mul(each))
+        }
+        _ if is_whole(payload.content) => body.saturating_mul(GROWTH_USUAL).saturating_add(256),
+        _ => body,
+    };
+    // And the last line's end.
+    let bytes = usize::try_from(bytes.saturating_add(1)).unwrap_or(usize::MAX);
+    bytes.min(BUFFERED_BYTES_MAX)
 }
 
 /// Converts until the inbox is closed and empty.
@@ -53,156 +73,159 @@ pub(super) fn run(disk: &Disk, inbox: &Inbox, outbox: &Outbox) {
             key,
             token,
             payload,
+            mut claimed,
             answer,
         } = job;
-        let convert = AssertUnwindSafe(|| lines(disk, key, &payload));
+        if answer.is_late() {
+            answer.send(Err(late()));
+            continue;
+        }
+        let deadline = answer.deadline();
+        let convert = AssertUnwindSafe(|| lines(disk, key, &payload, deadline, &mut claimed));
         let converted = catch_unwind(convert).unwrap_or_else(|_| {
             error!(account.id = %key.account, token.id = %token, "archive conversion panicked");
             Err(Rejection::Internal("archive conversion panicked"))
         });
         drop((payload, turn));
         match converted {
-            Ok(Some(lines)) => outbox.push(Record { key, lines, answer }),
-            Ok(None) => drop(answer.send(Ok(()))),
-            Err(rejection) => {
-                if let Rejection::Malformed(why) = &rejection {
-                    warn!(account.id = %key.account, token.id = %token, %why, "a checked body can't be written as lines");
-                }
-                drop(answer.send(Err(rejection)));
-            }
+            Ok(Some(lines)) => outbox.push(Record {
+                key,
+                lines,
+                claimed,
+                answer,
+            }),
+            Ok(None) => answer.send(Ok(())),
+            Err(rejection) => answer.send(Err(rejection)),
         }
     }
 }
 
 /// The payload's lines, or nothing when they are already safe in a file of their own (or there are none).
-fn lines(disk: &Disk, key: Key, payload: &Payload) -> Result<Option<Vec<u8>>, Rejection> {
-    let body = encoding::inflate(payload.encoding, &payload.chunks, payload.inflated_bytes)
-        .map_err(|_| Rejection::Internal("a checked body inflates differently"))?;
-    let mut sink = Sink {
-        disk,
-        key,
-        buffer: Vec::with_capacity(body.len().saturating_mul(2).min(BUFFERED_BYTES_MAX)),
-        own_file: None,
-        bytes: 0,
-        bytes_max: (1 << 20) + (body.len() as u64 * GROWTH_MAX).min(LINES_BYTES_MAX),
-        refusal: None,
-    };
-    let line_type = payload.line_type.as_deref();
+fn lines(
+    disk: &Disk,
+    key: Key,
+    payload: &Payload,
+    deadline: Instant,
+    claimed: &mut Claimed,
+) -> Result<Option<Vec<u8>>, Rejection> {
+    let bytes_max = (payload.inflated_bytes.saturating_mul(GROWTH_MAX)).min(LINES_BYTES_MAX);
+    let mut sink = Sink::new(disk, key, deadline, claimed, (1 << 20) + bytes_max);
     let written = match payload.content {
-        Content::Lines => line_type::write_lines(&body, line_type, &mut sink).map_err(Into::into),
-        Content::OtlpJson => otlp_lines::write_json(&body, &mut sink).map_err(Into::into),
-        Content::OtlpProtobuf => otlp_lines::write_protobuf(payload.signal, &body, &mut sink),
-        Content::RemoteWrite1 => write_lines::write_1(&body, &mut sink),
-        Content::RemoteWrite2 => write_lines::write_2(&body, &mut sink),
+        Content::Lines => {
+            let mut lines = LineWriter::new(payload.line_type.as_deref());
+            pieces(payload, |piece| lines.push(piece, &mut sink))
+                .and_then(|()| Ok(lines.finish(&mut sink)?))
+        }
+        Content::OtlpJson => json(payload, &mut sink),
+        Content::OtlpProtobuf => whole(payload).and_then(|body| {
+            otlp_lines::write_protobuf(payload.signal, &body, &mut sink).map_err(Into::into)
+        }),
+        Content::RemoteWrite1 => whole(payload)
+            .and_then(|body| write_lines::write_1(&body, &mut sink).map_err(Into::into)),
+        Content::RemoteWrite2 => whole(payload)
+            .and_then(|body| write_lines::write_2(&body, &mut sink).map_err(Into::into)),
     };
     match written {
         Ok(()) => sink.finish(),
-        Err(Unwritable::Malformed(why)) => Err(Rejection::Malformed(why.into())),
-        Err(Unwritable::Output(_)) => Err(sink
-            .refusal
-            .take()
-            .unwrap_or(Rejection::Internal("archive conversion failed"))),
+        Err(Failure::Unwritable(Unwritable::Malformed(why))) => {
+            Err(Rejection::Malformed(why.into()))
+        }
+        Err(Failure::Unwritable(Unwritable::Output(_))) => Err(sink.refusal()),
+        Err(Failure::NotOtlp(why)) => Err(Rejection::Malformed(why.into())),
+        Err(Failure::InflatesDifferently) => {
+            Err(Rejection::Internal("a checked body inflates differently"))
+        }
     }
 }
 
-// === impl Sink ===
+/// Why a body did not become lines.
+enum Failure {
+    InflatesDifferently,
+    /// JSON that has no protobuf form, and where.
+    NotOtlp(String),
+    Unwritable(Unwritable),
+}
 
-impl<'a> Sink<'a> {
-    fn finish(mut self) -> Result<Option<Vec<u8>>, Rejection> {
-        if self.own_file.is_some() {
-            let kept = self.spill().and_then(|()| match self.own_file.take() {
-                Some(file) => self.keep(file),
-                None => Ok(()),
-            });
-            return match kept {
-                Ok(()) => Ok(None),
-                Err(_) => Err(self
-                    .refusal
-                    .unwrap_or(Rejection::Internal("archive conversion failed"))),
-            };
-        }
-        Ok((!self.buffer.is_empty()).then_some(self.buffer))
+impl From<Unwritable> for Failure {
+    fn from(unwritable: Unwritable) -> Self {
+        Self::Unwritable(unwritable)
     }
+}
 
-    fn keep(&mut self, mut file: OwnFile<'a>) -> io::Result<()> {
-        if let Err(error) = self.disk.sync(&file.file) {
-            self.refusal = Some(self.disk.failed(&file.path, &error));
-            return Err(error);
-        }
-        file.is_kept = true;
-        Ok(())
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Unwritable(error.into())
     }
+}
 
-    /// Moves the buffer into the body's own file.
-    fn spill(&mut self) -> io::Result<()> {
-        let bytes = self.buffer.len() as u64;
-        if let Err(rejection) = self.disk.check_room(bytes) {
-            self.refusal = Some(rejection);
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        let disk = self.disk;
-        let own_file = match self.own_file.take() {
-            Some(file) => Ok(file),
-            None => disk.create(self.key).map(|(file, path)| OwnFile {
-                disk,
-                file,
-                path,
-                bytes: 0,
-                is_kept: false,
-            }),
+fn whole(payload: &Payload) -> Result<bytes::Bytes, Failure> {
+    encoding::inflate(payload.encoding, &payload.chunks, payload.inflated_bytes)
+        .map_err(|_| Failure::InflatesDifferently)
+}
+
+fn pieces(
+    payload: &Payload,
+    mut write: impl FnMut(&[u8]) -> io::Result<()>,
+) -> Result<(), Failure> {
+    let mut pieces = Pieces::new(payload.encoding, &payload.chunks, payload.inflated_bytes);
+    while let Some(piece) = pieces
+        .next_piece()
+        .map_err(|_| Failure::InflatesDifferently)?
+    {
+        write(piece)?;
+    }
+    Ok(())
+}
+
+/// Checked here, aside from the workers: they have looked at the way to the items only, and a reader of the files would
+/// stumble over what is in them.
+fn json(payload: &Payload, sink: &mut Sink<'_>) -> Result<(), Failure> {
+    let mut copying = Copying {
+        pieces: Pieces::new(payload.encoding, &payload.chunks, payload.inflated_bytes),
+        line: JsonLine::default(),
+        sink,
+        failure: None,
+    };
+    let checked = check_json(
+        payload.signal,
+        io::BufReader::with_capacity(READ_BYTES, &mut copying),
+    );
+    let Copying {
+        line,
+        sink,
+        failure,
+        ..
+    } = copying;
+    match (failure, checked) {
+        (Some(failure), _) => Err(failure),
+        (None, Err(fault)) => Err(Failure::NotOtlp(fault.to_string())),
+        (None, Ok(())) => Ok(line.finish(sink)?),
+    }
+}
+
+/// A body being read, which is written as a line on the way.
+struct Copying<'c, 's, 'd> {
+    pieces: Pieces<'c>,
+    line: JsonLine,
+    sink: &'s mut Sink<'d>,
+    /// Why reading failed, if it wasn't the text.
+    failure: Option<Failure>,
+}
+
+impl io::Read for Copying<'_, '_, '_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = match self.pieces.read(into) {
+            Ok(read) => read,
+            Err(_) => {
+                self.failure = Some(Failure::InflatesDifferently);
+                return Err(io::ErrorKind::InvalidData.into());
+            }
         };
-        let written = own_file.and_then(|mut own| {
-            disk.append(&own.file, &self.buffer)?;
-            own.bytes += bytes;
-            Ok(own)
-        });
-        self.buffer.clear();
-        match written {
-            Ok(own) => {
-                self.own_file = Some(own);
-                Ok(())
-            }
-            Err(error) => {
-                let place = PathBuf::from(self.key.account.to_string());
-                self.refusal = Some(disk.failed(&place, &error));
-                Err(error)
-            }
+        if let Err(error) = self.line.push(&into[..read], self.sink) {
+            let kind = error.kind();
+            self.failure = Some(error.into());
+            return Err(kind.into());
         }
-    }
-}
-
-impl Write for Sink<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write_all(bytes)?;
-        Ok(bytes.len())
-    }
-
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.bytes += bytes.len() as u64;
-        if self.bytes > self.bytes_max {
-            self.refusal = Some(Rejection::TooLarge {
-                bytes_max: self.bytes_max,
-            });
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() > BUFFERED_BYTES_MAX {
-            self.spill()?;
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-// === impl OwnFile ===
-
-impl Drop for OwnFile<'_> {
-    fn drop(&mut self) {
-        if !self.is_kept {
-            drop(self.disk.remove(&self.path, self.bytes));
-        }
+        Ok(read)
     }
 }

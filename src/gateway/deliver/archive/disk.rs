@@ -19,6 +19,7 @@ use super::{
     Config, Wall,
     files::{Hour, Key, Name},
     unavailable,
+    watch::Watch,
 };
 use crate::model::{AccountId, Rejection, Signal};
 
@@ -51,6 +52,7 @@ pub(super) struct Disk {
     failures: AtomicU64,
     deleted_files: AtomicU64,
     folders: Mutex<Folders>,
+    watch: Watch,
     full_until: Mutex<Option<Instant>>,
     full_warned: Mutex<Option<Instant>>,
     failure_warned: Mutex<Option<Instant>>,
@@ -82,6 +84,7 @@ impl Disk {
             failures: AtomicU64::new(0),
             deleted_files: AtomicU64::new(0),
             folders: Mutex::default(),
+            watch: Watch::default(),
             full_until: Mutex::default(),
             full_warned: Mutex::default(),
             failure_warned: Mutex::default(),
@@ -94,6 +97,14 @@ impl Disk {
 
     pub(super) fn hour(&self) -> Hour {
         Hour::of((self.wall)())
+    }
+
+    /// Refuses at once what would only wait: the disk is not done with what it should be done with.
+    pub(super) fn check_pace(&self) -> Result<(), Rejection> {
+        if self.watch.is_overdue() {
+            return Err(unavailable("archive's disk has stalled"));
+        }
+        Ok(())
     }
 
     /// Refuses at once what the disk has no room for.
@@ -117,6 +128,7 @@ impl Disk {
 
     /// Makes a new file, mode 0600, that a crash can't make vanish: its folders' entries are synced before it is used.
     pub(super) fn create(&self, key: Key) -> io::Result<(File, PathBuf)> {
+        let _under_way = self.watch.begin(0);
         let folder = self.folder(key)?;
         let hour = self.hour();
         let newest = lock(&self.folders).newest.get(&key).copied();
@@ -174,6 +186,7 @@ impl Disk {
 
     /// Writes at a file's end and counts the bytes.
     pub(super) fn append(&self, mut file: &File, bytes: &[u8]) -> io::Result<()> {
+        let _under_way = self.watch.begin(bytes.len() as u64);
         #[cfg(test)]
         self.faults.on_write(file, bytes)?;
         file.write_all(bytes)?;
@@ -181,9 +194,10 @@ impl Disk {
         Ok(())
     }
 
-    /// Returns when everything appended is on the disk. After an error the file must never be written or synced again:
+    /// Returns when everything appended, so many bytes since the last time, is on the disk. After an error the file must never be written or synced again:
     /// its pages are marked clean though they never arrived, and a second sync would lie.
-    pub(super) fn sync(&self, file: &File) -> io::Result<()> {
+    pub(super) fn sync(&self, file: &File, bytes: u64) -> io::Result<()> {
+        let _under_way = self.watch.begin(bytes);
         self.syncs.fetch_add(1, Ordering::Relaxed);
         #[cfg(test)]
         self.faults.on_sync()?;

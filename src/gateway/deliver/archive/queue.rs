@@ -3,27 +3,33 @@
 use std::{
     collections::VecDeque,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
 
-use super::{files::Key, unavailable};
+use super::{files::Key, sink::Claimed, unavailable};
 use crate::model::{Payload, Rejection, TokenId};
 
-/// Bodies that inflate to more than this are converted one at a time, so that their inflated bytes are in memory once.
+/// Converted lines that may wait for the writer, where memory allows; converters stop there.
+const OUTBOX_BYTES_MAX: u64 = 32 << 20;
+/// Where memory allows; see [`Inbox::large_bytes`].
 const LARGE_BYTES: u64 = 8 << 20;
-/// Converted lines that may wait for the writer; converters stop there.
-const OUTBOX_BYTES_MAX: usize = 32 << 20;
 /// Records in one commit, which bounds the time to its answers.
 const COMMIT_RECORDS_MAX: usize = 4096;
 
-pub(super) type Answer = oneshot::Sender<Result<(), Rejection>>;
+/// Who waits for a payload, and until when.
+pub(super) struct Answer {
+    sender: oneshot::Sender<Result<(), Rejection>>,
+    deadline: Instant,
+}
 
 /// A payload on its way to the disk.
 pub(super) struct Job {
     pub(super) key: Key,
     pub(super) token: TokenId,
     pub(super) payload: Payload,
+    pub(super) claimed: Claimed,
     pub(super) answer: Answer,
 }
 
@@ -31,6 +37,7 @@ pub(super) struct Job {
 pub(super) struct Record {
     pub(super) key: Key,
     pub(super) lines: Vec<u8>,
+    pub(super) claimed: Claimed,
     pub(super) answer: Answer,
 }
 
@@ -40,6 +47,8 @@ pub(super) struct Inbox {
     arrived: Condvar,
     bytes_max: u64,
     payloads_max: usize,
+    /// Bodies that inflate to more than this are converted one at a time, so that their inflated bytes are in memory once.
+    large_bytes: u64,
 }
 
 #[derive(Default)]
@@ -58,10 +67,10 @@ struct Waiting {
 pub(super) struct Turn<'a>(Option<&'a Inbox>);
 
 /// Lines that wait for the writer.
-#[derive(Default)]
 pub(super) struct Outbox {
     lines: Mutex<Lines>,
     changed: Condvar,
+    bytes_max: usize,
 }
 
 #[derive(Default)]
@@ -71,15 +80,42 @@ struct Lines {
     is_closed: bool,
 }
 
+// === impl Answer ===
+
+impl Answer {
+    /// With the end that it comes out of.
+    pub(super) fn new(timeout: Duration) -> (Self, oneshot::Receiver<Result<(), Rejection>>) {
+        let (sender, answered) = oneshot::channel();
+        let deadline = Instant::now() + timeout;
+        (Self { sender, deadline }, answered)
+    }
+
+    pub(super) const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Whether its sender is told by now that it comes too late: what has not begun must not begin.
+    pub(super) fn is_late(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+
+    /// A dropped receiver is a worker that has gone; what is on disk is safe all the same.
+    pub(super) fn send(self, result: Result<(), Rejection>) {
+        drop(self.sender.send(result));
+    }
+}
+
 // === impl Inbox ===
 
 impl Inbox {
-    pub(super) fn new(bytes_max: u64, payloads_max: usize) -> Self {
+    /// For a process whose requests may hold `memory_bytes_max`.
+    pub(super) fn new(bytes_max: u64, payloads_max: usize, memory_bytes_max: u64) -> Self {
         Self {
             waiting: Mutex::default(),
             arrived: Condvar::new(),
             bytes_max,
             payloads_max,
+            large_bytes: LARGE_BYTES.min(memory_bytes_max / 16),
         }
     }
 
@@ -99,7 +135,7 @@ impl Inbox {
             return Err(unavailable("archive queue is full"));
         }
         waiting.bytes = bytes;
-        if job.payload.inflated_bytes > LARGE_BYTES {
+        if job.payload.inflated_bytes > self.large_bytes {
             waiting.large.push_back(job);
         } else {
             waiting.small.push_back(job);
@@ -163,6 +199,16 @@ impl Drop for Turn<'_> {
 // === impl Outbox ===
 
 impl Outbox {
+    /// For a process whose requests may hold `memory_bytes_max`.
+    pub(super) fn new(memory_bytes_max: u64) -> Self {
+        let bytes_max = OUTBOX_BYTES_MAX.min(memory_bytes_max / 4);
+        Self {
+            lines: Mutex::default(),
+            changed: Condvar::new(),
+            bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -170,7 +216,7 @@ impl Outbox {
     /// Queues lines for the writer, waiting for room. A closed outbox drops them, which answers their sender.
     pub(super) fn push(&self, record: Record) {
         let mut lines = self.lock();
-        while lines.bytes > OUTBOX_BYTES_MAX && !lines.is_closed {
+        while lines.bytes > self.bytes_max && !lines.is_closed {
             lines = self
                 .changed
                 .wait(lines)

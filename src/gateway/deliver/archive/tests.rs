@@ -1,5 +1,7 @@
 //! The archive: what is answered is on disk, whole, in its account's file.
 
+mod memory;
+mod stalls;
 mod trouble;
 
 use std::{
@@ -23,6 +25,8 @@ use crate::model::{Door, Encoding, LineCounts, Signal, Tally, WriteCounts};
 pub(super) struct Faults {
     writes: AtomicU32,
     syncs: AtomicU32,
+    /// How long every sync takes.
+    pub(super) sync_millis: AtomicU64,
 }
 
 impl Faults {
@@ -35,7 +39,11 @@ impl Faults {
         Ok(())
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a disk that takes its time")]
     pub(super) fn on_sync(&self) -> io::Result<()> {
+        thread::sleep(Duration::from_millis(
+            self.sync_millis.load(Ordering::SeqCst),
+        ));
         if take(&self.syncs) {
             return Err(io::Error::other("injected"));
         }
@@ -56,6 +64,7 @@ struct World {
     archive: Archive,
 }
 
+const MEMORY_BYTES_MAX: u64 = 256 << 20;
 const ELEVEN: u64 = 1_795_431_600;
 
 impl World {
@@ -77,7 +86,7 @@ impl World {
 
     async fn store(&self, account: u64, line: &str) -> Result<Delivery, Rejection> {
         self.archive
-            .store(AccountId(account), TokenId(1), &bulk(line))
+            .store(AccountId(account), TokenId(1), &bulk(line), held())
             .await
     }
 
@@ -110,7 +119,11 @@ impl World {
 fn open(config: Config, folder: &Path, wall: &Arc<AtomicU64>) -> Archive {
     let wall = Arc::clone(wall);
     let wall: Wall = Arc::new(move || Duration::from_secs(wall.load(Ordering::SeqCst)));
-    Archive::start_at(config, folder.join("archive"), wall).unwrap()
+    Archive::start_at(config, folder.join("archive"), MEMORY_BYTES_MAX, wall).unwrap()
+}
+
+fn held() -> Held {
+    Held::alone(MEMORY_BYTES_MAX)
 }
 
 fn payload(signal: Signal, content: Content, body: Vec<u8>, counts: Counts) -> Payload {
@@ -174,7 +187,7 @@ async fn a_stored_line_lies_in_its_accounts_folder_readable_by_its_owner_only() 
     typed.line_type = Some("nginx".into());
     let delivery = world
         .archive
-        .store(AccountId(7), TokenId(9), &typed)
+        .store(AccountId(7), TokenId(9), &typed, held())
         .await
         .unwrap();
     assert_eq!(delivery.lines.unwrap().good.items, 2);
@@ -206,7 +219,7 @@ async fn every_encoding_is_inflated_and_every_protocol_is_written() {
         let payload = compressed("{\"a\":1}\n{\"b\":2}", encoding);
         world
             .archive
-            .store(AccountId(1), TokenId(1), &payload)
+            .store(AccountId(1), TokenId(1), &payload, held())
             .await
             .unwrap();
     }
@@ -222,7 +235,10 @@ async fn every_encoding_is_inflated_and_every_protocol_is_written() {
         Counts::Records(0),
     );
     assert_eq!(
-        world.archive.store(AccountId(1), TokenId(1), &json).await,
+        world
+            .archive
+            .store(AccountId(1), TokenId(1), &json, held())
+            .await,
         Ok(Delivery::default())
     );
     let traces = world.files(1, Signal::Traces);
@@ -247,7 +263,7 @@ async fn every_encoding_is_inflated_and_every_protocol_is_written() {
     );
     let delivery = world
         .archive
-        .store(AccountId(1), TokenId(1), &write)
+        .store(AccountId(1), TokenId(1), &write, held())
         .await
         .unwrap();
     assert_eq!(delivery.written, Some(counts));
@@ -324,7 +340,7 @@ async fn concurrent_stores_share_syncs_and_are_all_there_exactly_once_after_reop
                 for number in 0..20 {
                     let line = format!("{{\"sender\":{sender},\"number\":{number}}}\n");
                     archive
-                        .store(AccountId(sender % 3), TokenId(1), &bulk(&line))
+                        .store(AccountId(sender % 3), TokenId(1), &bulk(&line), held())
                         .await
                         .unwrap();
                 }
@@ -395,7 +411,9 @@ async fn closing_stores_everything_that_waits_also_for_clients_that_have_gone() 
     let world = World::new(Config::default());
     for number in 0..50 {
         let payload = bulk(&format!("{{\"a\":{number}}}\n"));
-        let store = world.archive.store(AccountId(1), TokenId(1), &payload);
+        let store = world
+            .archive
+            .store(AccountId(1), TokenId(1), &payload, held());
         drop(tokio::time::timeout(Duration::ZERO, store).await);
     }
     world.archive.close();

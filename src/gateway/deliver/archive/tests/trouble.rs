@@ -8,7 +8,10 @@ async fn a_body_that_inflates_past_its_count_is_refused() {
     for encoding in [Encoding::Gzip, Encoding::Zstd, Encoding::Snappy] {
         let mut lying = compressed(&"{\"a\":1}\n".repeat(1000), encoding);
         lying.inflated_bytes = 100;
-        let result = world.archive.store(AccountId(1), TokenId(1), &lying).await;
+        let result = world
+            .archive
+            .store(AccountId(1), TokenId(1), &lying, held())
+            .await;
         assert!(matches!(result, Err(Rejection::Internal(_))), "{result:?}");
     }
     assert!(world.files(1, Signal::Logs).is_empty());
@@ -160,7 +163,10 @@ async fn one_long_symbol_referred_to_from_everywhere_is_refused() {
         body,
         Counts::Write(WriteCounts::default()),
     );
-    let result = world.archive.store(AccountId(1), TokenId(1), &bomb).await;
+    let result = world
+        .archive
+        .store(AccountId(1), TokenId(1), &bomb, held())
+        .await;
     assert!(
         matches!(result, Err(Rejection::TooLarge { .. })),
         "{result:?}"
@@ -169,7 +175,7 @@ async fn one_long_symbol_referred_to_from_everywhere_is_refused() {
     assert_eq!(world.archive.usage().disk_bytes, 0);
 }
 
-fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
+pub(super) fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
     out.push(tag);
     prost::encoding::encode_varint(bytes.len() as u64, out);
     out.extend_from_slice(bytes);
@@ -177,13 +183,14 @@ fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
 
 #[tokio::test]
 async fn a_full_queue_refuses_and_a_closed_archive_too() {
-    let inbox = Inbox::new(10, 2);
+    let inbox = Inbox::new(10, 2, MEMORY_BYTES_MAX);
     let push = |text: &str| {
         inbox.push(Job {
             key: Key::of(AccountId(1), &bulk(text)),
             token: TokenId(1),
             payload: bulk(text),
-            answer: oneshot::channel().0,
+            claimed: Claimed::new(held(), 0).expect("room"),
+            answer: Answer::new(Duration::from_secs(60)).0,
         })
     };
     let full = Err(unavailable("archive queue is full"));
@@ -204,4 +211,36 @@ async fn a_full_queue_refuses_and_a_closed_archive_too() {
         world.store(1, "{\"a\":1}\n").await,
         "archive is closed"
     ));
+}
+
+#[tokio::test]
+async fn json_that_is_not_otlp_within_an_item_is_malformed_and_says_where() {
+    let world = World::new(Config::default());
+    let store = async |record: &str, encoding| {
+        let body =
+            format!("{{\"resourceLogs\":[{{\"scopeLogs\":[{{\"logRecords\":[{record}]}}]}}]}}");
+        let json = Payload {
+            content: Content::OtlpJson,
+            counts: Counts::Records(1),
+            ..compressed(&body, encoding)
+        };
+        world
+            .archive
+            .store(AccountId(1), TokenId(1), &json, held())
+            .await
+    };
+    for encoding in [Encoding::Identity, Encoding::Zstd] {
+        let bad = store("{\"timeUnixNano\":{\"a\":[1]},\"body\":\"x\"}", encoding).await;
+        let Err(Rejection::Malformed(why)) = bad else {
+            panic!("{bad:?}");
+        };
+        assert!(why.contains("line 1 column "), "{why}");
+        // A newer sender's fields are none of our business.
+        let newer = "{\"timeUnixNano\":\"1\",\"future\":{\"a\":[1]}}";
+        assert_eq!(store(newer, encoding).await, Ok(Delivery::default()));
+    }
+    let files = world.files(1, Signal::Logs);
+    assert_eq!(files.len(), 1);
+    assert_eq!(files[0].1.lines().count(), 2);
+    assert!(files[0].1.contains("future"), "as it came");
 }
