@@ -16,7 +16,10 @@ pub use ports::Ports;
 use std::{
     io::Write as _,
     path::Path,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
 };
 
 use anyhow::Context as _;
@@ -200,6 +203,8 @@ impl Running {
             control: control.as_ref().map(|side| side.control.clone()),
             gateway: gateway.as_ref().map(GatewaySide::parts),
             is_draining: AtomicBool::new(false),
+            pages_begun: AtomicU64::new(0),
+            last_page: tokio::sync::Mutex::default(),
             metrics,
         });
         let follows_remotely = gateway.is_some() && control.is_none();
@@ -215,7 +220,7 @@ impl Running {
                 listener,
                 move |request| {
                     let operators = Arc::clone(&operators);
-                    async move { operators.answer(&request) }
+                    async move { operators.answer(request).await }
                 },
                 stop.cancelled_owned(),
             ));

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
@@ -24,6 +24,16 @@ pub(super) struct Operators {
     pub(super) control: Option<Control>,
     pub(super) gateway: Option<GatewayParts>,
     pub(super) is_draining: AtomicBool,
+    /// How many pages of metrics were begun, and the last one.
+    pub(super) pages_begun: AtomicU64,
+    pub(super) last_page: tokio::sync::Mutex<MetricsPage>,
+}
+
+/// A page of `/metrics`; numbers begin at 1.
+#[derive(Default)]
+pub(super) struct MetricsPage {
+    number: u64,
+    text: Bytes,
 }
 
 /// The gateway's side, where there is one.
@@ -40,17 +50,18 @@ type Answer = Response<Full<Bytes>>;
 
 impl Operators {
     /// Answers one request.
-    pub(super) fn answer<B>(&self, request: &Request<B>) -> Answer {
-        if request.method() != Method::GET && request.method() != Method::HEAD {
+    pub(super) async fn answer<B>(&self, request: Request<B>) -> Answer {
+        let (request, _) = request.into_parts();
+        if request.method != Method::GET && request.method != Method::HEAD {
             let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "This page takes GET\n");
             answer
                 .headers_mut()
                 .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             return answer;
         }
-        let path = request.uri().path();
+        let path = request.uri.path();
         match path {
-            "/metrics" => self.metrics(),
+            "/metrics" => self.metrics().await,
             "/live" => text(StatusCode::OK, "live\n"),
             "/ready" => self.ready(),
             "/version" => json_answer(
@@ -68,7 +79,23 @@ impl Operators {
         }
     }
 
-    fn metrics(&self) -> Answer {
+    /// One page is rendered at a time, and serves all who asked before it was begun: anybody may ask, over and over.
+    async fn metrics(&self) -> Answer {
+        let asked = self.pages_begun.load(Ordering::Acquire);
+        let mut last = self.last_page.lock().await;
+        if last.number <= asked {
+            last.number = self.pages_begun.fetch_add(1, Ordering::AcqRel) + 1;
+            last.text = self.render().into();
+        }
+        let mut answer = Response::new(Full::from(last.text.clone()));
+        answer.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
+        );
+        answer
+    }
+
+    fn render(&self) -> String {
         self.state_gateway();
         if let Some(control) = &self.control {
             let gauges = self.metrics.gauges();
@@ -77,12 +104,7 @@ impl Operators {
             gauges.control_gateways.set(feed.gateways.len() as f64);
         }
         self.state_process();
-        let mut answer = Response::new(Full::from(self.metrics.render()));
-        answer.headers_mut().insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
-        );
-        answer
+        self.metrics.render()
     }
 
     fn state_gateway(&self) {
