@@ -1,6 +1,6 @@
 //! The control plane's part of a process: store, admin API, feed.
 
-use std::io;
+use std::{io, path::Path};
 
 use hyper_util::service::TowerToHyperService;
 use tokio::{io::DuplexStream, sync::mpsc, task::JoinSet};
@@ -34,21 +34,22 @@ impl ControlSide {
         config: &Config,
         bound: &mut Bound,
     ) -> anyhow::Result<(Self, FirstStart)> {
+        let failed = |error| start_failure(error, &config.data);
         let control = Control::open(&config.control, &config.data)
             .await
-            .map_err(start_failure)?;
-        let first = control.first_start().await.map_err(start_failure)?;
+            .map_err(failed)?;
+        let first = control.first_start().await.map_err(failed)?;
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let (pipes, accepted) = mpsc::channel(PIPES);
         let incoming = ReceiverStream::new(accepted).map(io::Result::Ok);
-        let feed = control.feed(None).map_err(start_failure)?;
+        let feed = control.feed(None).map_err(failed)?;
         let stopped = stop.clone().cancelled_owned();
         tasks.spawn(async move { log(feed.serve(incoming, stopped).await) });
         if let Some(listener) = bound.feed.take() {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let tls = config.control.feed_tls();
-            let feed = control.feed(tls.as_ref()).map_err(start_failure)?;
+            let feed = control.feed(tls.as_ref()).map_err(failed)?;
             let stopped = stop.clone().cancelled_owned();
             tasks.spawn(async move { log(feed.serve_port(listener, stopped).await) });
         }
@@ -88,8 +89,11 @@ impl ControlSide {
 }
 
 /// What the operator has to change is told from what is broken.
-fn start_failure(error: control::Error) -> anyhow::Error {
+fn start_failure(error: control::Error, data: &Path) -> anyhow::Error {
     match error {
+        error if error.is_unusable_store() => {
+            Unusable(format!("{}: {error}", data.join("control").display())).into()
+        }
         control::Error::Locked(_)
         | control::Error::WrongMasterKey
         | control::Error::MissingMasterKey(_)

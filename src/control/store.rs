@@ -73,6 +73,10 @@ impl Store {
         sqlx::migrate!("src/control/store/migrations")
             .run_direct(None, &mut connection, false)
             .await?;
+        // One that can only be read is found now, not at the first revocation.
+        sqlx::query("UPDATE counters SET value = value")
+            .execute(&mut connection)
+            .await?;
         let (id, digest_key) = identity(&mut connection, &sealer).await?;
         let head = counter(&mut connection, "revision").await?;
         let options = options.create_if_missing(false).read_only(true);

@@ -54,6 +54,29 @@ async fn a_revoked_first_token_is_not_made_again() {
 }
 
 #[tokio::test]
+async fn a_store_that_is_none_or_cannot_be_written_is_told_from_one_that_failed() {
+    let folder = TempDir::new().expect("a folder");
+    opening(folder.path()).await.expect("opens").close().await;
+    let path = folder.path().join("control/store.sqlite");
+    let good = fs::read(&path).expect("read");
+    // The format's own word for a file that may only be read, which holds for root, too.
+    let mut read_only = good.clone();
+    read_only[18] = 3;
+    for (bytes, word) in [
+        (&b"this is no database ".repeat(99), "not a database"),
+        (&read_only, "readonly"),
+    ] {
+        fs::write(&path, bytes).expect("written");
+        let error = opening(folder.path()).await.err().expect("refused");
+        assert!(error.is_unusable_store(), "{error}");
+        let said = format!("{:#}", anyhow::Error::from(error));
+        assert_eq!(said.matches(word).count(), 1, "{said}");
+    }
+    fs::write(&path, good).expect("written");
+    opening(folder.path()).await.expect("opens again");
+}
+
+#[tokio::test]
 async fn a_second_process_is_refused_until_the_first_has_closed() {
     let folder = TempDir::new().expect("a folder");
     let first = opening(folder.path()).await.expect("opens");
