@@ -61,6 +61,8 @@ impl Store {
         super::secret_file::make_folder(&folder)?;
         let path = folder.join("store.sqlite");
         let sealer = Sealer::load(data, path.exists())?;
+        // Before SQLite does: the files beside it get this one's mode.
+        super::secret_file::make_private(&path)?;
         let options = SqliteConnectOptions::new()
             .filename(&path)
             .create_if_missing(true)

@@ -54,6 +54,28 @@ async fn a_revoked_first_token_is_not_made_again() {
 }
 
 #[tokio::test]
+async fn nobody_else_may_read_a_file_of_the_store() {
+    let folder = TempDir::new().expect("a folder");
+    let store = folder.path().join("control");
+    for _ in 0..2 {
+        let control = opening(folder.path()).await.expect("opens");
+        control.first_start().await.expect("starts");
+        let mut files = 0;
+        for file in fs::read_dir(&store).expect("read") {
+            let path = file.expect("a file").path();
+            let mode = fs::metadata(&path).expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{}", path.display());
+            files += 1;
+        }
+        assert!(files >= 2, "store and log");
+        control.close().await;
+        // As a version before this one made it.
+        let readable = fs::Permissions::from_mode(0o644);
+        fs::set_permissions(store.join("store.sqlite"), readable).expect("set");
+    }
+}
+
+#[tokio::test]
 async fn a_store_that_is_none_or_cannot_be_written_is_told_from_one_that_failed() {
     let folder = TempDir::new().expect("a folder");
     opening(folder.path()).await.expect("opens").close().await;
