@@ -145,6 +145,7 @@ async fn no_secret_stands_in_the_store_in_clear() {
             .to_owned(),
     ];
     let body = json!({"name": "d", "kind": "http", "endpoints": ["http://a"],
+        "secret_headers": {"X-Api-Key": "secret-header-of-the-destination"},
         "credentials": {"kind": "bearer", "token": "bearer-of-the-destination"}});
     world.ok("POST", "/destinations", body).await;
     let body = json!({"credentials": {"kind": "basic", "user": "u", "password": "password-of-the-destination"}});
@@ -153,6 +154,7 @@ async fn no_secret_stands_in_the_store_in_clear() {
     world.ok("POST", "/tokens/1/reveal", Value::Null).await;
     secrets.extend([
         "bearer-of-the-destination".into(),
+        "secret-header-of-the-destination".into(),
         "password-of-the-destination".into(),
     ]);
     for name in [
