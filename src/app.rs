@@ -249,7 +249,8 @@ impl Running {
 
     fn print_welcome(&self) {
         if let Some(first) = &self.welcome {
-            let text = welcome::text(first, &self.ports, &self.config);
+            let has_gateway = self.gateway.is_some();
+            let text = welcome::text(first, &self.ports, &self.config, has_gateway);
             // Nobody may be reading: a gateway doesn't end because its first reader has closed the pipe.
             let _ = std::io::stdout().write_all(text.as_bytes());
         }

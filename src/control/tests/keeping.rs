@@ -7,7 +7,10 @@ use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 
 use super::world::{World, text};
-use crate::control::{Config, Control, Error};
+use crate::{
+    control::{Config, Control, Error, FirstStart},
+    model::{AccountState, Signal},
+};
 
 async fn opening(folder: &Path) -> Result<Control, Error> {
     Control::open(&Config::default(), folder).await
@@ -51,6 +54,46 @@ async fn a_revoked_first_token_is_not_made_again() {
     let again = world.control.first_start().await.expect("starts");
     assert_eq!(again.tokens.len(), 2);
     assert!(!again.is_new);
+}
+
+#[tokio::test]
+async fn a_first_token_that_opens_nothing_is_left_out_and_a_rotated_one_is_its_successor() {
+    let world = World::new().await;
+    let files = |first: &FirstStart| {
+        let signals = first.tokens.iter().map(|(signal, _)| *signal);
+        signals.collect::<Vec<_>>()
+    };
+    world.ok("POST", "/tokens/1/disable", Value::Null).await;
+    let made = world
+        .ok("POST", "/tokens/2/rotate", json!({"overlap_seconds": 0}))
+        .await;
+    world
+        .ok(
+            "PATCH",
+            "/accounts/1",
+            json!({"name": "new", "state": "suspended", "destinations": {"logs": null}}),
+        )
+        .await;
+    let again = world.control.first_start().await.expect("starts");
+    assert_eq!(files(&again), [Signal::Metrics, Signal::Traces]);
+    assert_eq!(again.archived, [Signal::Metrics, Signal::Traces]);
+    assert_eq!(
+        text(&again.tokens[0].1),
+        made["token"].as_str().expect("text")
+    );
+    let account = again.account.expect("there");
+    assert_eq!(
+        (account.name.as_str(), account.state),
+        ("new", AccountState::Suspended)
+    );
+    for id in 1..=4 {
+        world
+            .ok("POST", &format!("/tokens/{id}/revoke"), Value::Null)
+            .await;
+    }
+    world.ok("DELETE", "/accounts/1", Value::Null).await;
+    let again = world.control.first_start().await.expect("starts");
+    assert!(again.account.is_none() && again.tokens.is_empty() && again.archived.is_empty());
 }
 
 #[tokio::test]
