@@ -245,6 +245,9 @@ impl Running {
         if let Some(gateway) = &self.gateway {
             gateway.reload_certificates();
         }
+        if let Some(control) = &self.control {
+            control.reload_certificates();
+        }
     }
 
     fn print_welcome(&self) {
