@@ -1,4 +1,5 @@
-//! A gateway on its own beside a control plane on its own: how it comes back to a feed whose certificates have changed.
+//! A gateway on its own beside a control plane on its own: when it may be sent to, and how it comes back to a feed whose
+//! certificates have changed.
 
 mod world;
 
@@ -11,7 +12,7 @@ use wharfinger::{
     app::{self, Running},
     config::Config,
 };
-use world::{config_on, eventually, process::free_port};
+use world::{Sender, World, bodies, config_on, eventually, process::free_port};
 
 struct Papers {
     certificate: String,
@@ -114,4 +115,57 @@ async fn new_certificates_of_the_feed_are_served_after_a_reload_and_gateways_rej
     stays.shutdown().await;
     joins.shutdown().await;
     control.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_whose_kept_table_cannot_be_believed_is_not_ready_until_the_feed_is_heard() {
+    let world = World::start().await;
+    let (_, token) = world.token("main", "logs").await;
+    let live = world.bulk().ship("/", &token, &[], bodies::lines(1)).await;
+    assert_eq!(live.status, 200, "{live:?}");
+    let control = world.stop().await;
+
+    let data = TempDir::new().expect("a folder");
+    let (from, to) = (control.path().join("gateway"), data.path().join("gateway"));
+    std::fs::rename(from, &to).expect("moved");
+    let mut logs = 0;
+    for file in std::fs::read_dir(to.join("directory")).expect("a folder") {
+        let path = file.expect("a file").path();
+        // What was acknowledged is lost.
+        if path.extension().is_some_and(|it| it == "log") {
+            std::fs::remove_file(path).expect("removed");
+            logs += 1;
+        }
+    }
+    assert!(logs > 0);
+    let feed = free_port();
+    let url = format!("http://127.0.0.1:{feed}");
+    let config = gateway_config(&data, control.path(), url);
+    let gateway = app::start_gateway(config).await.expect("starts");
+    let operate = Sender::new(gateway.ports.operate.expect("open"));
+    let bulk = Sender::new(gateway.ports.bulk.expect("open"));
+    let ready = async || {
+        let answer = operate.send(Method::GET, "/ready", &[], Vec::new()).await;
+        let page: Value = serde_json::from_slice(&answer.body).expect("JSON");
+        (answer.status, page)
+    };
+    let (status, page) = ready().await;
+    assert_eq!(status, 503, "{page}");
+    assert!(
+        page["reasons"][0]
+            .as_str()
+            .is_some_and(|it| it.contains("damaged")),
+        "{page}"
+    );
+    let shipped = bulk.ship("/", &token, &[], bodies::lines(1)).await;
+    assert_eq!(shipped.status, 503, "{shipped:?}");
+
+    let mut config = config_on(&control);
+    config.listen.feed = Some(([127, 0, 0, 1], feed).into());
+    let plane = app::start_control(config).await.expect("starts");
+    eventually("the gateway is ready", async || ready().await.0 == 200).await;
+    let shipped = bulk.ship("/", &token, &[], bodies::lines(1)).await;
+    assert_eq!(shipped.status, 200, "{shipped:?}");
+    gateway.shutdown().await;
+    plane.shutdown().await;
 }

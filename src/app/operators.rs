@@ -172,7 +172,8 @@ impl Operators {
         }
     }
 
-    /// Ready means: bound, and a token table once loaded. It depends on neither control plane nor destination.
+    /// Ready means: bound, and a token table once loaded that can be believed. It depends on neither control plane nor
+    /// destination.
     fn ready(&self) -> Answer {
         let mut reasons = Vec::new();
         if self.is_draining.load(Ordering::Acquire) {
@@ -189,7 +190,8 @@ impl Operators {
                 warnings.push("the token table is not fresh: unknown tokens are answered 503");
             }
             if parts.directory.is_doubtful() {
-                warnings.push(
+                // Nothing is let in, so nothing should be sent here.
+                reasons.push(
                     "the kept token table was damaged: every token is answered 503 until the feed has been caught up with",
                 );
             }
