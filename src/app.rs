@@ -16,7 +16,10 @@ pub use ports::Ports;
 use std::{
     io::Write as _,
     path::Path,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
 };
 
 use anyhow::Context as _;
@@ -201,6 +204,8 @@ impl Running {
             control: control.as_ref().map(|side| side.control.clone()),
             gateway: gateway.as_ref().map(GatewaySide::parts),
             is_draining: AtomicBool::new(false),
+            pages_begun: AtomicU64::new(0),
+            last_page: tokio::sync::Mutex::default(),
             metrics,
         });
         let follows_remotely = gateway.is_some() && control.is_none();
@@ -216,7 +221,7 @@ impl Running {
                 listener,
                 move |request| {
                     let operators = Arc::clone(&operators);
-                    async move { operators.answer(&request) }
+                    async move { operators.answer(request).await }
                 },
                 stop.cancelled_owned(),
             ));
@@ -241,6 +246,9 @@ impl Running {
         if let Some(gateway) = &self.gateway {
             gateway.reload_certificates();
         }
+        if let Some(control) = &self.control {
+            control.reload_certificates();
+        }
     }
 
     /// Waits until something has died that everything else needs. The process then ends, with what is in flight elsewhere
@@ -256,7 +264,8 @@ impl Running {
 
     fn print_welcome(&self) {
         if let Some(first) = &self.welcome {
-            let text = welcome::text(first, &self.ports, &self.config);
+            let has_gateway = self.gateway.is_some();
+            let text = welcome::text(first, &self.ports, &self.config, has_gateway);
             // Nobody may be reading: a gateway doesn't end because its first reader has closed the pipe.
             let _ = std::io::stdout().write_all(text.as_bytes());
         }

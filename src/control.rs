@@ -31,10 +31,14 @@ pub use error::Error;
 pub use feed::Feed;
 pub use publish::Gateway;
 
-use crate::model::{
-    Account, AccountId, AccountState, Destination, DestinationId, DestinationKind, Digest, Limits,
-    Secret, Signal, text,
+use crate::{
+    clock,
+    model::{
+        Account, AccountId, AccountState, Destination, DestinationId, DestinationKind, Digest,
+        Limits, Secret, Signal, text,
+    },
 };
+use record::TokenRow;
 use store::{NewToken, Store};
 
 /// How short a join key may be.
@@ -97,11 +101,11 @@ struct Inner {
 /// What there is after a first start; also after every later one.
 #[derive(Clone, Debug)]
 pub struct FirstStart {
-    /// Name of the first account, as it was made.
-    pub account: String,
-    /// Its id, which it keeps when it is renamed.
-    pub account_id: AccountId,
-    /// Files with the first tokens, one per signal; revoked ones are left out.
+    /// The first account as it is now; `None` once it is deleted.
+    pub account: Option<Account>,
+    /// Which of its signals go to an archive.
+    pub archived: Vec<Signal>,
+    /// Files with its first tokens, or with what rotations made of them; those that open nothing now are left out.
     pub tokens: Vec<(Signal, PathBuf)>,
     /// File with the admin API token.
     pub admin_token: PathBuf,
@@ -194,24 +198,55 @@ impl Control {
         secret_file::make_folder(&folder)?;
         let mut tokens = Vec::new();
         for (signal, id) in first.tokens {
-            if let Some(token) = inner.store.open_token(id).await? {
+            let Some(row) = self.newest_token(id).await? else {
+                continue;
+            };
+            if let Some(token) = inner.store.open_token(row.token.id.0).await? {
                 let path = folder.join(format!("{}-{signal}", first.account));
                 secret_file::keep(&path, &token)?;
-                tokens.push((signal, path));
+                if row.state(clock::wall_seconds()) == "live" {
+                    tokens.push((signal, path));
+                }
             }
         }
         let admin_token = inner.data.join("admin-token");
         if let Some(token) = inner.store.open_api_token(first.api_token).await? {
             secret_file::keep(&admin_token, &token)?;
         }
+        let account = found(inner.store.account(first.account_id).await)?;
+        let account = account.map(|row| row.account);
         Ok(FirstStart {
-            account: first.account,
-            account_id: AccountId(first.account_id),
+            archived: self.archived(account.as_ref()).await?,
+            account,
             tokens,
             admin_token,
             join_key: join_key_path(&inner.config, &inner.data),
             is_new,
         })
+    }
+
+    /// The token, or what the last of its rotations made of it.
+    async fn newest_token(&self, id: u64) -> Result<Option<TokenRow>, Error> {
+        let store = &self.inner.store;
+        let mut newest = found(store.token(id).await)?;
+        while let Some(next) = newest.as_ref().and_then(|row| row.replaced_by) {
+            newest = found(store.token(next).await)?;
+        }
+        Ok(newest)
+    }
+
+    async fn archived(&self, account: Option<&Account>) -> Result<Vec<Signal>, Error> {
+        let mut archived = Vec::new();
+        for signal in Signal::ALL {
+            let to = account.and_then(|account| account.destination(signal));
+            if let Some(DestinationId(to)) = to
+                && let Some(row) = found(self.inner.store.destination(to).await)?
+                && row.destination.kind == DestinationKind::Archive
+            {
+                archived.push(signal);
+            }
+        }
+        Ok(archived)
     }
 
     async fn make_first_things(&self) -> Result<(), Error> {
@@ -300,6 +335,15 @@ impl Control {
         if let Err(error) = self.inner.lock.unlock() {
             tracing::warn!(%error, "the data folder's lock could not be released");
         }
+    }
+}
+
+/// `None` for what was deleted.
+fn found<T>(row: Result<T, Error>) -> Result<Option<T>, Error> {
+    match row {
+        Ok(row) => Ok(Some(row)),
+        Err(Error::NotFound(_)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

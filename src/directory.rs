@@ -22,7 +22,7 @@ use serde::Deserialize;
 use tracing::{error, warn};
 
 pub use accounts::Account;
-pub use follow::{FollowConfig, Source, follow};
+pub use follow::{FollowConfig, Source, TlsFiles, follow};
 pub use keep::{Keep, Loaded};
 pub use state::{Collected, content_hash};
 

@@ -1,6 +1,11 @@
 //! What the control plane calls this gateway: must differ from every other's, and be the same after a restart.
 
-use std::{fs, io::Write as _, path::Path};
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::Path,
+};
 
 use crate::config::{Config, Unusable};
 
@@ -34,7 +39,14 @@ fn make(path: &Path) -> std::io::Result<String> {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = with_suffix(host.trim())?;
     let half = path.with_extension("tmp");
-    let mut file = fs::File::create(&half)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&half)?;
+    // What a crash left there may have another mode.
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
     writeln!(file, "{name}")?;
     file.sync_all()?;
     fs::rename(&half, path)?;
@@ -74,6 +86,8 @@ mod tests {
         let name = find(&config, one.path()).expect("made");
         assert!(is_name(&name), "{name}");
         assert_eq!(find(&config, one.path()).expect("kept"), name);
+        let kept = fs::metadata(one.path().join("name")).expect("there");
+        assert_eq!(kept.permissions().mode() & 0o777, 0o600);
         assert_ne!(find(&config, other.path()).expect("made"), name);
         config.gateway.name = "mine".into();
         assert_eq!(find(&config, one.path()).expect("configured"), "mine");

@@ -1,6 +1,8 @@
 //! The gateway's part of a process: directory, archive, workers.
 
 use std::{
+    io,
+    path::Path,
     sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -9,12 +11,13 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use tokio::{io::DuplexStream, sync::mpsc, task::JoinHandle as Task, time::sleep};
 use tokio_util::sync::CancellationToken;
+use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 use tracing::{error, info, warn};
 
 use super::{gateway_name, operators::GatewayParts, ports::Bound};
 use crate::{
-    config::{Config, Unusable},
-    directory::{Directory, FollowConfig, Keep, Source, follow},
+    config::{self, Config, Unusable},
+    directory::{Directory, FollowConfig, Keep, Source, TlsFiles, follow},
     gateway::{
         admit::Memory,
         deliver::{
@@ -65,38 +68,43 @@ impl Upline {
 
     /// To control planes elsewhere.
     pub(super) fn remote(config: &Config) -> anyhow::Result<Self> {
-        let feed = &config.feed;
-        let read = |path: &std::path::Path| {
-            std::fs::read_to_string(path)
-                .map_err(|error| Unusable(format!("cannot read {}: {error}", path.display())))
-        };
+        let feed = config.feed.clone();
         let join_key = match &feed.join_key_file {
             Some(path) => Some(Secret::new(read(path)?.trim().to_owned())),
             None => None,
         };
-        let is_tls = feed.endpoints.iter().any(|url| url.starts_with("https:"));
+        let endpoints = feed.endpoints.clone();
+        let is_tls = endpoints.iter().any(|url| url.starts_with("https:"));
         let tls = if is_tls {
-            let mut tls = tonic::transport::ClientTlsConfig::new();
-            tls = match &feed.ca {
-                Some(ca) => tls.ca_certificate(tonic::transport::Certificate::from_pem(read(ca)?)),
-                None => tls.with_enabled_roots(),
-            };
-            if let (Some(certificate), Some(key)) = (&feed.client_certificate, &feed.client_key) {
-                let identity = tonic::transport::Identity::from_pem(read(certificate)?, read(key)?);
-                tls = tls.identity(identity);
-            }
-            Some(Box::new(tls))
+            // What can't be read now is the operator's to mend; later it is tried again.
+            client_tls(&feed)?;
+            let files: TlsFiles =
+                Box::new(move || client_tls(&feed).map_err(|error| io::Error::other(error.0)));
+            Some(files)
         } else {
             None
         };
         Ok(Self {
-            source: Source::Remote {
-                endpoints: feed.endpoints.clone(),
-                tls,
-            },
+            source: Source::Remote { endpoints, tls },
             join_key,
         })
     }
+}
+
+fn client_tls(feed: &config::Feed) -> Result<ClientTlsConfig, Unusable> {
+    let mut tls = match &feed.ca {
+        Some(ca) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca)?)),
+        None => ClientTlsConfig::new().with_enabled_roots(),
+    };
+    if let (Some(certificate), Some(key)) = (&feed.client_certificate, &feed.client_key) {
+        tls = tls.identity(Identity::from_pem(read(certificate)?, read(key)?));
+    }
+    Ok(tls)
+}
+
+fn read(path: &Path) -> Result<String, Unusable> {
+    std::fs::read_to_string(path)
+        .map_err(|error| Unusable(format!("cannot read {}: {error}", path.display())))
 }
 
 // === impl GatewaySide ===

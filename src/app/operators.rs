@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
@@ -25,6 +25,16 @@ pub(super) struct Operators {
     pub(super) control: Option<Control>,
     pub(super) gateway: Option<GatewayParts>,
     pub(super) is_draining: AtomicBool,
+    /// How many pages of metrics were begun, and the last one.
+    pub(super) pages_begun: AtomicU64,
+    pub(super) last_page: tokio::sync::Mutex<MetricsPage>,
+}
+
+/// A page of `/metrics`; numbers begin at 1.
+#[derive(Default)]
+pub(super) struct MetricsPage {
+    number: u64,
+    text: Bytes,
 }
 
 /// The gateway's side, where there is one.
@@ -42,17 +52,18 @@ type Answer = Response<Full<Bytes>>;
 
 impl Operators {
     /// Answers one request.
-    pub(super) fn answer<B>(&self, request: &Request<B>) -> Answer {
-        if request.method() != Method::GET && request.method() != Method::HEAD {
+    pub(super) async fn answer<B>(&self, request: Request<B>) -> Answer {
+        let (request, _) = request.into_parts();
+        if request.method != Method::GET && request.method != Method::HEAD {
             let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "This page takes GET\n");
             answer
                 .headers_mut()
                 .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             return answer;
         }
-        let path = request.uri().path();
+        let path = request.uri.path();
         match path {
-            "/metrics" => self.metrics(),
+            "/metrics" => self.metrics().await,
             "/live" => text(StatusCode::OK, "live\n"),
             "/ready" => self.ready(),
             "/version" => json_answer(
@@ -70,7 +81,23 @@ impl Operators {
         }
     }
 
-    fn metrics(&self) -> Answer {
+    /// One page is rendered at a time, and serves all who asked before it was begun: anybody may ask, over and over.
+    async fn metrics(&self) -> Answer {
+        let asked = self.pages_begun.load(Ordering::Acquire);
+        let mut last = self.last_page.lock().await;
+        if last.number <= asked {
+            last.number = self.pages_begun.fetch_add(1, Ordering::AcqRel) + 1;
+            last.text = self.render().into();
+        }
+        let mut answer = Response::new(Full::from(last.text.clone()));
+        answer.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
+        );
+        answer
+    }
+
+    fn render(&self) -> String {
         self.state_gateway();
         if let Some(control) = &self.control {
             let gauges = self.metrics.gauges();
@@ -79,12 +106,7 @@ impl Operators {
             gauges.control_gateways.set(feed.gateways.len() as f64);
         }
         self.state_process();
-        let mut answer = Response::new(Full::from(self.metrics.render()));
-        answer.headers_mut().insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
-        );
-        answer
+        self.metrics.render()
     }
 
     fn state_gateway(&self) {
@@ -152,7 +174,8 @@ impl Operators {
         }
     }
 
-    /// Ready means: bound, and a token table once loaded. It depends on neither control plane nor destination.
+    /// Ready means: bound, and a token table once loaded that can be believed. It depends on neither control plane nor
+    /// destination.
     fn ready(&self) -> Answer {
         let mut reasons = Vec::new();
         if self.is_draining.load(Ordering::Acquire) {
@@ -172,7 +195,8 @@ impl Operators {
                 warnings.push("the token table is not fresh: unknown tokens are answered 503");
             }
             if parts.directory.is_doubtful() {
-                warnings.push(
+                // Nothing is let in, so nothing should be sent here.
+                reasons.push(
                     "the kept token table was damaged: every token is answered 503 until the feed has been caught up with",
                 );
             }

@@ -77,6 +77,12 @@ pub(super) struct Settings {
     /// Removes all headers.
     #[arg(long, conflicts_with = "headers")]
     no_headers: bool,
+    /// A header whose value is a secret, read from a file; sealed, and never shown. Repeatable; others stay.
+    #[arg(long = "secret-header", value_name = "NAME=@FILE", value_parser = secret_header)]
+    secret_headers: Vec<(String, PathBuf)>,
+    /// Removes all secret headers.
+    #[arg(long, conflicts_with = "secret_headers")]
+    no_secret_headers: bool,
     /// File with a bearer token to show there.
     #[arg(long, value_name = "FILE", conflicts_with = "user")]
     bearer_file: Option<PathBuf>,
@@ -213,6 +219,15 @@ fn header(text: &str) -> Result<Value, String> {
     Ok(json!({"name": name, "value": value.trim()}))
 }
 
+/// Never the value itself, which would stay in the shell's history.
+fn secret_header(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, file) = text
+        .split_once("=@")
+        .filter(|(name, file)| !name.is_empty() && !file.is_empty())
+        .ok_or("expected NAME=@FILE, with the value in that file")?;
+    Ok((name.to_owned(), PathBuf::from(file)))
+}
+
 fn value_name(value: impl ValueEnum) -> String {
     value
         .to_possible_value()
@@ -224,6 +239,7 @@ fn value_name(value: impl ValueEnum) -> String {
 
 impl Settings {
     fn body(self) -> Result<Map<String, Value>, Failure> {
+        let secret_headers = self.secret_headers()?;
         let credentials = self.credentials()?;
         let tls = self.tls()?;
         let headers =
@@ -235,6 +251,7 @@ impl Settings {
         Ok([
             ("endpoints", endpoints),
             ("headers", headers),
+            ("secret_headers", secret_headers),
             ("credentials", credentials),
             ("tls", tls),
             ("connect_timeout_ms", self.connect_timeout.map(milliseconds)),
@@ -245,6 +262,18 @@ impl Settings {
         .into_iter()
         .filter_map(|(key, value)| Some((key.to_owned(), value?)))
         .collect())
+    }
+
+    fn secret_headers(&self) -> Result<Option<Value>, Failure> {
+        if self.no_secret_headers {
+            return Ok(Some(Value::Null));
+        }
+        let mut headers = Map::new();
+        for (name, file) in &self.secret_headers {
+            let value = read_secret(file).map_err(Failure::Usage)?;
+            headers.insert(name.clone(), json!(value.reveal()));
+        }
+        Ok((!headers.is_empty()).then_some(Value::Object(headers)))
     }
 
     fn credentials(&self) -> Result<Option<Value>, Failure> {

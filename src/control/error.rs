@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use sqlx::sqlite::SqliteError;
+
 /// Why a call of the control plane failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -32,10 +34,10 @@ pub enum Error {
     BadCertificate(String),
     /// The database failed.
     #[error("the store failed: {0}")]
-    Store(#[from] sqlx::Error),
+    Store(sqlx::Error),
     /// The database's tables could not be brought up to date.
     #[error("the store cannot be brought up to date: {0}")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    Migrate(sqlx::migrate::MigrateError),
     /// A record reads as something we never wrote.
     #[error("the store holds a damaged record: {0}")]
     Damaged(String),
@@ -62,7 +64,37 @@ pub enum Error {
     Closed,
 }
 
+// The cause stands in the sentence, so it is no source: whoever prints the chain would say it twice.
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<sqlx::migrate::MigrateError> for Error {
+    fn from(error: sqlx::migrate::MigrateError) -> Self {
+        match error {
+            sqlx::migrate::MigrateError::Execute(error) => Self::Store(error),
+            other => Self::Migrate(other),
+        }
+    }
+}
+
 impl Error {
+    /// Whether the store's file is what it is until somebody does something about it; trying again is of no use.
+    pub fn is_unusable_store(&self) -> bool {
+        match self {
+            Self::Migrate(_) | Self::Damaged(_) => true,
+            Self::Store(sqlx::Error::Database(error)) => {
+                let is_file = error.try_downcast_ref::<SqliteError>().is_some();
+                let code = error.code().and_then(|code| code.parse::<u32>().ok());
+                // SQLITE_PERM, READONLY, CORRUPT, CANTOPEN, NOTADB; the rest of a code says how.
+                is_file && code.is_some_and(|code| [3, 8, 11, 14, 26].contains(&(code & 0xff)))
+            }
+            _ => false,
+        }
+    }
+
     pub(super) fn damaged(what: impl Into<String>) -> Self {
         Self::Damaged(what.into())
     }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::{StreamExt as _, future::BoxFuture};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
@@ -127,7 +127,21 @@ impl Feed {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), Error> {
-        let connections = port::connections(listener, self.bounds);
+        self.serve_port_until(listener, std::future::pending(), shutdown)
+            .await
+    }
+
+    /// The same, accepting nobody once `replaced` is done; those who are connected stay.
+    ///
+    /// # Errors
+    /// The server failed.
+    pub async fn serve_port_until(
+        self,
+        listener: TcpListener,
+        replaced: impl Future<Output = ()> + Send,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), Error> {
+        let connections = port::connections(listener, self.bounds).take_until(replaced);
         self.serve(connections, shutdown).await
     }
 
@@ -145,16 +159,20 @@ impl Feed {
         S: Stream<Item = io::Result<I>> + Send,
     {
         let stop = self.service.stop.clone();
+        // Beside the server: once nobody comes any more, it waits for its streams and looks at nothing else.
         let ending = async {
-            tokio::select! {
-                () = shutdown => stop.cancel(),
-                () = stop.cancelled() => {}
-            }
+            shutdown.await;
+            stop.cancel();
+            std::future::pending::<()>().await;
         };
-        self.server
+        let served = self
+            .server
             .add_service(self.service)
-            .serve_with_incoming_shutdown(incoming, ending)
-            .await?;
+            .serve_with_incoming_shutdown(incoming, stop.cancelled());
+        tokio::select! {
+            served = served => served?,
+            () = ending => {}
+        }
         Ok(())
     }
 }

@@ -24,6 +24,19 @@ pub(super) fn make_folder(path: &Path) -> Result<(), Error> {
         .map_err(|source| failed("create folder", path, source))
 }
 
+/// Makes an empty file unless it is there; either way only we may read it afterwards, and we can write it.
+pub(super) fn make_private(path: &Path) -> Result<(), Error> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(|source| failed("open", path, source))?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))
+        .map_err(|source| failed("protect", path, source))
+}
+
 /// The secret in the file without white space around it; `None` when there is no file.
 pub(super) fn read(path: &Path) -> Result<Option<Secret>, Error> {
     let file = match File::open(path) {

@@ -61,6 +61,8 @@ impl Store {
         super::secret_file::make_folder(&folder)?;
         let path = folder.join("store.sqlite");
         let sealer = Sealer::load(data, path.exists())?;
+        // Before SQLite does: the files beside it get this one's mode.
+        super::secret_file::make_private(&path)?;
         let options = SqliteConnectOptions::new()
             .filename(&path)
             .create_if_missing(true)
@@ -72,6 +74,10 @@ impl Store {
         let mut connection = SqliteConnection::connect_with(&options).await?;
         sqlx::migrate!("src/control/store/migrations")
             .run_direct(None, &mut connection, false)
+            .await?;
+        // One that can only be read is found now, not at the first revocation.
+        sqlx::query("UPDATE counters SET value = value")
+            .execute(&mut connection)
             .await?;
         let (id, digest_key) = identity(&mut connection, &sealer).await?;
         let head = counter(&mut connection, "revision").await?;

@@ -2,6 +2,7 @@
 
 mod world;
 mod api;
+mod bodies;
 mod following;
 mod proof;
 mod keeping;

@@ -59,6 +59,8 @@ pub(super) struct Destination {
     kind: &'static str,
     endpoints: Vec<String>,
     headers: Vec<Header>,
+    /// Names alone; their values are never shown.
+    secret_headers: Vec<String>,
     credentials: Option<ShownCredentials>,
     tls: Tls,
     connect_timeout_ms: u64,
@@ -193,6 +195,11 @@ impl From<&DestinationRow> for Destination {
                     name: name.clone(),
                     value: value.clone(),
                 })
+                .collect(),
+            secret_headers: destination
+                .secret_headers
+                .iter()
+                .map(|(name, _)| name.clone())
                 .collect(),
             credentials: match &destination.credentials {
                 Credentials::None => None,

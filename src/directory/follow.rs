@@ -35,9 +35,12 @@ pub enum Source {
         /// `http` or `https` URLs.
         endpoints: Vec<String>,
         /// For `https`: whom to trust, and the client certificate if one is asked for.
-        tls: Option<Box<ClientTlsConfig>>,
+        tls: Option<TlsFiles>,
     },
 }
+
+/// Reads the files of the feed's TLS; asked at every attempt to connect, because certificates are replaced while we run.
+pub type TlsFiles = Box<dyn Fn() -> std::io::Result<ClientTlsConfig> + Send + Sync>;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]

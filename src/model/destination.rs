@@ -100,6 +100,8 @@ pub struct Destination {
     pub endpoints: Vec<String>,
     /// Added to every request; `{account}` and `{token_id}` in values are replaced by the ids.
     pub headers: Vec<(String, String)>,
+    /// Added too, as they are: keys that receivers want in headers of their own.
+    pub secret_headers: Vec<(String, Secret)>,
     /// How the gateway proves itself.
     pub credentials: Credentials,
     /// TLS towards `https` endpoints.
@@ -123,6 +125,7 @@ impl Destination {
             kind,
             endpoints: Vec::new(),
             headers: Vec::new(),
+            secret_headers: Vec::new(),
             credentials: Credentials::None,
             tls: UpstreamTls::default(),
             connect_timeout: Duration::from_secs(5),
@@ -156,6 +159,23 @@ const REFUSED_HEADERS: [&str; 15] = [
 /// Whether a destination may not state that header; `name` is in lower case.
 pub fn is_refused_header(name: &str) -> bool {
     REFUSED_HEADERS.contains(&name) || name.starts_with("grpc-")
+}
+
+/// How names end whose value is a key to something, whatever the receiver calls it.
+const CREDENTIAL_ENDINGS: [&str; 7] = [
+    "api-key",
+    "apikey",
+    "access-key",
+    "auth-key",
+    "token",
+    "secret",
+    "cookie",
+];
+
+/// Whether that header's value is a secret, by its name in lower case: nobody may read it later.
+pub fn is_credential_header(name: &str) -> bool {
+    let name = name.replace('_', "-");
+    name.contains("password") || CREDENTIAL_ENDINGS.iter().any(|end| name.ends_with(end))
 }
 
 /// An endpoint of a destination of that kind, taken apart.

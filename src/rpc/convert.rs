@@ -151,6 +151,14 @@ impl From<&Destination> for wire::Destination {
                     value: value.clone(),
                 })
                 .collect(),
+            secret_headers: destination
+                .secret_headers
+                .iter()
+                .map(|(name, value)| wire::Header {
+                    name: name.clone(),
+                    value: value.reveal().to_owned(),
+                })
+                .collect(),
             bearer,
             user,
             password,
@@ -192,6 +200,11 @@ impl wire::Destination {
             .headers
             .into_iter()
             .map(|header| (header.name, header.value))
+            .collect();
+        destination.secret_headers = self
+            .secret_headers
+            .into_iter()
+            .map(|header| (header.name, Secret::new(header.value)))
             .collect();
         destination.credentials = credentials;
         destination.tls = UpstreamTls {
@@ -287,6 +300,7 @@ mod tests {
             Destination::new(DestinationId(4), "mimir", DestinationKind::OtlpHttp);
         destination.endpoints = vec!["https://a".into(), "https://b".into()];
         destination.headers = vec![("X-Scope-OrgID".into(), "{account}".into())];
+        destination.secret_headers = vec![("x-api-key".into(), Secret::new("k".into()))];
         destination.credentials = Credentials::Basic {
             user: "u".into(),
             password: Secret::new("p".into()),

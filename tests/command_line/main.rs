@@ -1,5 +1,6 @@
 //! The executable as a shell sees it, against a scripted admin API on a real socket.
 
+mod starting;
 mod world;
 
 use std::{net::TcpListener, os::unix::fs::PermissionsExt};
@@ -298,6 +299,8 @@ fn a_destination_takes_its_secret_from_a_file() {
         "https://loki:3100",
         "--header",
         "X-Scope-OrgID: {account}",
+        "--secret-header",
+        &format!("X-Api-Key=@{}", secret.display()),
         "--user",
         "u",
         "--password-file",
@@ -320,6 +323,7 @@ fn a_destination_takes_its_secret_from_a_file() {
         serde_json::json!({
             "name": "loki", "kind": "otlp_http", "endpoints": ["https://loki:3100"],
             "headers": [{"name": "X-Scope-OrgID", "value": "{account}"}],
+            "secret_headers": {"X-Api-Key": "hunter2"},
             "credentials": {"kind": "basic", "user": "u", "password": "hunter2"},
             "request_timeout_ms": 60_000, "compression": "identity", "allow_link_local": true,
         })

@@ -1,6 +1,6 @@
 //! `/destinations`.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use axum::{Extension, Json, extract::State, http::StatusCode, response::Response};
 use serde::Deserialize;
@@ -30,7 +30,13 @@ pub(super) struct DestinationBody {
     kind: Option<String>,
     /// Absolute http or https URLs, tried in turn.
     endpoints: Option<Vec<String>>,
+    /// No credentials: a name that ends in `api-key`, `apikey`, `access-key`, `auth-key`, `token`, `secret` or `cookie`, or
+    /// holds `password`, belongs into `secret_headers`, unless its value is `{account}` or `{token_id}` alone.
     headers: Option<Vec<view::Header>>,
+    /// Values by name, sent as they are and never shown; null takes one away, null for the field all of them.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<BTreeMap<String, Option<String>>>)]
+    secret_headers: Option<Option<BTreeMap<String, Option<String>>>>,
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<CredentialsBody>)]
     credentials: Option<Option<CredentialsBody>>,
@@ -163,6 +169,20 @@ fn kind_of(text: &str) -> Result<DestinationKind, Problem> {
         .ok_or_else(|| Problem::invalid("kind is archive, http, otlp_http or otlp_grpc"))
 }
 
+/// What isn't named stays: who changes one can't know the others.
+fn set_secret_headers(
+    headers: &mut Vec<(String, Secret)>,
+    changes: BTreeMap<String, Option<String>>,
+) {
+    for name in changes.keys() {
+        headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+    }
+    let set = changes
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, Secret::new(value?))));
+    headers.extend(set);
+}
+
 fn millis(
     name: &str,
     value: Option<u32>,
@@ -201,6 +221,11 @@ impl DestinationBody {
                 .into_iter()
                 .map(|header| (header.name, header.value))
                 .collect();
+        }
+        match self.secret_headers {
+            None => {}
+            Some(None) => destination.secret_headers.clear(),
+            Some(Some(changes)) => set_secret_headers(&mut destination.secret_headers, changes),
         }
         match self.credentials {
             None => {}

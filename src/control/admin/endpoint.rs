@@ -23,7 +23,9 @@ const PLACEHOLDERS: [&str; 2] = ["{account}", "{token_id}"];
 /// The first thing that is wrong, in words.
 pub(super) fn check(destination: &Destination) -> Result<(), Problem> {
     check_endpoints(destination)?;
-    check_headers(destination)?;
+    let mut names = Vec::new();
+    check_headers(destination, &mut names)?;
+    check_secret_headers(destination, &mut names)?;
     check_credentials(destination)?;
     check_tls(destination)
 }
@@ -58,25 +60,22 @@ fn check_endpoint(kind: DestinationKind, text: &str) -> Result<(), Problem> {
     }
 }
 
-fn check_headers(destination: &Destination) -> Result<(), Problem> {
-    if destination.headers.len() > HEADERS_MAX {
+fn check_headers(destination: &Destination, seen: &mut Vec<HeaderName>) -> Result<(), Problem> {
+    if destination.headers.len() + destination.secret_headers.len() > HEADERS_MAX {
         return Err(Problem::invalid(format!(
             "a destination has {HEADERS_MAX} headers at most"
         )));
     }
-    let mut seen = Vec::new();
     for (name, value) in &destination.headers {
-        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
-            return Err(Problem::invalid(format!("{name:?} is no header name")));
-        };
-        if name == header::AUTHORIZATION {
-            return Err(Problem::invalid(
-                "an authorization header is a secret: state it as credentials, which are sealed and never shown",
-            ));
-        }
-        if destination::is_refused_header(name.as_str()) {
+        let name = check_header_name(name, seen)?;
+        let rest = PLACEHOLDERS
+            .into_iter()
+            .fold(value.clone(), |rest, known| rest.replace(known, ""));
+        // An id of ours is no secret, whatever a receiver calls it.
+        let is_ids_alone = !rest.contains(char::is_alphanumeric);
+        if destination::is_credential_header(name.as_str()) && !is_ids_alone {
             return Err(Problem::invalid(format!(
-                "header {name} is the gateway's own to set"
+                "header {name} is a secret by its name: state it in secret_headers, which are sealed and never shown"
             )));
         }
         if HeaderValue::from_str(value).is_err() || value.len() > HEADER_BYTES_MAX {
@@ -84,22 +83,55 @@ fn check_headers(destination: &Destination) -> Result<(), Problem> {
                 "the value of header {name} must be one line of at most {HEADER_BYTES_MAX} bytes"
             )));
         }
-        let rest = PLACEHOLDERS
-            .into_iter()
-            .fold(value.clone(), |rest, known| rest.replace(known, ""));
         if rest.contains(['{', '}']) {
             return Err(Problem::invalid(format!(
                 "header {name} may hold {{account}} and {{token_id}}, and no other braces"
             )));
         }
-        if seen.contains(&name) {
+        seen.push(name);
+    }
+    Ok(())
+}
+
+/// Says nothing of their values.
+fn check_secret_headers(
+    destination: &Destination,
+    seen: &mut Vec<HeaderName>,
+) -> Result<(), Problem> {
+    for (name, value) in &destination.secret_headers {
+        let name = check_header_name(name, seen)?;
+        let value = value.reveal();
+        let is_one = !value.trim().is_empty() && HeaderValue::from_str(value).is_ok();
+        if !is_one || value.len() > SECRET_BYTES_MAX {
             return Err(Problem::invalid(format!(
-                "header {name} stands there twice"
+                "the value of secret header {name} must be one line of 1 to {SECRET_BYTES_MAX} bytes"
             )));
         }
         seen.push(name);
     }
     Ok(())
+}
+
+fn check_header_name(name: &str, seen: &[HeaderName]) -> Result<HeaderName, Problem> {
+    let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
+        return Err(Problem::invalid(format!("{name:?} is no header name")));
+    };
+    if name == header::AUTHORIZATION {
+        return Err(Problem::invalid(
+            "an authorization header is a secret: state it as credentials, which are sealed and never shown",
+        ));
+    }
+    if destination::is_refused_header(name.as_str()) {
+        return Err(Problem::invalid(format!(
+            "header {name} is the gateway's own to set"
+        )));
+    }
+    if seen.contains(&name) {
+        return Err(Problem::invalid(format!(
+            "header {name} stands there twice"
+        )));
+    }
+    Ok(name)
 }
 
 fn check_credentials(destination: &Destination) -> Result<(), Problem> {
@@ -263,6 +295,62 @@ mod tests {
             .headers
             .push(("x-scope-orgid".into(), "2".into()));
         assert!(check(&destination).is_err());
+    }
+
+    #[test]
+    fn a_header_that_is_a_secret_by_its_name_is_told_where_to_go() {
+        for name in [
+            "X-Api-Key",
+            "api-key",
+            "DD-API-KEY",
+            "apikey",
+            "api_key",
+            "X-Auth-Token",
+            "Private-Token",
+            "Cookie",
+            "x-client-secret",
+            "X-Password-Hash",
+        ] {
+            let mut destination = http("http://a");
+            destination.headers = vec![(name.into(), "s3cr3t".into())];
+            let said = format!("{:?}", check(&destination).expect_err(name));
+            assert!(
+                said.contains("secret_headers") && !said.contains("s3cr3t"),
+                "{said}"
+            );
+            destination.headers.clear();
+            destination.secret_headers = vec![(name.into(), Secret::new("s3cr{e}t".into()))];
+            assert!(check(&destination).is_ok(), "{name}");
+        }
+        for (name, value) in [
+            ("x-scope-orgid", "1"),
+            ("x-tokens-seen", "1"),
+            ("x-keyspace", "1"),
+            ("x-token", "{account}/{token_id}"),
+        ] {
+            let mut destination = http("http://a");
+            destination.headers = vec![(name.into(), value.into())];
+            assert!(check(&destination).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn secret_headers_are_held_to_the_rules_of_headers_and_their_values_are_not_repeated() {
+        for (name, value) in [
+            ("Host", "s3cr3t"),
+            ("grpc-timeout", "s3cr3t"),
+            ("Authorization", "s3cr3t"),
+            ("a b", "s3cr3t"),
+            ("x-env", "s3cr3t"),
+            ("x-key", ""),
+            ("x-key", "s3cr3t\r\nb: c"),
+        ] {
+            let mut destination = http("http://a");
+            destination.headers = vec![("X-Env".into(), "1".into())];
+            destination.secret_headers = vec![(name.into(), Secret::new(value.into()))];
+            let said = format!("{:?}", check(&destination).expect_err(name));
+            assert!(!said.contains("s3cr3t"), "{said}");
+        }
     }
 
     #[test]

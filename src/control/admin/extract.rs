@@ -8,6 +8,7 @@ use axum::{
     http::{StatusCode, request::Parts},
 };
 use serde::{Deserialize, Deserializer, de};
+use serde_json::{Map, Value};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type},
@@ -25,6 +26,9 @@ const PAGE_ROWS_MAX: u32 = 1000;
 
 /// A JSON body; an empty one counts as `{}`.
 pub(super) struct Body<T>(pub(super) T);
+
+/// No body, or `{}`.
+pub(super) struct NoBody;
 
 /// The query string.
 pub(super) struct Query<T>(pub(super) T);
@@ -68,6 +72,22 @@ impl<S: Send + Sync, T: de::DeserializeOwned> FromRequest<S> for Body<T> {
         serde_json::from_slice(text)
             .map(Self)
             .map_err(|error| Problem::invalid(format!("the body does not fit: {error}")))
+    }
+}
+
+// === impl NoBody ===
+
+impl<S: Send + Sync> FromRequest<S> for NoBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let Body(fields) = Body::<Map<String, Value>>::from_request(request, state).await?;
+        match fields.keys().next() {
+            None => Ok(Self),
+            Some(field) => Err(Problem::invalid(format!(
+                "this call takes no body, or {{}}; it knows no field {field:?}"
+            ))),
+        }
     }
 }
 

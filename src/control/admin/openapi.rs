@@ -1,6 +1,9 @@
 //! The API's own description, OpenAPI 3.1.
 
+use std::sync::LazyLock;
+
 use axum::{
+    body::Bytes,
     http::header,
     response::{IntoResponse, Response},
 };
@@ -54,10 +57,14 @@ impl Modify for Schemes {
     }
 }
 
+/// Rendered once: anybody may ask for it, over and over.
+static TEXT: LazyLock<Result<Bytes, serde_json::Error>> =
+    LazyLock::new(|| Document::openapi().to_json().map(Bytes::from));
+
 /// The document.
 pub(super) async fn document() -> Response {
-    match Document::openapi().to_json() {
-        Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
+    match &*TEXT {
+        Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text.clone()).into_response(),
         Err(error) => {
             tracing::error!(%error, "the API's description can't be written");
             problem::Problem::new(

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::{
     Actor,
     enforced::{Items, Wait, answer, page},
-    extract::{Body, Id, Page, Query, Reference, name, nullable, seconds},
+    extract::{Body, Id, NoBody, Page, Query, Reference, name, nullable, seconds},
     problem::Problem,
 };
 use crate::{
@@ -215,6 +215,7 @@ pub(super) async fn enable(
     Extension(actor): Extension<Actor>,
     id: Id,
     Query(wait): Query<Wait>,
+    _: NoBody,
 ) -> Result<Response, Problem> {
     let live = |row: &mut TokenRow| row.token.state = TokenState::Live;
     update(&control, &actor, id, wait, "token.enable", live).await
@@ -229,6 +230,7 @@ pub(super) async fn disable(
     Extension(actor): Extension<Actor>,
     id: Id,
     Query(wait): Query<Wait>,
+    _: NoBody,
 ) -> Result<Response, Problem> {
     let disabled = |row: &mut TokenRow| row.token.state = TokenState::Disabled;
     update(&control, &actor, id, wait, "token.disable", disabled).await
@@ -243,6 +245,7 @@ pub(super) async fn revoke(
     Extension(actor): Extension<Actor>,
     Id(id): Id,
     Query(wait): Query<Wait>,
+    _: NoBody,
 ) -> Result<Response, Problem> {
     let wait = wait.duration(&control)?;
     let mut commit = control.inner.store.begin(&actor.0).await?;
@@ -328,6 +331,7 @@ pub(super) async fn reveal(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
     Id(id): Id,
+    _: NoBody,
 ) -> Result<Json<RevealedToken>, Problem> {
     let mut commit = control.inner.store.begin(&actor).await?;
     let secret = commit.reveal_token(id).await?;

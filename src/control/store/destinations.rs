@@ -40,6 +40,8 @@ struct Secrets {
     bearer: Option<String>,
     password: Option<String>,
     client_key_pem: Option<String>,
+    #[serde(default)]
+    headers: Vec<(String, String)>,
 }
 
 const SELECT: &str = "SELECT id, name, kind, settings, sealed, created_at, revision \
@@ -233,6 +235,11 @@ fn split(destination: &Destination, sealer: &Sealer) -> Result<(String, Vec<u8>)
     }
     let tls = &destination.tls;
     secrets.client_key_pem = tls.client_pem.as_ref().and_then(|(_, key)| text(key));
+    secrets.headers = destination
+        .secret_headers
+        .iter()
+        .map(|(name, value)| (name.clone(), value.reveal().to_owned()))
+        .collect();
     let settings = Settings {
         endpoints: destination.endpoints.clone(),
         headers: destination.headers.clone(),
@@ -267,6 +274,11 @@ fn read(row: &SqliteRow, sealer: &Sealer) -> Result<DestinationRow, Error> {
     let mut destination = Destination::new(DestinationId(id), row.try_get("name")?, kind);
     destination.endpoints = settings.endpoints;
     destination.headers = settings.headers;
+    destination.secret_headers = secrets
+        .headers
+        .into_iter()
+        .map(|(name, value)| (name, Secret::new(value)))
+        .collect();
     destination.credentials = match (secrets.bearer, settings.user) {
         (Some(token), _) => Credentials::Bearer(Secret::new(token)),
         (None, Some(user)) => Credentials::Basic {

@@ -7,7 +7,10 @@ use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 
 use super::world::{World, text};
-use crate::control::{Config, Control, Error};
+use crate::{
+    control::{Config, Control, Error, FirstStart},
+    model::{AccountState, Signal},
+};
 
 async fn opening(folder: &Path) -> Result<Control, Error> {
     Control::open(&Config::default(), folder).await
@@ -51,6 +54,91 @@ async fn a_revoked_first_token_is_not_made_again() {
     let again = world.control.first_start().await.expect("starts");
     assert_eq!(again.tokens.len(), 2);
     assert!(!again.is_new);
+}
+
+#[tokio::test]
+async fn a_first_token_that_opens_nothing_is_left_out_and_a_rotated_one_is_its_successor() {
+    let world = World::new().await;
+    let files = |first: &FirstStart| {
+        let signals = first.tokens.iter().map(|(signal, _)| *signal);
+        signals.collect::<Vec<_>>()
+    };
+    world.ok("POST", "/tokens/1/disable", Value::Null).await;
+    let made = world
+        .ok("POST", "/tokens/2/rotate", json!({"overlap_seconds": 0}))
+        .await;
+    world
+        .ok(
+            "PATCH",
+            "/accounts/1",
+            json!({"name": "new", "state": "suspended", "destinations": {"logs": null}}),
+        )
+        .await;
+    let again = world.control.first_start().await.expect("starts");
+    assert_eq!(files(&again), [Signal::Metrics, Signal::Traces]);
+    assert_eq!(again.archived, [Signal::Metrics, Signal::Traces]);
+    assert_eq!(
+        text(&again.tokens[0].1),
+        made["token"].as_str().expect("text")
+    );
+    let account = again.account.expect("there");
+    assert_eq!(
+        (account.name.as_str(), account.state),
+        ("new", AccountState::Suspended)
+    );
+    for id in 1..=4 {
+        world
+            .ok("POST", &format!("/tokens/{id}/revoke"), Value::Null)
+            .await;
+    }
+    world.ok("DELETE", "/accounts/1", Value::Null).await;
+    let again = world.control.first_start().await.expect("starts");
+    assert!(again.account.is_none() && again.tokens.is_empty() && again.archived.is_empty());
+}
+
+#[tokio::test]
+async fn nobody_else_may_read_a_file_of_the_store() {
+    let folder = TempDir::new().expect("a folder");
+    let store = folder.path().join("control");
+    for _ in 0..2 {
+        let control = opening(folder.path()).await.expect("opens");
+        control.first_start().await.expect("starts");
+        let mut files = 0;
+        for file in fs::read_dir(&store).expect("read") {
+            let path = file.expect("a file").path();
+            let mode = fs::metadata(&path).expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{}", path.display());
+            files += 1;
+        }
+        assert!(files >= 2, "store and log");
+        control.close().await;
+        // As a version before this one made it.
+        let readable = fs::Permissions::from_mode(0o644);
+        fs::set_permissions(store.join("store.sqlite"), readable).expect("set");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_none_or_cannot_be_written_is_told_from_one_that_failed() {
+    let folder = TempDir::new().expect("a folder");
+    opening(folder.path()).await.expect("opens").close().await;
+    let path = folder.path().join("control/store.sqlite");
+    let good = fs::read(&path).expect("read");
+    // The format's own word for a file that may only be read, which holds for root, too.
+    let mut read_only = good.clone();
+    read_only[18] = 3;
+    for (bytes, word) in [
+        (&b"this is no database ".repeat(99), "not a database"),
+        (&read_only, "readonly"),
+    ] {
+        fs::write(&path, bytes).expect("written");
+        let error = opening(folder.path()).await.err().expect("refused");
+        assert!(error.is_unusable_store(), "{error}");
+        let said = format!("{:#}", anyhow::Error::from(error));
+        assert_eq!(said.matches(word).count(), 1, "{said}");
+    }
+    fs::write(&path, good).expect("written");
+    opening(folder.path()).await.expect("opens again");
 }
 
 #[tokio::test]
@@ -100,6 +188,7 @@ async fn no_secret_stands_in_the_store_in_clear() {
             .to_owned(),
     ];
     let body = json!({"name": "d", "kind": "http", "endpoints": ["http://a"],
+        "secret_headers": {"X-Api-Key": "secret-header-of-the-destination"},
         "credentials": {"kind": "bearer", "token": "bearer-of-the-destination"}});
     world.ok("POST", "/destinations", body).await;
     let body = json!({"credentials": {"kind": "basic", "user": "u", "password": "password-of-the-destination"}});
@@ -108,6 +197,7 @@ async fn no_secret_stands_in_the_store_in_clear() {
     world.ok("POST", "/tokens/1/reveal", Value::Null).await;
     secrets.extend([
         "bearer-of-the-destination".into(),
+        "secret-header-of-the-destination".into(),
         "password-of-the-destination".into(),
     ]);
     for name in [

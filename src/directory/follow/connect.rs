@@ -63,8 +63,9 @@ impl Connector {
                 let mut endpoint = windows(Endpoint::from_shared(url.clone()).map_err(failed)?)
                     .connect_timeout(CONNECT_TIMEOUT)
                     .tcp_nodelay(true);
-                if let Some(tls) = tls {
-                    endpoint = endpoint.tls_config((**tls).clone()).map_err(failed)?;
+                if let Some(read) = tls {
+                    let tls = read().map_err(|error| Lost::Connect(error.to_string()))?;
+                    endpoint = endpoint.tls_config(tls).map_err(failed)?;
                 }
                 endpoint.connect().await.map_err(failed)
             }

@@ -38,7 +38,8 @@ pub(super) fn hide(words: &str, destination: &Destination) -> String {
 }
 
 fn secrets(destination: &Destination) -> Vec<String> {
-    let mut secrets = Vec::new();
+    let sealed = destination.secret_headers.iter();
+    let mut secrets: Vec<String> = sealed.map(|(_, it)| it.reveal().to_owned()).collect();
     match &destination.credentials {
         Credentials::None => {}
         Credentials::Bearer(secret) => secrets.push(secret.reveal().to_owned()),
@@ -65,6 +66,9 @@ fn secrets(destination: &Destination) -> Vec<String> {
                 text.split_ascii_whitespace().for_each(&mut key);
             }
         }
+    }
+    for (_, value) in &destination.secret_headers {
+        value.reveal().split_ascii_whitespace().for_each(&mut key);
     }
     for endpoint in &destination.endpoints {
         let Ok(uri) = endpoint.parse::<Uri>() else {
@@ -127,6 +131,13 @@ mod tests {
             ),
             ("x-env".to_owned(), "prod".to_owned()),
         ];
+        destination.secret_headers = vec![
+            ("x-api-key".to_owned(), Secret::new("k3y".to_owned())),
+            (
+                "x-other".to_owned(),
+                Secret::new("Key s3cr3t-of-it".to_owned()),
+            ),
+        ];
         destination.credentials = Credentials::Basic {
             user: "user".to_owned(),
             password: Secret::new("pass/wo rd".to_owned()),
@@ -151,6 +162,10 @@ mod tests {
             "hea\\\"der<key",
             "hea\\\"der\\u003ckey",
             "-tail/of-it",
+            // However short.
+            "k3y",
+            "Key s3cr3t-of-it",
+            "s3cr3t-of-it",
         ] {
             let words = hide(&format!("bad ({echoed}) in prod, v=2"), &destination);
             assert_eq!(words, "bad ([redacted]) in prod, v=2", "{echoed}");

@@ -245,6 +245,16 @@ impl Target {
                 self.templates.push((name, pieces, is_first));
             }
         }
+        for (name, value) in &destination.secret_headers {
+            let name = HeaderName::from_bytes(name.as_bytes())
+                .ok()
+                .filter(|name| !destination::is_refused_header(name.as_str()))
+                .ok_or("has a secret header that is not its own to set")?;
+            let mut value = HeaderValue::from_str(value.reveal())
+                .map_err(|_| "has a secret header with a value that is none")?;
+            value.set_sensitive(true);
+            self.base.append(name, value);
+        }
         let authorization = match &destination.credentials {
             Credentials::None => return Ok(()),
             Credentials::Bearer(secret) => format!("Bearer {}", secret.reveal()),

@@ -43,6 +43,7 @@ fn a_request_carries_what_the_destination_states_and_nothing_else() {
             ("X-Token".into(), "{token_id}".into()),
             ("X-Plain".into(), "as {is}".into()),
         ];
+        to.secret_headers = vec![("X-Api-Key".into(), Secret::new("k-{account}".into()))];
         to.credentials = Credentials::Basic {
             user: "me".into(),
             password: Secret::new("secret".into()),
@@ -51,7 +52,6 @@ fn a_request_carries_what_the_destination_states_and_nothing_else() {
         bulk.line_type = Some("my&type".into());
         let delivery = send_once(to, &bulk).await.unwrap();
         assert_eq!(delivery.lines.unwrap().good.items, 2);
-
         let seen = server.seen.borrow()[0].clone();
         assert_eq!(seen.line, "POST /?type=my%26type HTTP/1.1");
         assert_eq!(seen.body, bulk.chunks.to_bytes());
@@ -65,6 +65,7 @@ fn a_request_carries_what_the_destination_states_and_nothing_else() {
             ("content-type", "application/x-ndjson"),
             ("host", host),
             ("user-agent", &agent),
+            ("x-api-key", "k-{account}"),
             ("x-plain", "as {is}"),
             ("x-scope-orgid", "tenant-41/97"),
             ("x-token", "97"),

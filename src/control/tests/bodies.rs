@@ -1,0 +1,63 @@
+//! What a call's body may hold, and what an answer's must not.
+
+use serde_json::{Value, json};
+
+use super::world::World;
+
+async fn send(world: &World, path: &str, body: String) -> (u16, String) {
+    let (status, _, said) = world.raw(world.request("POST", path, body)).await;
+    (status.as_u16(), String::from_utf8(said).expect("text"))
+}
+
+#[tokio::test]
+async fn a_call_without_content_takes_no_body_but_an_empty_one() {
+    let world = World::new().await;
+    world.token("x").await;
+    for verb in ["enable", "disable", "reveal", "revoke"] {
+        let path = format!("/tokens/4/{verb}");
+        for junk in [json!({"until": 5}), json!([]), json!("now"), json!(null)] {
+            let (status, said) = send(&world, &path, junk.to_string()).await;
+            assert_eq!(status, 400, "{verb} {junk}: {said}");
+        }
+        assert_eq!(send(&world, &path, "{".to_owned()).await.0, 400);
+        assert_eq!(send(&world, &path, "{}".to_owned()).await.0, 200);
+    }
+    assert_eq!(
+        world.call("POST", "/tokens/4/revoke", Value::Null).await.0,
+        200
+    );
+}
+
+#[tokio::test]
+async fn secret_headers_are_shown_by_name_alone_and_what_is_not_named_stays() {
+    let world = World::new().await;
+    let body = json!({"name": "sink", "kind": "http", "endpoints": ["http://a"]});
+    world.ok("POST", "/destinations", body).await;
+    for (change, names) in [
+        (
+            json!({"X-Api-Key": "geheim", "x-b": "2"}),
+            json!(["X-Api-Key", "x-b"]),
+        ),
+        (
+            json!({"x-api-key": "geheimer"}),
+            json!(["x-b", "x-api-key"]),
+        ),
+        (json!({"X-B": null}), json!(["x-api-key"])),
+        (json!({}), json!(["x-api-key"])),
+    ] {
+        let body = json!({"secret_headers": change});
+        let patched = world.ok("PATCH", "/destinations/2", body).await;
+        assert_eq!(patched["secret_headers"], names);
+        assert!(!patched.to_string().contains("geheim"));
+    }
+    let store = &world.control.inner.store;
+    let kept = store.destination(2).await.expect("there").destination;
+    assert_eq!(kept.secret_headers[0].1.reveal(), "geheimer");
+    let body = json!({"headers": [{"name": "X-Api-Key", "value": "geheim"}]});
+    let (status, refused) = world.call("PATCH", "/destinations/2", body).await;
+    assert_eq!(status, 400);
+    assert!(refused.to_string().contains("secret_headers"), "{refused}");
+    let body = json!({"secret_headers": null});
+    let patched = world.ok("PATCH", "/destinations/2", body).await;
+    assert_eq!(patched["secret_headers"], json!([]));
+}
