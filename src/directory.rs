@@ -33,8 +33,8 @@ use self::{
 use crate::{
     clock,
     model::{
-        AccountId, Books, Change, Destination, DestinationId, Digest, DigestKey, Revision, Signal,
-        TokenId, TokenState, text,
+        AccountId, Books, Change, Destination, DestinationId, Digest, DigestKey, Position,
+        Revision, Signal, TokenId, TokenState, text,
     },
 };
 
@@ -228,29 +228,31 @@ impl Directory {
     }
 
     /// Applies the changes of every revision after [`Directory::revision`] up to `reached`, in order.
-    pub fn apply(&self, reached: Revision, changes: Vec<Change>) {
+    pub fn apply(&self, reached: impl Into<Position>, changes: Vec<Change>) {
+        let reached = reached.into();
         let _writer = self.writer();
         if let Some(state) = self.state.load().as_ref() {
             state.apply(changes, &self.registers);
             state.reached(reached);
         }
-        if self.freshness.applied(reached) {
+        if self.freshness.applied(reached.revision) {
             self.loaded.store(true, Ordering::Release);
         }
     }
 
     /// Puts a collected snapshot, with the changes that came `beside` it on top, in the place of the table that serves.
     /// CPU work, and a short wait for readers of the old table: not for an async thread when the snapshot is large.
-    pub fn install(&self, collected: Collected, beside: Vec<Change>, revision: Revision) {
+    pub fn install(&self, collected: Collected, beside: Vec<Change>, reached: impl Into<Position>) {
+        let reached = reached.into();
         let _writer = self.writer();
         let before = self.state.load_full();
-        let state = collected.build(beside, revision, before.as_deref(), &self.registers);
+        let state = collected.build(beside, reached, before.as_deref(), &self.registers);
         if let Some(before) = &before {
             alarm_on_drop(before, &state);
         }
         self.state.store(Some(Arc::new(state)));
         self.loaded.store(true, Ordering::Release);
-        self.freshness.applied(revision);
+        self.freshness.applied(reached.revision);
         if let Some(before) = before {
             retire(before);
         }
@@ -297,6 +299,14 @@ impl Directory {
             state.key.id,
             state.revision(),
         ))
+    }
+
+    /// How far the table that serves has come, and in which history. For the one who changes it.
+    pub(crate) fn position(&self) -> Position {
+        let state = self.state.load();
+        state
+            .as_ref()
+            .map_or_else(Position::default, |state| state.position())
     }
 
     /// Whether the table that serves is of that store and key.

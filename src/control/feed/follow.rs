@@ -90,9 +90,12 @@ async fn converse(
         sent: hello.revision,
     };
     let head = publisher.head();
+    // The same number isn't enough: a restored store counts again what it had counted before.
     let is_known = hello.store == store.id()
         && hello.digest_key_id == store.digest_key().id
-        && (1..=head).contains(&hello.revision);
+        && (1..=head).contains(&hello.revision)
+        && hello.history != 0
+        && store.history_of(hello.revision).await.map_err(internal)? == Some(hello.history);
     if is_known {
         session.acknowledge(hello.revision);
     }
@@ -161,6 +164,8 @@ impl Follower<'_> {
             digest_key: key.bytes().to_vec(),
             head: self.publisher.head(),
             heartbeat_ms: heartbeat.as_millis().try_into().unwrap_or(u32::MAX),
+            continues: is_known,
+            history: 0,
         }))
         .await?;
         if !is_known || !self.catch_up().await? {
@@ -214,9 +219,11 @@ impl Follower<'_> {
     async fn snapshot(&mut self) -> Result<(), Status> {
         self.sent = *self.head.borrow_and_update();
         let tokens = self.store.token_count().await.map_err(internal)?;
+        let history = self.store.history_of(self.sent).await.map_err(internal)?;
         self.send(Message::SnapshotBegin(SnapshotBegin {
             revision: self.sent,
             tokens,
+            history: history.unwrap_or(0),
         }))
         .await?;
         let mut chunk = Chunk::default();

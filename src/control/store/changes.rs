@@ -1,10 +1,11 @@
 //! Reading for the feed: kept deltas in order, and everything in key ranges, never in one long transaction.
 
 use bytes::Bytes;
+use prost::Message as _;
 use sqlx::Row;
 
 use super::{Store, commit::framed, get_u64, signed};
-use crate::control::Error;
+use crate::{control::Error, rpc::feed};
 
 /// Deltas read at once: a few large ones must not fill the memory.
 const DELTAS_MAX: i64 = 64;
@@ -50,6 +51,27 @@ impl Store {
         } else {
             Kept::Deltas(deltas)
         })
+    }
+}
+
+impl Store {
+    /// What the commit of that revision drew; `None` when its delta is no longer kept, or is from a time before histories.
+    pub(crate) async fn history_of(&self, revision: u64) -> Result<Option<u64>, Error> {
+        let sealed: Option<Vec<u8>> =
+            sqlx::query_scalar("SELECT delta FROM changes WHERE revision = $1")
+                .bind(signed(revision))
+                .fetch_optional(&self.reader)
+                .await?;
+        let Some(sealed) = sealed else {
+            return Ok(None);
+        };
+        let place = format!("change/{revision}");
+        let delta = self
+            .sealer
+            .open(&place, &sealed)
+            .and_then(|delta| feed::Delta::decode(&delta[..]).ok())
+            .ok_or_else(|| Error::damaged(format!("{place} does not open")))?;
+        Ok(Some(delta.history).filter(|history| *history != 0))
     }
 }
 

@@ -154,13 +154,14 @@ impl Commit {
     }
 
     async fn commit_and_publish(mut self) -> Result<Published, Error> {
-        let delta = |revision, changes: &[Change]| feed::Delta {
-            revision,
-            changes: changes.iter().map(Into::into).collect(),
-        };
         // Last of all rows, so that with several writers it is held for the shortest time.
         let revision = next(self.connection()?, "revision").await?;
-        let delta = delta(revision, &self.changes).encode_to_vec();
+        let delta = feed::Delta {
+            revision,
+            changes: self.changes.iter().map(Into::into).collect(),
+            history: u64::from_le_bytes(seal::random()).max(1),
+        };
+        let delta = delta.encode_to_vec();
         for (table, id) in std::mem::take(&mut self.stamps) {
             let query = match table {
                 Table::Destinations => "UPDATE destinations SET revision = $1 WHERE id = $2",
@@ -246,6 +247,7 @@ mod tests {
             changes: vec![feed::Change::from(&Change::AccountRemoved(
                 crate::model::AccountId(9),
             ))],
+            history: 7,
         };
         let message = feed::FromControl {
             message: Some(feed::from_control::Message::Delta(delta.clone())),

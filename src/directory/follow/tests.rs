@@ -140,6 +140,11 @@ impl World {
     }
 }
 
+/// What the commit of that revision drew, in the one history there is unless a test says otherwise.
+fn history(revision: u64) -> u64 {
+    revision + 1_000
+}
+
 impl Connection {
     async fn tell(&self, message: Told) {
         let message = FromControl {
@@ -155,13 +160,21 @@ impl Connection {
             digest_key: key().bytes().to_vec(),
             head,
             heartbeat_ms: 1_000,
+            continues: self.hello.store == store
+                && (1..=head).contains(&self.hello.revision)
+                && self.hello.history == history(self.hello.revision),
+            history: 0,
         }))
         .await;
     }
 
     async fn begin(&self, revision: u64, tokens: u64) {
-        self.tell(Told::SnapshotBegin(SnapshotBegin { revision, tokens }))
-            .await;
+        self.tell(Told::SnapshotBegin(SnapshotBegin {
+            revision,
+            tokens,
+            history: history(revision),
+        }))
+        .await;
     }
 
     async fn chunk(&self, changes: &[Change]) {
@@ -176,8 +189,16 @@ impl Connection {
     }
 
     async fn delta(&self, revision: u64, changes: &[Change]) {
-        let changes = changes.iter().map(Into::into).collect();
-        self.tell(Told::Delta(Delta { revision, changes })).await;
+        self.delta_of(history(revision), revision, changes).await;
+    }
+
+    async fn delta_of(&self, history: u64, revision: u64, changes: &[Change]) {
+        self.tell(Told::Delta(Delta {
+            revision,
+            changes: changes.iter().map(Into::into).collect(),
+            history,
+        }))
+        .await;
     }
 
     async fn heartbeat(&self, head: u64) {
@@ -203,6 +224,16 @@ impl Connection {
     async fn closed(mut self) {
         let ended = time::timeout(Duration::from_secs(10), async {
             while let Some(Ok(_)) = self.said.next().await {}
+        });
+        ended.await.expect("hung up");
+    }
+
+    /// The same, and it has acknowledged nothing.
+    async fn closed_unacknowledged(mut self) {
+        let ended = time::timeout(Duration::from_secs(10), async {
+            while let Some(Ok(said)) = self.said.next().await {
+                panic!("{said:?}");
+            }
         });
         ended.await.expect("hung up");
     }
@@ -429,6 +460,8 @@ async fn a_silent_feed_is_left_and_impossible_changes_are_not_acknowledged() {
             digest_key: key().bytes().to_vec(),
             head: 0,
             heartbeat_ms: 20,
+            continues: false,
+            history: 0,
         }))
         .await;
     connection.closed().await;
@@ -442,6 +475,7 @@ async fn a_silent_feed_is_left_and_impossible_changes_are_not_acknowledged() {
         .tell(Told::Delta(Delta {
             revision: 1,
             changes: vec![bad],
+            history: history(1),
         }))
         .await;
     connection.closed().await;
