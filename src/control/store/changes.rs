@@ -1,9 +1,8 @@
 //! Reading for the feed: kept deltas in order, and everything in key ranges, never in one long transaction.
 
 use bytes::Bytes;
-use sqlx::Row;
 
-use super::{Store, commit::framed, get_u64, signed};
+use super::{Store, commit::framed, database::query, get_u64, signed};
 use crate::control::Error;
 
 /// Deltas read at once: a few large ones must not fill the memory.
@@ -21,7 +20,7 @@ impl Store {
     /// The next deltas after `revision`, which must be below `head`, and none past it: the database is a moment ahead
     /// of what has been published.
     pub(crate) async fn kept_since(&self, revision: u64, head: u64) -> Result<Kept, Error> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT revision, delta FROM changes WHERE revision > $1 AND revision <= $2 \
              ORDER BY revision LIMIT $3",
         )
@@ -40,7 +39,7 @@ impl Store {
             let place = format!("change/{revision}");
             let delta = self
                 .sealer
-                .open(&place, row.try_get("delta")?)
+                .open(&place, row.get("delta")?)
                 .ok_or_else(|| Error::damaged(format!("{place} does not open")))?;
             deltas.push(framed(&delta));
             last = revision;
