@@ -2,9 +2,8 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use sqlx::Row;
 
-use super::{Store, commit::framed, get_u64, signed};
+use super::{Store, commit::framed, database::query, get_u64, signed};
 use crate::{control::Error, rpc::feed};
 
 /// Deltas read at once: a few large ones must not fill the memory.
@@ -22,7 +21,7 @@ impl Store {
     /// The next deltas after `revision`, which must be below `head`, and none past it: the database is a moment ahead
     /// of what has been published.
     pub(crate) async fn kept_since(&self, revision: u64, head: u64) -> Result<Kept, Error> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT revision, delta FROM changes WHERE revision > $1 AND revision <= $2 \
              ORDER BY revision LIMIT $3",
         )
@@ -41,7 +40,7 @@ impl Store {
             let place = format!("change/{revision}");
             let delta = self
                 .sealer
-                .open(&place, row.try_get("delta")?)
+                .open(&place, row.get("delta")?)
                 .ok_or_else(|| Error::damaged(format!("{place} does not open")))?;
             deltas.push(framed(&delta));
             last = revision;
@@ -58,9 +57,9 @@ impl Store {
     /// What the commit of that revision drew; `None` when its delta is no longer kept, or is from a time before histories.
     pub(crate) async fn history_of(&self, revision: u64) -> Result<Option<u64>, Error> {
         let sealed: Option<Vec<u8>> =
-            sqlx::query_scalar("SELECT delta FROM changes WHERE revision = $1")
+            query("SELECT delta FROM changes WHERE revision = $1")
                 .bind(signed(revision))
-                .fetch_optional(&self.reader)
+                .fetch_value(&self.reader)
                 .await?;
         let Some(sealed) = sealed else {
             return Ok(None);
