@@ -6,6 +6,7 @@ mod commit;
 mod destinations;
 mod accounts;
 mod tokens;
+mod gateways;
 mod changes;
 mod audit;
 mod first;

@@ -56,11 +56,10 @@ impl Store {
 impl Store {
     /// What the commit of that revision drew; `None` when its delta is no longer kept, or is from a time before histories.
     pub(crate) async fn history_of(&self, revision: u64) -> Result<Option<u64>, Error> {
-        let sealed: Option<Vec<u8>> =
-            query("SELECT delta FROM changes WHERE revision = $1")
-                .bind(signed(revision))
-                .fetch_value(&self.reader)
-                .await?;
+        let sealed: Option<Vec<u8>> = query("SELECT delta FROM changes WHERE revision = $1")
+            .bind(signed(revision))
+            .fetch_value(&self.reader)
+            .await?;
         let Some(sealed) = sealed else {
             return Ok(None);
         };

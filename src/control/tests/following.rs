@@ -360,7 +360,12 @@ async fn a_stalled_reader_is_cut_and_holds_up_nobody() {
     }
     reading.until(91).await;
     let gone = async {
-        while world.control.feed_state().gateways.len() > 1 {
+        let connected = || {
+            let gateways = world.control.feed_state().gateways;
+            let connected = gateways.iter().filter(|one| one.connected_since.is_some());
+            connected.count()
+        };
+        while connected() > 1 {
             tokio::time::sleep(Duration::from_millis(50)).await;
             while reading.kept.revision < world.control.feed_state().head {
                 reading.step().await.expect("goes on");

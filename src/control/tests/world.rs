@@ -191,6 +191,7 @@ pub(super) struct Kept {
     pub(super) key: u32,
     pub(super) revision: u64,
     pub(super) history: u64,
+    pub(super) instance: Option<String>,
     pub(super) state: BTreeMap<String, Change>,
 }
 
@@ -227,6 +228,8 @@ impl Follower {
             revision: kept.revision,
             digest_key_id: kept.key,
             history: kept.history,
+            // One folder a name, as good gateways have it.
+            instance: kept.instance.clone().unwrap_or_else(|| name.into()),
         };
         let hello = FromGateway {
             message: Some(from_gateway::Message::Hello(hello)),

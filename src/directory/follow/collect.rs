@@ -54,13 +54,11 @@ impl Collecting {
                 got: delta.revision,
             });
         }
+        let reached_by = position(&delta);
         for change in delta.changes {
             self.beside.extend(change.into_model()?);
         }
-        self.reached = Position {
-            revision: Revision(delta.revision),
-            history: delta.history,
-        };
+        self.reached = reached_by;
         Ok(())
     }
 
@@ -82,5 +80,13 @@ impl Collecting {
     pub(super) fn is_complete(&self) -> bool {
         self.end
             .is_some_and(|end| self.reached.revision >= end.max(self.floor))
+    }
+}
+
+/// Where a delta brings its table.
+pub(super) fn position(delta: &feed::Delta) -> Position {
+    Position {
+        revision: Revision(delta.revision),
+        history: delta.history,
     }
 }

@@ -13,7 +13,11 @@ use tokio_stream::wrappers::WatchStream;
 use tonic::{Streaming, metadata::MetadataValue, transport::Channel};
 use tracing::info;
 
-use super::{FollowConfig, Lost, collect::Collecting};
+use super::{
+    FollowConfig, Lost,
+    collect::{Collecting, position},
+    work,
+};
 use crate::{
     clock,
     directory::{
@@ -114,7 +118,10 @@ impl Session {
             Ok(stream) => stream,
             Err(lost) => return self.left(lost),
         };
-        match self.converse(&mut stream).await {
+        self.directory.told(true);
+        let ended = self.converse(&mut stream).await;
+        self.directory.told(false);
+        match ended {
             Ok(()) => Lost::Closed,
             Err(lost) => self.left(lost),
         }
@@ -163,6 +170,7 @@ impl Session {
     fn hello(&self) -> Hello {
         let mut hello = Hello {
             gateway: self.config.gateway.clone(),
+            instance: self.config.instance.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..Hello::default()
         };
@@ -428,11 +436,15 @@ impl Session {
         let directory = Arc::clone(&self.directory);
         let revision = complete.reached.revision;
         let installed = task::spawn_blocking(move || {
-            directory.install(complete.collected, complete.beside, complete.reached);
+            directory.install_guarded(complete.collected, complete.beside, complete.reached)
         });
         installed
             .await
-            .map_err(|_| Lost::Protocol("a snapshot that can't be built"))?;
+            .map_err(|_| Lost::Protocol("a snapshot that can't be built"))?
+            .map_err(|taken| Lost::Held {
+                store: stream.store.clone(),
+                taken,
+            })?;
         self.ask_all = false;
         self.progress = true;
         stream.is_following = true;
@@ -478,24 +490,4 @@ impl Stream {
         collecting.ends_at(self.head.0);
         self.collecting = Some(collecting);
     }
-}
-
-fn position(delta: &feed::Delta) -> Position {
-    Position {
-        revision: Revision(delta.revision),
-        history: delta.history,
-    }
-}
-
-/// Runs CPU work, elsewhere when there is much of it.
-async fn work<T, F>(is_large: bool, work: F) -> Result<T, Lost>
-where
-    T: Send + 'static,
-    F: FnOnce() -> Result<T, Lost> + Send + 'static,
-{
-    if !is_large {
-        return work();
-    }
-    let done = task::spawn_blocking(work).await;
-    done.map_err(|_| Lost::Protocol("changes that can't be taken"))?
 }

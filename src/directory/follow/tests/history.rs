@@ -135,3 +135,69 @@ async fn what_is_kept_says_its_history_after_a_restart() {
     );
     again.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_store_that_would_take_most_tokens_away_is_held_until_it_is_accepted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut world = World::start(folder.path());
+    let mut connection = world.accept().await;
+    connection.welcome("a", 1).await;
+    connection.begin(1, 1_500).await;
+    connection.chunk(&[account(1)]).await;
+    let tokens: Vec<_> = (1..=1_500).map(live).collect();
+    connection.chunk(&tokens).await;
+    connection.end(1, 1_500).await;
+    connection.acknowledged(1).await;
+    drop(connection);
+    // An empty store under the same address, twice: the table stays, and what it doesn't know is not said to be unknown.
+    for _ in 0..2 {
+        let connection = world.accept().await;
+        connection.welcome("b", 1).await;
+        connection.begin(1, 1).await;
+        connection.chunk(&[account(1), live(2_000)]).await;
+        connection.end(1, 1).await;
+        connection.closed_unacknowledged().await;
+        assert_eq!(state_of(&world.directory, 7), Some(TokenState::Live));
+    }
+    world.stop().await;
+    let accepting = Config {
+        accept_store: "b".into(),
+        ..Config::default()
+    };
+    let mut world = World::start_with(folder.path(), accepting);
+    let mut connection = world.accept().await;
+    connection.welcome("b", 1).await;
+    connection.begin(1, 1).await;
+    connection.chunk(&[account(1), live(2_000)]).await;
+    connection.end(1, 1).await;
+    connection.acknowledged(1).await;
+    assert_eq!(state_of(&world.directory, 7), None);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_store_replaces_the_table_only_when_its_snapshot_is_whole() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut world = World::start(folder.path());
+    let mut connection = world.accept().await;
+    snapshot_of_three(&mut connection).await;
+    drop(connection);
+    let connection = world.accept().await;
+    connection.welcome("b", 2).await;
+    connection.heartbeat(2).await;
+    connection.begin(2, 2).await;
+    connection.chunk(&[account(1), live(8)]).await;
+    connection.end(2, 2).await;
+    // One row is missing.
+    connection.closed().await;
+    assert_eq!(state_of(&world.directory, 1), Some(TokenState::Live));
+    let mut connection = world.accept().await;
+    connection.welcome("b", 2).await;
+    connection.begin(2, 1).await;
+    connection.chunk(&[account(1), live(8)]).await;
+    connection.end(2, 1).await;
+    connection.acknowledged(2).await;
+    assert_eq!(state_of(&world.directory, 1), None);
+    assert_eq!(state_of(&world.directory, 8), Some(TokenState::Live));
+    world.stop().await;
+}
