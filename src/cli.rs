@@ -4,6 +4,7 @@ mod access;
 mod account;
 mod client;
 mod destination;
+mod gateways;
 mod output;
 mod token;
 
@@ -79,6 +80,13 @@ enum Command {
         #[command(subcommand)]
         verb: Box<destination::Verb>,
     },
+    /// Gateways: who follows the control plane, and who runs no more.
+    Gateways {
+        #[command(flatten)]
+        access: access::Access,
+        #[command(subcommand)]
+        verb: gateways::Verb,
+    },
     /// Shipping tokens: each opens one account and one signal.
     Token {
         #[command(flatten)]
@@ -146,6 +154,9 @@ impl Arguments {
                 access.run(|| configured(file, data), async |api| verb.run(api).await)?;
             }
             Command::Destination { access, verb } => {
+                access.run(|| configured(file, data), async |api| verb.run(api).await)?;
+            }
+            Command::Gateways { access, verb } => {
                 access.run(|| configured(file, data), async |api| verb.run(api).await)?;
             }
             Command::Token { access, verb } => {

@@ -163,6 +163,7 @@ impl Control {
         let lock = lock(data)?;
         let store = Store::open(data, config.keep_changes).await?;
         let join_key = join_key(config, data)?;
+        store.publisher().gateways.remember(store.gateways().await?);
         let api_tokens = Mutex::new(store.api_tokens().await?);
         Ok(Self {
             inner: Arc::new(Inner {

@@ -5,6 +5,7 @@
 mod table;
 mod accounts;
 mod state;
+mod taken;
 mod keep;
 mod follow;
 
@@ -19,12 +20,12 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use serde::Deserialize;
-use tracing::{error, warn};
 
 pub use accounts::Account;
 pub use follow::{FollowConfig, Source, TlsFiles, follow};
 pub use keep::{Keep, Loaded};
 pub use state::{Collected, content_hash};
+pub(crate) use taken::Taken;
 
 use self::{
     accounts::Registers,
@@ -33,13 +34,10 @@ use self::{
 use crate::{
     clock,
     model::{
-        AccountId, Books, Change, Destination, DestinationId, Digest, DigestKey, Revision, Signal,
-        TokenId, TokenState, text,
+        AccountId, Books, Change, Destination, DestinationId, Digest, DigestKey, Position,
+        Revision, Signal, TokenId, TokenState, text,
     },
 };
-
-/// A snapshot that takes away at least so many live tokens, and more than a tenth of them, is reported as an error.
-const DROP_ALARM_TOKENS: usize = 1_000;
 
 /// When a table is fresh enough to say "unknown", and when it is too old to be called ready.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -51,6 +49,8 @@ pub struct Config {
     /// A table not fresh for so long is stale. 24 h.
     #[serde(deserialize_with = "text::duration")]
     pub stale_after: Duration,
+    /// A store that may take the place of another one, however many tokens that takes away. Empty: none.
+    pub accept_store: String,
 }
 
 /// What is known of a token.
@@ -78,6 +78,8 @@ pub struct Directory {
     loaded: AtomicBool,
     /// The kept copy lacks changes that were acknowledged.
     has_lost: AtomicBool,
+    /// A control plane is telling what this table lacks.
+    is_told: AtomicBool,
     freshness: Freshness,
 }
 
@@ -99,6 +101,7 @@ impl Default for Config {
         Self {
             fresh_within: Duration::from_secs(2),
             stale_after: Duration::from_secs(24 * 3600),
+            accept_store: String::new(),
         }
     }
 }
@@ -115,6 +118,7 @@ impl Directory {
             writer: Mutex::new(()),
             loaded: AtomicBool::new(false),
             has_lost: AtomicBool::new(false),
+            is_told: AtomicBool::new(false),
             freshness: Freshness::new(),
         }
     }
@@ -170,6 +174,11 @@ impl Directory {
     #[inline]
     pub fn is_doubtful(&self) -> bool {
         self.has_lost.load(Ordering::Acquire) && !self.has_caught_up()
+    }
+
+    /// Whether a control plane is connected: what the table lacks, it is being told.
+    pub fn is_told(&self) -> bool {
+        self.is_told.load(Ordering::Acquire)
     }
 
     /// Whether a table was loaded, from disk or from the feed: readiness.
@@ -228,32 +237,67 @@ impl Directory {
     }
 
     /// Applies the changes of every revision after [`Directory::revision`] up to `reached`, in order.
-    pub fn apply(&self, reached: Revision, changes: Vec<Change>) {
+    pub fn apply(&self, reached: impl Into<Position>, changes: Vec<Change>) {
+        let reached = reached.into();
         let _writer = self.writer();
         if let Some(state) = self.state.load().as_ref() {
             state.apply(changes, &self.registers);
             state.reached(reached);
         }
-        if self.freshness.applied(reached) {
+        if self.freshness.applied(reached.revision) {
             self.loaded.store(true, Ordering::Release);
         }
     }
 
     /// Puts a collected snapshot, with the changes that came `beside` it on top, in the place of the table that serves.
     /// CPU work, and a short wait for readers of the old table: not for an async thread when the snapshot is large.
-    pub fn install(&self, collected: Collected, beside: Vec<Change>, revision: Revision) {
+    pub fn install(&self, collected: Collected, beside: Vec<Change>, reached: impl Into<Position>) {
+        // Without a guard there is nothing to hold it for.
+        let _ = self.replace(collected, beside, reached.into(), false);
+    }
+
+    /// The same, unless it is of another store than the table and takes too many of its live tokens away: an empty or a wrong
+    /// store must not make a gateway refuse everybody. How many of how many, if so.
+    pub(crate) fn install_guarded(
+        &self,
+        collected: Collected,
+        beside: Vec<Change>,
+        reached: Position,
+    ) -> Result<(), Taken> {
+        self.replace(collected, beside, reached, true)
+    }
+
+    fn replace(
+        &self,
+        collected: Collected,
+        beside: Vec<Change>,
+        reached: Position,
+        is_guarded: bool,
+    ) -> Result<(), Taken> {
         let _writer = self.writer();
         let before = self.state.load_full();
-        let state = collected.build(beside, revision, before.as_deref(), &self.registers);
+        let state = collected.build(beside, reached, before.as_deref(), &self.registers);
         if let Some(before) = &before {
-            alarm_on_drop(before, &state);
+            let taken = Taken::of(before, &state);
+            let is_accepted =
+                before.store == state.store || self.config.accept_store == state.store;
+            if is_guarded && taken.is_large() && !is_accepted {
+                return Err(taken);
+            }
+            taken.alarm(before, &state);
         }
         self.state.store(Some(Arc::new(state)));
         self.loaded.store(true, Ordering::Release);
-        self.freshness.applied(revision);
+        self.freshness.applied(reached.revision);
         if let Some(before) = before {
             retire(before);
         }
+        Ok(())
+    }
+
+    /// A control plane is connected, or is no more.
+    pub(crate) fn told(&self, is_told: bool) {
+        self.is_told.store(is_told, Ordering::Release);
     }
 
     /// A heartbeat that came then: the newest revision there was.
@@ -299,6 +343,14 @@ impl Directory {
         ))
     }
 
+    /// How far the table that serves has come, and in which history. For the one who changes it.
+    pub(crate) fn position(&self) -> Position {
+        let state = self.state.load();
+        state
+            .as_ref()
+            .map_or_else(Position::default, |state| state.position())
+    }
+
     /// Whether the table that serves is of that store and key.
     pub(crate) fn is_of(&self, store: &str, key: &DigestKey) -> bool {
         let state = self.state.load();
@@ -327,22 +379,6 @@ fn retire(state: Arc<State>) {
     let patience = Instant::now() + Duration::from_secs(1);
     while Arc::strong_count(&state) > 1 && Instant::now() < patience {
         thread::sleep(Duration::from_millis(1));
-    }
-}
-
-fn alarm_on_drop(before: &State, after: &State) {
-    let live = before.table.live();
-    let dropped = if before.key == after.key {
-        before.table.live_missing_in(&after.table)
-    } else {
-        live.saturating_sub(after.table.live())
-    };
-    if dropped >= DROP_ALARM_TOKENS && dropped > live / 10 {
-        error!(dropped, live, store = %after.store, "a snapshot takes more than a tenth of the live tokens away");
-    }
-    if before.store == after.store && after.revision() < before.revision() {
-        warn!(from = %before.revision(), to = %after.revision(), store = %after.store,
-            "the control plane's store went back in time, following it");
     }
 }
 

@@ -24,6 +24,6 @@ pub use destination::{
 pub use door::Door;
 pub use limits::{InFlight, Limits};
 pub use outcome::{Delivery, Rejection, Written};
-pub use revision::Revision;
+pub use revision::{Position, Revision};
 pub use signal::Signal;
 pub use token::{Digest, DigestKey, Secret, TokenId, TokenKind, TokenState};

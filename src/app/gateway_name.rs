@@ -22,22 +22,39 @@ pub(super) fn find(config: &Config, folder: &Path) -> Result<String, Unusable> {
     if !config.gateway.name.is_empty() {
         return Ok(config.gateway.name.clone());
     }
-    let path = folder.join("name");
-    // One that is no name, whatever happened to it, is made anew.
-    match fs::read_to_string(&path) {
-        Ok(kept) if is_name(kept.trim()) => Ok(kept.trim().to_owned()),
-        _ => make(&path).map_err(|error| {
-            Unusable(format!(
-                "cannot keep the gateway's name in {}: {error}",
-                path.display()
-            ))
-        }),
-    }
+    kept(&folder.join("name"), || {
+        let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        with_suffix(host.trim())
+    })
 }
 
-fn make(path: &Path) -> std::io::Result<String> {
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name = with_suffix(host.trim())?;
+/// What tells this data folder from any other, kept in it.
+///
+/// # Errors
+/// As [`find`].
+pub(super) fn instance(folder: &Path) -> Result<String, Unusable> {
+    kept(&folder.join("instance"), || {
+        let random = getrandom::u64().map_err(std::io::Error::other)?;
+        Ok(format!("{random:016x}"))
+    })
+}
+
+/// The word in that file, made when there is none. One that is no name, whatever happened to it, is made anew.
+fn kept(path: &Path, make: impl FnOnce() -> std::io::Result<String>) -> Result<String, Unusable> {
+    if let Ok(kept) = fs::read_to_string(path)
+        && is_name(kept.trim())
+    {
+        return Ok(kept.trim().to_owned());
+    }
+    make().and_then(|name| keep(path, name)).map_err(|error| {
+        Unusable(format!(
+            "cannot keep the gateway's name in {}: {error}",
+            path.display()
+        ))
+    })
+}
+
+fn keep(path: &Path, name: String) -> std::io::Result<String> {
     let half = path.with_extension("tmp");
     let mut file = fs::OpenOptions::new()
         .write(true)

@@ -122,6 +122,7 @@ impl GatewaySide {
             keep,
             FollowConfig {
                 gateway: gateway_name::find(config, &folder)?,
+                instance: gateway_name::instance(&folder)?,
                 join_key: upline.join_key,
             },
             upline.source,
@@ -188,11 +189,15 @@ impl GatewaySide {
         ))
     }
 
-    /// Waits for control planes elsewhere, but not for long: a gateway serves without them.
+    /// Waits for control planes elsewhere, but not for long: a gateway serves without them. One that is connected is waited
+    /// for as long as it takes: what was revoked meanwhile is on its way.
     pub(super) async fn caught_up_or_late(&self) {
-        let until = Instant::now() + CATCH_UP_MAX;
-        while !self.shared.directory.has_caught_up() {
-            if Instant::now() >= until {
+        let directory = &self.shared.directory;
+        let mut until = Instant::now() + CATCH_UP_MAX;
+        while !directory.has_caught_up() {
+            if directory.is_told() {
+                until = Instant::now() + CATCH_UP_MAX;
+            } else if Instant::now() >= until {
                 warn!("the control plane was not caught up with yet, opening the doors without it");
                 return;
             }

@@ -103,7 +103,11 @@ impl Operators {
             let gauges = self.metrics.gauges();
             let feed = control.feed_state();
             gauges.control_head_revision.set(feed.head as f64);
-            gauges.control_gateways.set(feed.gateways.len() as f64);
+            let connected = feed
+                .gateways
+                .iter()
+                .filter(|one| one.connected_since.is_some());
+            gauges.control_gateways.set(connected.count() as f64);
         }
         self.state_process();
         self.metrics.render()

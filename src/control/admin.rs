@@ -16,7 +16,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::Response,
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use std::sync::PoisonError;
 use subtle::ConstantTimeEq;
@@ -61,6 +61,7 @@ pub(super) fn router(control: Control) -> Router {
         .route("/tokens/{id}/rotate", post(tokens::rotate))
         .route("/tokens/{id}/reveal", post(tokens::reveal))
         .route("/gateways", get(gateways::list))
+        .route("/gateways/{name}", delete(gateways::retire))
         .route_layer(from_fn_with_state(control.clone(), authenticate));
     let api = guarded.route("/openapi.json", get(openapi::document));
     Router::new()

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use utoipa::ToSchema;
 
 pub use gateways::Gateway;
-pub(super) use gateways::{Gateways, Session};
+pub(super) use gateways::{Caller, Gateways, Session, Taken};
 
 /// What a gateway that was away for a moment needs; older deltas come from the store.
 const TAIL_DELTAS_MAX: usize = 8192;
@@ -50,7 +50,7 @@ pub(super) enum Since {
 pub(crate) struct Published {
     pub(super) revision: u64,
     at: Instant,
-    /// Connected when it went out.
+    /// Known when it went out, connected or not.
     gateways: Vec<String>,
 }
 
@@ -60,7 +60,7 @@ pub(super) struct Enforcement {
     revision: u64,
     /// Gateways that enforce it and have it on disk.
     enforced: usize,
-    /// Gateways that were connected at the commit, or came while it was waited for.
+    /// Gateways that were known at the commit, connected or not, or came while it was waited for.
     gateways: usize,
     /// From the commit to the last of the acknowledgements, in milliseconds.
     slowest_ms: u64,
@@ -114,7 +114,8 @@ impl Publisher {
         self.tail().since(revision, head)
     }
 
-    /// Waits until everybody who is or comes connected has acknowledged, or until the time is up.
+    /// Waits until everybody who is known or comes has acknowledged, or until the time is up. Whoever is retired meanwhile
+    /// counts no more.
     pub(super) async fn enforcement(&self, published: Published, wait: Duration) -> Enforcement {
         let until = tokio::time::Instant::now() + wait;
         let mut changed = self.gateways.subscribe();
@@ -126,15 +127,16 @@ impl Publisher {
             self.gateways.add_behind(published.revision, &mut names);
             // Acknowledged is on disk, so it outlives the connection; only one that comes back without it is behind again.
             acknowledged.retain(|name| !names.contains(name));
-            let before = names.len();
-            names.retain(|name| {
-                let is_done = self.gateways.acknowledged(name) >= Some(published.revision);
-                if is_done {
+            let before = acknowledged.len();
+            names.retain(|name| match self.gateways.acknowledged(name) {
+                None => false,
+                Some(revision) if revision >= published.revision => {
                     acknowledged.push(name.clone());
+                    false
                 }
-                !is_done
+                Some(_) => true,
             });
-            if names.len() < before {
+            if acknowledged.len() > before {
                 slowest_ms = published
                     .at
                     .elapsed()
@@ -259,11 +261,21 @@ mod tests {
         assert_eq!(publisher.tail().deltas.len(), TAIL_DELTAS_MAX);
     }
 
+    fn connect(publisher: &Publisher, name: &str) -> Session {
+        let caller = Caller {
+            name,
+            instance: name,
+            version: "1",
+        };
+        publisher.gateways.connect(caller).expect("free")
+    }
+
     #[tokio::test]
-    async fn a_gateway_that_leaves_while_it_is_waited_for_counts_as_not_enforced() {
+    async fn a_gateway_that_is_not_connected_counts_by_what_it_has_acknowledged() {
         let publisher = Publisher::new(0);
-        let a = publisher.gateways.connect("a", "1", 0);
-        let b = publisher.gateways.connect("b", "1", 0);
+        let a = connect(&publisher, "a");
+        let b = connect(&publisher, "b");
+        drop(connect(&publisher, "long gone"));
         let published = publisher.publish(1, Bytes::new());
         a.acknowledge(1);
         drop(a);
@@ -271,32 +283,46 @@ mod tests {
         let enforcement = publisher
             .enforcement(published, Duration::from_millis(30))
             .await;
-        // `a` was gone before anybody looked, and nobody remembers for it.
-        assert_eq!(enforcement.gateways, 2);
-        assert!(enforcement.laggards.contains(&"b".to_owned()));
+        assert_eq!((enforcement.enforced, enforcement.gateways), (1, 3));
+        assert_eq!(enforcement.laggards, ["b", "long gone"]);
     }
 
     #[tokio::test]
     async fn a_gateway_that_comes_back_with_the_revision_is_enforced() {
         let publisher = Publisher::new(0);
-        let a = publisher.gateways.connect("a", "1", 0);
+        drop(connect(&publisher, "a"));
         let published = publisher.publish(1, Bytes::new());
-        drop(a);
         let waiting = publisher.enforcement(published, Duration::from_secs(5));
         let coming = async {
             tokio::time::sleep(Duration::from_millis(20)).await;
-            publisher.gateways.connect("a", "1", 1)
+            let session = connect(&publisher, "a");
+            session.acknowledge(1);
+            session
         };
         let (enforcement, _session) = tokio::join!(waiting, coming);
         assert_eq!((enforcement.enforced, enforcement.gateways), (1, 1));
     }
 
     #[tokio::test]
+    async fn a_gateway_that_is_retired_is_waited_for_no_more() {
+        let publisher = Publisher::new(0);
+        drop(connect(&publisher, "a"));
+        let published = publisher.publish(1, Bytes::new());
+        let waiting = publisher.enforcement(published, Duration::from_secs(5));
+        let retiring = async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert!(publisher.gateways.retire("a"));
+        };
+        let (enforcement, ()) = tokio::join!(waiting, retiring);
+        assert_eq!((enforcement.enforced, enforcement.gateways), (0, 0));
+    }
+
+    #[tokio::test]
     async fn a_gateway_that_comes_late_and_behind_is_waited_for() {
         let publisher = Publisher::new(0);
-        let _a = publisher.gateways.connect("a", "1", 0);
+        let _a = connect(&publisher, "a");
         let published = publisher.publish(1, Bytes::new());
-        let _late = publisher.gateways.connect("late", "1", 0);
+        let _late = connect(&publisher, "late");
         let enforcement = publisher
             .enforcement(published, Duration::from_millis(20))
             .await;

@@ -26,6 +26,17 @@ pub(super) fn rfc3339_seconds(at: u32) -> Option<String> {
     (at != std::time::UNIX_EPOCH).then(|| humantime::format_rfc3339_seconds(at).to_string())
 }
 
+/// A gateway that has followed the feed.
+#[derive(Clone, Debug)]
+pub(super) struct GatewayRow {
+    pub(super) name: String,
+    pub(super) instance: String,
+    pub(super) version: String,
+    /// Acknowledged when it was last seen.
+    pub(super) revision: u64,
+    pub(super) last_seen_at: Millis,
+}
+
 /// An account and its record.
 #[derive(Clone, Debug)]
 pub(super) struct AccountRow {

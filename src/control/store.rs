@@ -1,10 +1,12 @@
 //! The store: SQLite on disk, one writer at a time, every commit with its revision, its delta and its audit records.
 
+mod database;
 mod seal;
 mod commit;
 mod destinations;
 mod accounts;
 mod tokens;
+mod gateways;
 mod changes;
 mod audit;
 mod first;
@@ -12,7 +14,7 @@ mod first;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use sqlx::{
-    ConnectOptions, Connection, Row, SqliteConnection, SqlitePool,
+    ConnectOptions, Connection as _, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::Mutex;
@@ -22,6 +24,8 @@ pub(super) use commit::Commit;
 pub(super) use first::FirstThings;
 pub(super) use seal::{Sealer, random};
 pub(super) use tokens::{Filter, NewToken};
+
+use database::{Connection, On, Pool, Row, query};
 
 use super::{Error, publish::Publisher};
 use crate::model::{Digest, DigestKey, Signal};
@@ -35,8 +39,8 @@ const DIGEST_KEY_ID: u32 = 1;
 
 /// Cheap to share; all writes go through one connection.
 pub(super) struct Store {
-    reader: SqlitePool,
-    lister: SqlitePool,
+    reader: Pool,
+    lister: Pool,
     writer: Arc<Mutex<Writer>>,
     sealer: Arc<Sealer>,
     digest_key: DigestKey,
@@ -47,7 +51,7 @@ pub(super) struct Store {
 
 struct Writer {
     /// `None` once the store is closed.
-    connection: Option<SqliteConnection>,
+    connection: Option<Connection>,
     /// Set while a transaction is open; a commit that was dropped half-way leaves it set.
     is_open: bool,
 }
@@ -72,19 +76,20 @@ impl Store {
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
         let mut connection = SqliteConnection::connect_with(&options).await?;
-        sqlx::migrate!("src/control/store/migrations")
+        sqlx::migrate!("src/control/store/migrations/sqlite")
             .run_direct(None, &mut connection, false)
             .await?;
         // One that can only be read is found now, not at the first revocation.
         sqlx::query("UPDATE counters SET value = value")
             .execute(&mut connection)
             .await?;
+        let mut connection = Connection::Sqlite(connection);
         let (id, digest_key) = identity(&mut connection, &sealer).await?;
         let head = counter(&mut connection, "revision").await?;
         let options = options.create_if_missing(false).read_only(true);
         let pool = |size| SqlitePoolOptions::new().max_connections(size);
-        let reader = pool(READERS_MAX).connect_with(options.clone()).await?;
-        let lister = pool(LISTERS_MAX).connect_lazy_with(options);
+        let reader = Pool::Sqlite(pool(READERS_MAX).connect_with(options.clone()).await?);
+        let lister = Pool::Sqlite(pool(LISTERS_MAX).connect_lazy_with(options));
         Ok(Self {
             reader,
             lister,
@@ -115,8 +120,7 @@ impl Store {
 
     /// The newest revision in the database; the publisher has it a moment later.
     pub(super) async fn head(&self) -> Result<u64, Error> {
-        let mut connection = self.reader.acquire().await?;
-        counter(&mut connection, "revision").await
+        counter(&self.reader, "revision").await
     }
 
     /// Waits for the commit under way, then lets go of the files.
@@ -133,47 +137,40 @@ impl Store {
 
 /// The store's id and the key of its digests, made on the first call.
 async fn identity(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     sealer: &Sealer,
 ) -> Result<(String, DigestKey), Error> {
     let row = format!("digest_key/{DIGEST_KEY_ID}");
-    if let Some(sealed) = meta(connection, "digest_key").await? {
+    if let Some(sealed) = meta(&mut *connection, "digest_key").await? {
         let key = sealer.open(&row, &sealed).ok_or(Error::WrongMasterKey)?;
         let key =
             <[u8; 32]>::try_from(key.as_slice()).map_err(|_| Error::damaged("the digest key"))?;
-        let id = meta(connection, "store").await?.unwrap_or_default();
+        let id = meta(&mut *connection, "store").await?.unwrap_or_default();
         let id = String::from_utf8(id).map_err(|_| Error::damaged("the store's id"))?;
         return Ok((id, DigestKey::new(DIGEST_KEY_ID, key)));
     }
     let id: String = random::<16>().iter().map(|b| format!("{b:02x}")).collect();
     let key = random::<32>();
-    let mut transaction = connection.begin().await?;
-    for (name, value) in [
-        ("digest_key", sealer.seal(&row, &key)),
-        ("store", id.clone().into_bytes()),
-    ] {
-        sqlx::query("INSERT INTO meta (name, value) VALUES ($1, $2)")
-            .bind(name)
-            .bind(value)
-            .execute(&mut *transaction)
-            .await?;
-    }
-    transaction.commit().await?;
+    // One statement: both are there, or neither.
+    query("INSERT INTO meta (name, value) VALUES ('digest_key', $1), ('store', $2)")
+        .bind(sealer.seal(&row, &key))
+        .bind(id.clone().into_bytes())
+        .execute(connection)
+        .await?;
     Ok((id, DigestKey::new(DIGEST_KEY_ID, key)))
 }
 
-async fn meta(connection: &mut SqliteConnection, name: &str) -> Result<Option<Vec<u8>>, Error> {
-    let value = sqlx::query_scalar("SELECT value FROM meta WHERE name = $1")
+async fn meta(on: impl Into<On<'_>>, name: &str) -> Result<Option<Vec<u8>>, Error> {
+    query("SELECT value FROM meta WHERE name = $1")
         .bind(name)
-        .fetch_optional(connection)
-        .await?;
-    Ok(value)
+        .fetch_value(on)
+        .await
 }
 
-async fn counter(connection: &mut SqliteConnection, name: &str) -> Result<u64, Error> {
-    let value: i64 = sqlx::query_scalar("SELECT value FROM counters WHERE name = $1")
+async fn counter(on: impl Into<On<'_>>, name: &str) -> Result<u64, Error> {
+    let value = query("SELECT value FROM counters WHERE name = $1")
         .bind(name)
-        .fetch_one(connection)
+        .fetch_one(on)
         .await?;
     positive(value)
 }
@@ -188,8 +185,8 @@ fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn get_u64(row: &sqlx::sqlite::SqliteRow, column: &str) -> Result<u64, Error> {
-    positive(row.try_get(column)?)
+fn get_u64(row: &Row, column: &str) -> Result<u64, Error> {
+    positive(row.get(column)?)
 }
 
 fn digest_of(bytes: &[u8]) -> Result<Digest, Error> {

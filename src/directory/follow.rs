@@ -11,7 +11,7 @@ use tonic::transport::ClientTlsConfig;
 use tracing::{debug, error, warn};
 
 use self::session::Session;
-use super::{Directory, Keep};
+use super::{Directory, Keep, Taken};
 use crate::model::Secret;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
@@ -22,6 +22,8 @@ const BACKOFF_LAST: Duration = Duration::from_secs(5);
 pub struct FollowConfig {
     /// Unique among the gateways of a store, and the same after a restart.
     pub gateway: String,
+    /// Drawn once for this data folder: tells two gateways of one name apart.
+    pub instance: String,
     /// Sent as `authorization: Bearer`; `None` over a pipe or where the client certificate is enough.
     pub join_key: Option<Secret>,
 }
@@ -61,6 +63,11 @@ enum Lost {
     Invalid(#[from] crate::rpc::Invalid),
     #[error("the control plane's store is older than this table, asking for all of it")]
     WentBack,
+    #[error(
+        "the control plane's store {store} is another one, and would take {taken} away: not followed. If it is the right one, set \
+             directory.accept_store to it and start again"
+    )]
+    Held { store: String, taken: Taken },
 }
 
 /// Follows until `shutdown`, then writes what waits for the disk. Connection trouble is logged and retried, never returned.
@@ -102,7 +109,9 @@ async fn run(session: &mut Session, source: Source) {
             quiet = false;
         }
         // Once for an outage; a lost connection per attempt says nothing new.
-        if quiet {
+        if matches!(lost, Lost::Held { .. }) {
+            error!(reason = %lost, "the control plane's feed is held, serving on from memory");
+        } else if quiet {
             debug!(reason = %lost, "still without the control plane's feed");
         } else {
             warn!(reason = %lost, "lost the control plane's feed, serving on from memory and reconnecting");
@@ -117,6 +126,19 @@ async fn run(session: &mut Session, source: Source) {
 fn jittered(backoff: Duration) -> Duration {
     let random = getrandom::u32().unwrap_or(u32::MAX);
     backoff.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
+}
+
+/// Runs CPU work, elsewhere when there is much of it.
+async fn work<T, F>(is_large: bool, work: F) -> Result<T, Lost>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, Lost> + Send + 'static,
+{
+    if !is_large {
+        return work();
+    }
+    let done = task::spawn_blocking(work).await;
+    done.map_err(|_| Lost::Protocol("changes that can't be taken"))?
 }
 
 #[cfg(test)]

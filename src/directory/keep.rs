@@ -23,7 +23,7 @@ use tracing::{error, warn};
 
 use self::{mark::Mark, seal::Seal, snapshot::Missing};
 use super::Directory;
-use crate::model::Revision;
+use crate::model::{Position, Revision};
 
 pub(super) use log::Delta;
 pub(super) use writer::{Keeper, Kept};
@@ -48,7 +48,7 @@ pub struct Keep {
 /// What is kept now.
 struct OnDisk {
     lineage: u64,
-    revision: Revision,
+    position: Position,
     snapshot_bytes: u64,
     /// Logs that the next compaction makes superfluous.
     logs: Vec<PathBuf>,
@@ -131,32 +131,32 @@ impl Keep {
                 return Ok(Loaded::Refused(why));
             }
         };
-        directory.install(snapshot.collected, Vec::new(), snapshot.revision);
+        directory.install(snapshot.collected, Vec::new(), snapshot.position);
         let found = log::replay(&self.folder, snapshot.lineage, &self.seal, directory)?;
         directory.was_fresh_at(snapshot.fresh_at.max(found.fresh_at));
         let kept = Kept {
             lineage: snapshot.lineage,
-            revision: directory.revision(),
+            position: directory.position(),
         };
         if found.lost || self.mark.is_past(kept) {
             directory.doubt();
             error!(
                 bytes = found.torn_bytes,
-                revision = %kept.revision,
+                revision = %kept.position.revision,
                 "the kept table lacks changes that were acknowledged: no token is accepted until the feed has been caught up with"
             );
         } else if found.torn_bytes > 0 {
             warn!(
                 bytes = found.torn_bytes,
-                revision = %kept.revision,
+                revision = %kept.position.revision,
                 "the kept table's log is torn, its tail is left out"
             );
         }
-        let revision = kept.revision;
+        let revision = kept.position.revision;
         self.same_version = snapshot.same_version;
         self.on_disk = Some(OnDisk {
             lineage: snapshot.lineage,
-            revision,
+            position: kept.position,
             snapshot_bytes: snapshot.bytes,
             logs: found.paths,
             logs_bytes: found.bytes,
@@ -190,7 +190,7 @@ impl Keep {
         }
         Ok(Some(OnDisk {
             lineage: frozen.lineage,
-            revision: frozen.revision,
+            position: frozen.position,
             snapshot_bytes,
             logs: Vec::new(),
             logs_bytes: 0,

@@ -17,7 +17,9 @@ use super::{
 };
 use crate::{
     clock,
-    model::{self, AccountId, Change, Destination, DestinationId, DigestKey, Revision, Token},
+    model::{
+        self, AccountId, Change, Destination, DestinationId, DigestKey, Position, Revision, Token,
+    },
     rpc::feed,
 };
 
@@ -33,6 +35,8 @@ pub(super) struct State {
     pub(super) accounts: Accounts,
     destinations: ArcSwap<Destinations>,
     revision: AtomicU64,
+    /// Of the revision; together they are read by writers only.
+    history: AtomicU64,
 }
 
 /// A snapshot being collected beside the table that serves.
@@ -51,7 +55,7 @@ pub(super) struct Frozen {
     pub(super) store: String,
     pub(super) lineage: u64,
     pub(super) key: DigestKey,
-    pub(super) revision: Revision,
+    pub(super) position: Position,
     shards: Vec<Arc<Shard>>,
     ids: Vec<AccountId>,
     accounts: Vec<Arc<Account>>,
@@ -131,9 +135,18 @@ impl State {
         Revision(self.revision.load(Ordering::Acquire))
     }
 
-    /// Says that everything up to that revision is applied.
-    pub(super) fn reached(&self, revision: Revision) {
-        self.revision.store(revision.0, Ordering::Release);
+    /// The last revision applied, and its history. Torn while a writer runs.
+    pub(super) fn position(&self) -> Position {
+        Position {
+            revision: self.revision(),
+            history: self.history.load(Ordering::Acquire),
+        }
+    }
+
+    /// Says that everything up to there is applied.
+    pub(super) fn reached(&self, position: Position) {
+        self.history.store(position.history, Ordering::Release);
+        self.revision.store(position.revision.0, Ordering::Release);
     }
 
     /// Everything as it is now. One revision only while no writer runs.
@@ -142,7 +155,7 @@ impl State {
             store: self.store.clone(),
             lineage: self.lineage,
             key: self.key.clone(),
-            revision: self.revision(),
+            position: self.position(),
             shards: self.table.shards(),
             ids: self.accounts.ids(),
             accounts: self.accounts.all(),
@@ -202,7 +215,7 @@ impl Collected {
     pub(super) fn build(
         mut self,
         beside: Vec<Change>,
-        revision: Revision,
+        position: Position,
         before: Option<&State>,
         registers: &Registers,
     ) -> State {
@@ -225,7 +238,8 @@ impl Collected {
             table: self.table.build(),
             accounts,
             destinations: ArcSwap::from_pointee(self.destinations),
-            revision: AtomicU64::new(revision.0),
+            revision: AtomicU64::new(position.revision.0),
+            history: AtomicU64::new(position.history),
         };
         if !beside.is_empty() {
             state.apply(beside, registers);

@@ -13,6 +13,24 @@ impl Revision {
     }
 }
 
+/// A revision of one history. A restored store counts some revisions a second time; what each commit drew tells them apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// The last commit's number.
+    pub revision: Revision,
+    /// What that commit drew; 0 = not known, which is like no other.
+    pub history: u64,
+}
+
+impl From<Revision> for Position {
+    fn from(revision: Revision) -> Self {
+        Self {
+            revision,
+            history: 0,
+        }
+    }
+}
+
 impl fmt::Display for Revision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

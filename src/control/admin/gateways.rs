@@ -1,33 +1,41 @@
-//! `/gateways`: who follows the feed, and how far they are.
+//! `/gateways`: who follows the feed, how far they are, and who follows no more.
 
-use axum::{Json, extract::State};
+use axum::{
+    Extension, Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
 use serde::Serialize;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::{Actor, problem::Problem};
 use crate::control::{Control, record::rfc3339};
 
-/// A gateway that is connected now.
+/// A gateway that follows, or has followed and was not retired.
 #[derive(Serialize, ToSchema)]
 pub(super) struct GatewayView {
     name: String,
     version: String,
     connected: bool,
-    /// Enforced, and on the gateway's disk.
+    /// Enforced, and on the gateway's disk; the last that was heard of it.
     revision: u64,
     /// Revisions behind the head.
     lag: u64,
-    connected_since: String,
+    /// Null while it is not connected.
+    connected_since: Option<String>,
+    last_seen_at: String,
     /// Since its last acknowledgement, in milliseconds.
     last_acknowledged_ms: Option<u64>,
 }
 
-/// Every connected gateway.
+/// Every gateway that was not retired.
 #[derive(Serialize, ToSchema)]
 pub(super) struct GatewayList {
     items: Vec<GatewayView>,
 }
 
-/// Lists the connected gateways.
+/// Lists the gateways. One that is not connected may be serving on, so it is waited for until it is retired.
 #[utoipa::path(get, path = "/gateways", responses((status = 200, body = GatewayList)))]
 pub(super) async fn list(State(control): State<Control>) -> Json<GatewayList> {
     let state = control.feed_state();
@@ -37,12 +45,42 @@ pub(super) async fn list(State(control): State<Control>) -> Json<GatewayList> {
         .map(|gateway| GatewayView {
             name: gateway.name,
             version: gateway.version,
-            connected: true,
+            connected: gateway.connected_since.is_some(),
             revision: gateway.revision,
             lag: state.head.saturating_sub(gateway.revision),
-            connected_since: rfc3339(gateway.connected_since),
+            connected_since: gateway.connected_since.map(rfc3339),
+            last_seen_at: rfc3339(gateway.last_seen_at),
             last_acknowledged_ms: gateway.last_acknowledged_ms,
         })
         .collect();
     Json(GatewayList { items })
+}
+
+/// Takes a gateway out that runs no more, so that nothing waits for it. One that is connected can't be.
+#[utoipa::path(delete, path = "/gateways/{name}", params(("name" = String, Path)),
+    responses((status = 200), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(super) async fn retire(
+    State(control): State<Control>,
+    Extension(Actor(actor)): Extension<Actor>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let store = &control.inner.store;
+    let gateways = &store.publisher().gateways;
+    let connected = || {
+        Problem::new(
+            StatusCode::CONFLICT,
+            format!("gateway {name:?} is connected; stop it first"),
+        )
+    };
+    if gateways.is_connected(&name) {
+        return Err(connected());
+    }
+    let mut commit = store.begin(&actor).await?;
+    commit.forget_gateway(&name).await?;
+    commit.finish_unpublished().await?;
+    // One that has connected meanwhile has itself written down again.
+    if !gateways.retire(&name) {
+        return Err(connected());
+    }
+    Ok(Json(json!({"name": name})))
 }

@@ -23,7 +23,7 @@ use crate::control::{publish, view};
     info(
         title = "Wharfinger admin API",
         description = "Every changing call answers with the `revision` of its commit. With `?wait=enforced` it answers \
-                       only when every connected gateway enforces that revision, with `enforcement` beside the \
+                       only when every gateway that was not retired enforces that revision, with `enforcement` beside the \
                        object's fields; 202 when the time is up, with the `laggards`. Lists are `{items, next}`. \
                        Errors are `application/problem+json`."
     ),
@@ -35,7 +35,7 @@ use crate::control::{publish, view};
         destinations::list, destinations::show, destinations::create, destinations::change, destinations::delete,
         tokens::list, tokens::show, tokens::create, tokens::change, tokens::enable, tokens::disable,
         tokens::revoke, tokens::rotate, tokens::reveal, tokens::delete,
-        gateways::list,
+        gateways::list, gateways::retire,
     ),
     components(schemas(
         problem::Problem, extract::Reference, publish::Enforcement, view::AccountLimits, view::Header,

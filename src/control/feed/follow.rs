@@ -15,7 +15,7 @@ use super::messages::encoded;
 use crate::{
     control::{
         Control, Error,
-        publish::{Publisher, Session, Since},
+        publish::{Caller, Publisher, Session, Since, Taken},
         store::{Kept, Store},
     },
     model::Change,
@@ -29,6 +29,8 @@ use crate::{
 const STALL_MAX: Duration = Duration::from_secs(10);
 /// How long a gateway may take to say who it is.
 const HELLO_MAX: Duration = Duration::from_secs(10);
+/// How old `last_seen_at` may be after a crash of the control plane.
+const REMEMBER_EVERY: Duration = Duration::from_secs(60);
 /// Bytes of a name or version.
 const NAME_BYTES_MAX: usize = 128;
 /// Rows read at once.
@@ -79,9 +81,19 @@ async fn converse(
         .await
         .map_err(|_| Status::deadline_exceeded("no hello came"))??;
     // Before the head is looked at: what is committed from here on is waited for.
-    let session = publisher
-        .gateways
-        .connect(&hello.gateway, &hello.version, 0);
+    let caller = Caller {
+        name: &hello.gateway,
+        instance: &hello.instance,
+        version: &hello.version,
+    };
+    let session = publisher.gateways.connect(caller).map_err(|Taken| {
+        tracing::warn!(gateway = %hello.gateway, "refused: a gateway with another data folder is connected under this name");
+        Status::already_exists(
+            "another gateway is connected under this name: give one of the two another gateway.name",
+        )
+    })?;
+    // Before it is told anything: from then on it may serve, so a control plane that starts again must wait for it.
+    remember(store, &session).await?;
     let mut follower = Follower {
         store,
         publisher,
@@ -90,9 +102,12 @@ async fn converse(
         sent: hello.revision,
     };
     let head = publisher.head();
+    // The same number isn't enough: a restored store counts again what it had counted before.
     let is_known = hello.store == store.id()
         && hello.digest_key_id == store.digest_key().id
-        && (1..=head).contains(&hello.revision);
+        && (1..=head).contains(&hello.revision)
+        && hello.history != 0
+        && store.history_of(hello.revision).await.map_err(internal)? == Some(hello.history);
     if is_known {
         session.acknowledge(hello.revision);
     }
@@ -102,12 +117,31 @@ async fn converse(
     let end = tokio::select! {
         end = follower.run(is_known, heartbeat) => end,
         end = acknowledgements(inbox, &session, publisher) => end,
+        end = keep_remembering(store, &session) => end,
         () = session.replaced() => Err(Status::aborted("another stream came under this gateway's name")),
     };
+    remember(store, &session).await?;
     if let Err(status) = &end {
         tracing::info!(gateway = %hello.gateway, reason = status.message(), "gateway's stream ends");
     }
     end
+}
+
+async fn keep_remembering(store: &Store, session: &Session) -> Result<Infallible, Status> {
+    let mut every = interval(REMEMBER_EVERY);
+    every.tick().await;
+    loop {
+        every.tick().await;
+        remember(store, session).await?;
+    }
+}
+
+/// Writes the gateway down.
+async fn remember(store: &Store, session: &Session) -> Result<(), Status> {
+    match session.row() {
+        Some(row) => store.remember_gateway(&row).await.map_err(internal),
+        None => Ok(()),
+    }
 }
 
 async fn greeting(inbox: &mut Streaming<FromGateway>) -> Result<Hello, Status> {
@@ -119,9 +153,12 @@ async fn greeting(inbox: &mut Streaming<FromGateway>) -> Result<Hello, Status> {
         ));
     };
     let is_sane = |text: &str| text.len() <= NAME_BYTES_MAX && !text.chars().any(char::is_control);
-    if hello.gateway.is_empty() || !is_sane(&hello.gateway) || !is_sane(&hello.version) {
+    let is_good = [&hello.gateway, &hello.version, &hello.instance]
+        .into_iter()
+        .all(|text| is_sane(text));
+    if hello.gateway.is_empty() || !is_good {
         return Err(Status::invalid_argument(
-            "a gateway's name and version are text of at most 128 bytes, and the name is not empty",
+            "a gateway's name, version and instance are text of at most 128 bytes, and the name is not empty",
         ));
     }
     Ok(hello)
@@ -161,6 +198,8 @@ impl Follower<'_> {
             digest_key: key.bytes().to_vec(),
             head: self.publisher.head(),
             heartbeat_ms: heartbeat.as_millis().try_into().unwrap_or(u32::MAX),
+            continues: is_known,
+            history: 0,
         }))
         .await?;
         if !is_known || !self.catch_up().await? {
@@ -214,9 +253,11 @@ impl Follower<'_> {
     async fn snapshot(&mut self) -> Result<(), Status> {
         self.sent = *self.head.borrow_and_update();
         let tokens = self.store.token_count().await.map_err(internal)?;
+        let history = self.store.history_of(self.sent).await.map_err(internal)?;
         self.send(Message::SnapshotBegin(SnapshotBegin {
             revision: self.sent,
             tokens,
+            history: history.unwrap_or(0),
         }))
         .await?;
         let mut chunk = Chunk::default();

@@ -1,4 +1,6 @@
-//! Gateways on the feed: who they are, and the revision that each of them enforces.
+//! Gateways of the feed: who they are, and the revision that each of them enforces.
+//!
+//! Nobody is forgotten: a gateway that is not connected may be serving on from memory, so it counts until it is retired.
 
 use std::{
     collections::HashMap,
@@ -10,24 +12,26 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::control::record::{self, Millis};
+use crate::control::record::{self, GatewayRow, Millis};
 
-/// A gateway that is connected now.
+/// A gateway that follows, or has followed and was not retired.
 #[derive(Clone, Debug)]
 pub struct Gateway {
     /// As it calls itself.
     pub name: String,
     /// Of its executable.
     pub version: String,
-    /// Enforced, and fsynced in its kept copy.
+    /// Enforced, and fsynced in its kept copy; the last that was heard of it.
     pub revision: u64,
-    /// When its stream began, in milliseconds since 1970.
-    pub connected_since: Millis,
-    /// How long ago it last acknowledged, in milliseconds; `None` before its first acknowledgement.
+    /// When its stream began, in milliseconds since 1970; `None` while it has none.
+    pub connected_since: Option<Millis>,
+    /// When it was last connected, in milliseconds since 1970.
+    pub last_seen_at: Millis,
+    /// How long ago it last acknowledged, in milliseconds; `None` before its first acknowledgement to this process.
     pub last_acknowledged_ms: Option<u64>,
 }
 
-/// Everybody connected, by name.
+/// Everybody there is, by name.
 #[derive(Clone)]
 pub(crate) struct Gateways {
     table: Arc<Mutex<Table>>,
@@ -41,21 +45,39 @@ struct Table {
 }
 
 struct Entry {
-    session: u64,
+    instance: String,
     version: String,
     revision: u64,
-    since: Millis,
+    last_seen_at: Millis,
     last: Option<Instant>,
+    stream: Option<Stream>,
+}
+
+struct Stream {
+    session: u64,
+    since: Millis,
     replaced: CancellationToken,
 }
 
-/// One stream's place in the table; leaves it when dropped.
+/// One stream's place in the table; leaves its gateway disconnected when dropped.
 pub(crate) struct Session {
     gateways: Gateways,
     name: String,
     session: u64,
     replaced: CancellationToken,
 }
+
+/// Who comes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) instance: &'a str,
+    pub(crate) version: &'a str,
+}
+
+/// Another gateway of that name is connected.
+#[derive(Debug)]
+pub(crate) struct Taken;
 
 // === impl Gateways ===
 
@@ -69,37 +91,93 @@ impl Default for Gateways {
 }
 
 impl Gateways {
-    /// Enters a stream; an older one of the same name is told to end, and counts no more.
-    pub(crate) fn connect(&self, name: &str, version: &str, revision: u64) -> Session {
+    /// Enters those that the store remembers.
+    pub(crate) fn remember(&self, rows: Vec<GatewayRow>) {
+        let mut table = self.table();
+        for row in rows {
+            let entry = Entry {
+                instance: row.instance,
+                version: row.version,
+                revision: row.revision,
+                last_seen_at: row.last_seen_at,
+                last: None,
+                stream: None,
+            };
+            table.entries.entry(row.name).or_insert(entry);
+        }
+    }
+
+    /// Enters a stream. An older one of the same gateway is told to end, and counts no more.
+    ///
+    /// What it enforces is not known before it says so: its data folder may have been lost, or restored.
+    ///
+    /// # Errors
+    /// A gateway of another data folder is connected under that name: both would count as one.
+    pub(crate) fn connect(&self, caller: Caller<'_>) -> Result<Session, Taken> {
         let replaced = CancellationToken::new();
         let mut table = self.table();
+        let before = table.entries.get(caller.name);
+        let is_other = before.is_some_and(|entry| entry.instance != caller.instance);
+        if is_other && before.is_some_and(|entry| entry.stream.is_some()) {
+            return Err(Taken);
+        }
         table.sessions += 1;
         let session = table.sessions;
         let entry = Entry {
-            session,
-            version: version.to_owned(),
-            revision,
-            since: record::now(),
+            instance: caller.instance.to_owned(),
+            version: caller.version.to_owned(),
+            revision: 0,
+            last_seen_at: record::now(),
             last: None,
-            replaced: replaced.clone(),
+            stream: Some(Stream {
+                session,
+                since: record::now(),
+                replaced: replaced.clone(),
+            }),
         };
-        let older = table.entries.insert(name.to_owned(), entry);
+        let older = table.entries.insert(caller.name.to_owned(), entry);
         drop(table);
-        if let Some(older) = older {
+        if let Some(stream) = older.and_then(|older| older.stream) {
+            stream.replaced.cancel();
+        } else if is_other {
             warn!(
-                gateway = name,
-                "a second stream has come under the name of a gateway that is connected, and takes its place: \
-                 if that didn't just reconnect, two gateways share the name, and one needs another gateway.name"
+                gateway = caller.name,
+                "a gateway has come with a new data folder under the name of one that is not connected, and stands for it: \
+                 if that one is still running somewhere, one of the two needs another gateway.name"
             );
-            older.replaced.cancel();
         }
         self.changed.send_replace(());
-        Session {
+        Ok(Session {
             gateways: self.clone(),
-            name: name.to_owned(),
+            name: caller.name.to_owned(),
             session,
             replaced,
+        })
+    }
+
+    /// Whether it has a stream now.
+    pub(crate) fn is_connected(&self, name: &str) -> bool {
+        let table = self.table();
+        table
+            .entries
+            .get(name)
+            .is_some_and(|entry| entry.stream.is_some())
+    }
+
+    /// Takes out one that is not connected; false when it is connected.
+    pub(crate) fn retire(&self, name: &str) -> bool {
+        let mut table = self.table();
+        if table
+            .entries
+            .get(name)
+            .is_some_and(|entry| entry.stream.is_some())
+        {
+            return false;
         }
+        table.entries.remove(name);
+        drop(table);
+        self.changed.send_replace(());
+        true
     }
 
     /// Everybody, by name.
@@ -112,7 +190,11 @@ impl Gateways {
                 name: name.clone(),
                 version: entry.version.clone(),
                 revision: entry.revision,
-                connected_since: entry.since,
+                connected_since: entry.stream.as_ref().map(|stream| stream.since),
+                last_seen_at: match entry.stream {
+                    Some(_) => record::now(),
+                    None => entry.last_seen_at,
+                },
                 last_acknowledged_ms: entry
                     .last
                     .map(|at| at.elapsed().as_millis().try_into().unwrap_or(u64::MAX)),
@@ -131,7 +213,7 @@ impl Gateways {
         self.changed.subscribe()
     }
 
-    /// Adds those who are connected and behind `revision` to `names`, once each.
+    /// Adds those who are behind `revision` to `names`, once each.
     pub(crate) fn add_behind(&self, revision: u64, names: &mut Vec<String>) {
         for (name, entry) in &self.table().entries {
             if entry.revision < revision && !names.contains(name) {
@@ -140,7 +222,7 @@ impl Gateways {
         }
     }
 
-    /// The revision of a connected gateway.
+    /// The revision of a gateway; `None` for one that was retired.
     pub(crate) fn acknowledged(&self, name: &str) -> Option<u64> {
         self.table().entries.get(name).map(|entry| entry.revision)
     }
@@ -156,12 +238,9 @@ impl Session {
     /// Cumulative; what has been replaced, and what goes backwards, counts for nothing.
     pub(crate) fn acknowledge(&self, revision: u64) {
         let mut table = self.gateways.table();
-        let Some(entry) = table.entries.get_mut(&self.name) else {
+        let Some(entry) = self.entry(&mut table) else {
             return;
         };
-        if entry.session != self.session {
-            return;
-        }
         entry.revision = entry.revision.max(revision);
         entry.last = Some(Instant::now());
         drop(table);
@@ -172,17 +251,36 @@ impl Session {
     pub(crate) async fn replaced(&self) {
         self.replaced.cancelled().await;
     }
+
+    /// What the store should remember of it; `None` once a newer stream speaks for it.
+    pub(crate) fn row(&self) -> Option<GatewayRow> {
+        let mut table = self.gateways.table();
+        let entry = self.entry(&mut table)?;
+        Some(GatewayRow {
+            name: self.name.clone(),
+            instance: entry.instance.clone(),
+            version: entry.version.clone(),
+            revision: entry.revision,
+            last_seen_at: record::now(),
+        })
+    }
+
+    fn entry<'t>(&self, table: &'t mut Table) -> Option<&'t mut Entry> {
+        let entry = table.entries.get_mut(&self.name)?;
+        let is_ours = entry
+            .stream
+            .as_ref()
+            .is_some_and(|stream| stream.session == self.session);
+        is_ours.then_some(entry)
+    }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         let mut table = self.gateways.table();
-        if table
-            .entries
-            .get(&self.name)
-            .is_some_and(|entry| entry.session == self.session)
-        {
-            table.entries.remove(&self.name);
+        if let Some(entry) = self.entry(&mut table) {
+            entry.stream = None;
+            entry.last_seen_at = record::now();
         }
         drop(table);
         self.gateways.changed.send_replace(());
@@ -193,20 +291,46 @@ impl Drop for Session {
 mod tests {
     use super::*;
 
+    fn caller<'a>(name: &'a str, instance: &'a str) -> Caller<'a> {
+        Caller {
+            name,
+            instance,
+            version: "1",
+        }
+    }
+
     #[tokio::test]
-    async fn a_newer_stream_of_the_same_name_replaces_the_older() {
+    async fn a_newer_stream_of_the_same_gateway_replaces_the_older() {
         let gateways = Gateways::default();
-        let older = gateways.connect("a", "1", 3);
-        let newer = gateways.connect("a", "2", 5);
+        let older = gateways.connect(caller("a", "i")).expect("free");
+        let newer = gateways.connect(caller("a", "i")).expect("its own");
         older.replaced().await;
+        newer.acknowledge(5);
         older.acknowledge(9);
         assert_eq!(gateways.acknowledged("a"), Some(5));
         drop(older);
-        assert_eq!(gateways.list().len(), 1);
+        assert!(gateways.list()[0].connected_since.is_some());
         newer.acknowledge(7);
         newer.acknowledge(6);
         assert_eq!(gateways.acknowledged("a"), Some(7));
         drop(newer);
-        assert!(gateways.list().is_empty());
+        let list = gateways.list();
+        assert_eq!((list[0].revision, list[0].connected_since), (7, None));
+    }
+
+    #[test]
+    fn two_gateways_of_one_name_are_never_counted_as_one() {
+        let gateways = Gateways::default();
+        let first = gateways.connect(caller("a", "i")).expect("free");
+        first.acknowledge(5);
+        assert!(gateways.connect(caller("a", "j")).is_err());
+        assert!(!gateways.retire("a"), "it is connected");
+        assert_eq!(gateways.acknowledged("a"), Some(5));
+        drop(first);
+        let second = gateways.connect(caller("a", "j")).expect("free again");
+        assert_eq!(gateways.acknowledged("a"), Some(0), "it has said nothing");
+        drop(second);
+        assert!(gateways.retire("a"));
+        assert_eq!(gateways.acknowledged("a"), None);
     }
 }

@@ -1,9 +1,13 @@
 //! Accounts in the store.
 
 use serde_json::json;
-use sqlx::{Row, sqlite::SqliteRow};
 
-use super::{Commit, Store, commit::Table, get_u64, positive, signed};
+use super::{
+    Commit, Store,
+    commit::Table,
+    database::{Row, query},
+    get_u64, positive, signed,
+};
 use crate::{
     control::{Error, record::AccountRow, view},
     model::{Account, AccountId, AccountState, Change, DestinationId},
@@ -18,7 +22,7 @@ const SELECT: &str = "SELECT id, name, suspended, limits, logs_destination, metr
 impl Store {
     /// Those after `after`, by id, `limit` at most.
     pub(crate) async fn accounts(&self, after: u64, limit: u32) -> Result<Vec<AccountRow>, Error> {
-        sqlx::query(SELECT)
+        query(SELECT)
             .bind(signed(after))
             .bind(limit)
             .fetch_all(&self.reader)
@@ -39,10 +43,7 @@ impl Store {
 
     /// The id behind a name.
     pub(crate) async fn account_named(&self, name: &str) -> Result<u64, Error> {
-        let id = sqlx::query_scalar(BY_NAME)
-            .bind(name)
-            .fetch_optional(&self.reader)
-            .await?;
+        let id = query(BY_NAME).bind(name).fetch_value(&self.reader).await?;
         named(id, name)
     }
 }
@@ -71,9 +72,9 @@ fn one(rows: Vec<AccountRow>, id: u64) -> Result<AccountRow, Error> {
 impl Commit {
     /// That one, as of this transaction.
     pub(crate) async fn account(&mut self, id: u64) -> Result<AccountRow, Error> {
-        let rows = sqlx::query(SELECT)
+        let rows = query(SELECT)
             .bind(signed(id.saturating_sub(1)))
-            .bind(1)
+            .bind(1_i64)
             .fetch_all(self.connection()?)
             .await?;
         let rows: Result<Vec<_>, _> = rows.iter().map(read).collect();
@@ -82,9 +83,9 @@ impl Commit {
 
     /// The id behind a name.
     pub(crate) async fn account_named(&mut self, name: &str) -> Result<u64, Error> {
-        let id = sqlx::query_scalar(BY_NAME)
+        let id = query(BY_NAME)
             .bind(name)
-            .fetch_optional(self.connection()?)
+            .fetch_value(self.connection()?)
             .await?;
         named(id, name)
     }
@@ -101,7 +102,7 @@ impl Commit {
             created_at: self.now,
             revision: 0,
         };
-        sqlx::query(
+        query(
             "INSERT INTO accounts (name, suspended, limits, logs_destination, \
              metrics_destination, traces_destination, id, created_at, revision) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0)",
@@ -131,7 +132,7 @@ impl Commit {
             account,
             ..old.clone()
         };
-        sqlx::query("UPDATE accounts SET name = $1, suspended = $2, limits = $3, \
+        query("UPDATE accounts SET name = $1, suspended = $2, limits = $3, \
              logs_destination = $4, metrics_destination = $5, traces_destination = $6 WHERE id = $7")
             .bind(&row.account.name)
             .bind(row.account.state == AccountState::Suspended)
@@ -149,7 +150,7 @@ impl Commit {
     /// Removes it, unless it has tokens that are not revoked. Its tokens stay as hidden tombstones.
     pub(crate) async fn delete_account(&mut self, id: u64) -> Result<(), Error> {
         let row = self.account(id).await?;
-        let tokens: i64 = sqlx::query_scalar(
+        let tokens: i64 = query(
             "SELECT count(*) FROM shipping_tokens WHERE account_id = $1 AND revoked_at IS NULL",
         )
         .bind(signed(id))
@@ -162,7 +163,7 @@ impl Commit {
             )));
         }
         let now = signed(self.now);
-        sqlx::query(
+        query(
             "UPDATE accounts SET deleted_at = $1, logs_destination = NULL, \
              metrics_destination = NULL, traces_destination = NULL WHERE id = $2",
         )
@@ -170,7 +171,7 @@ impl Commit {
         .bind(signed(id))
         .execute(self.connection()?)
         .await?;
-        sqlx::query(
+        query(
             "UPDATE shipping_tokens SET deleted_at = $1 WHERE account_id = $2 AND deleted_at IS NULL",
         )
         .bind(now)
@@ -214,19 +215,19 @@ fn limits_text(account: &Account) -> String {
     json!(view::AccountLimits::from(&account.limits)).to_string()
 }
 
-fn read(row: &SqliteRow) -> Result<AccountRow, Error> {
+fn read(row: &Row) -> Result<AccountRow, Error> {
     let id = get_u64(row, "id")?;
     let destination = |column| -> Result<Option<DestinationId>, Error> {
-        let id: Option<i64> = row.try_get(column)?;
+        let id: Option<i64> = row.get(column)?;
         Ok(id.map(positive).transpose()?.map(DestinationId))
     };
-    let limits: view::AccountLimits = serde_json::from_str(row.try_get("limits")?)
+    let limits: view::AccountLimits = serde_json::from_str(row.get("limits")?)
         .map_err(|_| Error::damaged(format!("limits of account {id}")))?;
     Ok(AccountRow {
         account: Account {
             id: AccountId(id),
-            name: row.try_get("name")?,
-            state: if row.try_get("suspended")? {
+            name: row.get("name")?,
+            state: if row.get("suspended")? {
                 AccountState::Suspended
             } else {
                 AccountState::Active

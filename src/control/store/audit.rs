@@ -1,9 +1,12 @@
 //! The audit log: append-only, each record's hash covering the one before it.
 
 use serde_json::Value;
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Store, counter, get_u64, signed};
+use super::{
+    Store, counter,
+    database::{Connection, Row, query},
+    get_u64, signed,
+};
 use crate::control::Error;
 
 const PAGE_ROWS: i64 = 1000;
@@ -45,16 +48,16 @@ impl Record<'_> {
 
 /// Appends a record at `seq`, which must be the next.
 pub(super) async fn append(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     seq: u64,
     revision: u64,
     at: u64,
     actor: &str,
     entry: Entry,
 ) -> Result<(), Error> {
-    let previous: Option<Vec<u8>> = sqlx::query_scalar("SELECT hash FROM audit WHERE seq = $1")
+    let previous: Option<Vec<u8>> = query("SELECT hash FROM audit WHERE seq = $1")
         .bind(signed(seq - 1))
-        .fetch_optional(&mut *connection)
+        .fetch_value(&mut *connection)
         .await?;
     let previous = previous.unwrap_or_else(|| NOTHING.to_vec());
     let old = entry.old.map(|state| state.to_string());
@@ -67,7 +70,7 @@ pub(super) async fn append(
         states: [old.as_deref(), new.as_deref()],
     };
     let hash = record.hash(&previous).to_vec();
-    sqlx::query(
+    query(
         "INSERT INTO audit (seq, revision, at, actor, action, subject, old_state, new_state, previous, hash) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
@@ -89,11 +92,11 @@ pub(super) async fn append(
 impl Store {
     /// Recomputes the whole chain; how many records it has. A cut tail shows by the counter.
     pub(crate) async fn verify_audit(&self) -> Result<u64, Error> {
-        let written = counter(&mut *self.reader.acquire().await?, "audit").await?;
+        let written = counter(&self.reader, "audit").await?;
         let mut previous = NOTHING.to_vec();
         let mut seq = 0;
         while seq < written {
-            let rows = sqlx::query("SELECT * FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2")
+            let rows = query("SELECT * FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2")
                 .bind(signed(seq))
                 .bind(PAGE_ROWS)
                 .fetch_all(&self.reader)
@@ -113,18 +116,14 @@ impl Store {
     }
 }
 
-fn verify(row: &SqliteRow, seq: u64, previous: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-    let stored: Vec<u8> = row.try_get("hash")?;
+fn verify(row: &Row, seq: u64, previous: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    let stored: Vec<u8> = row.get("hash")?;
     let record = Record {
         seq: get_u64(row, "seq")?,
         revision: get_u64(row, "revision")?,
         at: get_u64(row, "at")?,
-        texts: [
-            row.try_get("actor")?,
-            row.try_get("action")?,
-            row.try_get("subject")?,
-        ],
-        states: [row.try_get("old_state")?, row.try_get("new_state")?],
+        texts: [row.get("actor")?, row.get("action")?, row.get("subject")?],
+        states: [row.get("old_state")?, row.get("new_state")?],
     };
     let is_intact = record.seq == seq && stored == record.hash(previous);
     Ok(is_intact.then_some(stored))

@@ -1,10 +1,10 @@
 //! Reading for the feed: kept deltas in order, and everything in key ranges, never in one long transaction.
 
 use bytes::Bytes;
-use sqlx::Row;
+use prost::Message as _;
 
-use super::{Store, commit::framed, get_u64, signed};
-use crate::control::Error;
+use super::{Store, commit::framed, database::query, get_u64, signed};
+use crate::{control::Error, rpc::feed};
 
 /// Deltas read at once: a few large ones must not fill the memory.
 const DELTAS_MAX: i64 = 64;
@@ -21,7 +21,7 @@ impl Store {
     /// The next deltas after `revision`, which must be below `head`, and none past it: the database is a moment ahead
     /// of what has been published.
     pub(crate) async fn kept_since(&self, revision: u64, head: u64) -> Result<Kept, Error> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT revision, delta FROM changes WHERE revision > $1 AND revision <= $2 \
              ORDER BY revision LIMIT $3",
         )
@@ -40,7 +40,7 @@ impl Store {
             let place = format!("change/{revision}");
             let delta = self
                 .sealer
-                .open(&place, row.try_get("delta")?)
+                .open(&place, row.get("delta")?)
                 .ok_or_else(|| Error::damaged(format!("{place} does not open")))?;
             deltas.push(framed(&delta));
             last = revision;
@@ -50,6 +50,26 @@ impl Store {
         } else {
             Kept::Deltas(deltas)
         })
+    }
+}
+
+impl Store {
+    /// What the commit of that revision drew; `None` when its delta is no longer kept, or is from a time before histories.
+    pub(crate) async fn history_of(&self, revision: u64) -> Result<Option<u64>, Error> {
+        let sealed: Option<Vec<u8>> = query("SELECT delta FROM changes WHERE revision = $1")
+            .bind(signed(revision))
+            .fetch_value(&self.reader)
+            .await?;
+        let Some(sealed) = sealed else {
+            return Ok(None);
+        };
+        let place = format!("change/{revision}");
+        let delta = self
+            .sealer
+            .open(&place, &sealed)
+            .and_then(|delta| feed::Delta::decode(&delta[..]).ok())
+            .ok_or_else(|| Error::damaged(format!("{place} does not open")))?;
+        Ok(Some(delta.history).filter(|history| *history != 0))
     }
 }
 

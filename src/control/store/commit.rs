@@ -8,10 +8,13 @@ use prost::{
     encoding::{WireType, encode_key, encode_varint},
 };
 use serde_json::Value;
-use sqlx::SqliteConnection;
 use tokio::sync::OwnedMutexGuard;
 
-use super::{Sealer, Store, Writer, audit, positive, seal, signed};
+use super::{
+    Sealer, Store, Writer, audit,
+    database::{Connection, query},
+    positive, seal, signed,
+};
 use crate::{
     control::{
         Error,
@@ -57,15 +60,12 @@ impl Store {
         let mut writer = self.writer.clone().lock_owned().await;
         if writer.is_open {
             // After a COMMIT that failed there may be nothing to roll back; BEGIN below says if it mattered.
-            let _ = sqlx::query("ROLLBACK").execute(writer.connection()?).await;
+            let _ = query("ROLLBACK").execute(writer.connection()?).await;
         }
         writer.is_open = true;
-        if let Err(error) = sqlx::query("BEGIN IMMEDIATE")
-            .execute(writer.connection()?)
-            .await
-        {
+        if let Err(error) = query("BEGIN IMMEDIATE").execute(writer.connection()?).await {
             writer.is_open = false;
-            return Err(error.into());
+            return Err(error);
         }
         Ok(Commit {
             writer,
@@ -85,7 +85,7 @@ impl Store {
 // === impl Writer ===
 
 impl Writer {
-    fn connection(&mut self) -> Result<&mut SqliteConnection, Error> {
+    fn connection(&mut self) -> Result<&mut Connection, Error> {
         self.connection.as_mut().ok_or(Error::Closed)
     }
 }
@@ -94,7 +94,7 @@ impl Writer {
 
 impl Commit {
     /// Inside the transaction.
-    pub(super) fn connection(&mut self) -> Result<&mut SqliteConnection, Error> {
+    pub(super) fn connection(&mut self) -> Result<&mut Connection, Error> {
         self.writer.connection()
     }
 
@@ -154,20 +154,21 @@ impl Commit {
     }
 
     async fn commit_and_publish(mut self) -> Result<Published, Error> {
-        let delta = |revision, changes: &[Change]| feed::Delta {
-            revision,
-            changes: changes.iter().map(Into::into).collect(),
-        };
         // Last of all rows, so that with several writers it is held for the shortest time.
         let revision = next(self.connection()?, "revision").await?;
-        let delta = delta(revision, &self.changes).encode_to_vec();
+        let delta = feed::Delta {
+            revision,
+            changes: self.changes.iter().map(Into::into).collect(),
+            history: u64::from_le_bytes(seal::random()).max(1),
+        };
+        let delta = delta.encode_to_vec();
         for (table, id) in std::mem::take(&mut self.stamps) {
-            let query = match table {
+            let update = match table {
                 Table::Destinations => "UPDATE destinations SET revision = $1 WHERE id = $2",
                 Table::Accounts => "UPDATE accounts SET revision = $1 WHERE id = $2",
                 Table::Tokens => "UPDATE shipping_tokens SET revision = $1 WHERE id = $2",
             };
-            sqlx::query(query)
+            query(update)
                 .bind(signed(revision))
                 .bind(signed(id))
                 .execute(self.connection()?)
@@ -175,7 +176,7 @@ impl Commit {
         }
         let sealed = self.sealer.seal(&format!("change/{revision}"), &delta);
         let now = signed(self.now);
-        sqlx::query("INSERT INTO changes (revision, delta, at) VALUES ($1, $2, $3)")
+        query("INSERT INTO changes (revision, delta, at) VALUES ($1, $2, $3)")
             .bind(signed(revision))
             .bind(sealed)
             .bind(now)
@@ -183,7 +184,7 @@ impl Commit {
             .await?;
         if revision.is_multiple_of(PRUNE_EVERY) {
             let until = revision.saturating_sub(self.keep_changes);
-            sqlx::query("DELETE FROM changes WHERE revision <= $1")
+            query("DELETE FROM changes WHERE revision <= $1")
                 .bind(signed(until))
                 .execute(self.connection()?)
                 .await?;
@@ -203,7 +204,7 @@ impl Commit {
     }
 
     async fn commit(&mut self) -> Result<(), Error> {
-        sqlx::query("COMMIT").execute(self.connection()?).await?;
+        query("COMMIT").execute(self.connection()?).await?;
         self.writer.is_open = false;
         Ok(())
     }
@@ -217,12 +218,11 @@ async fn settle<T>(task: tokio::task::JoinHandle<Result<T, Error>>) -> Result<T,
     }
 }
 
-async fn next(connection: &mut SqliteConnection, counter: &'static str) -> Result<u64, Error> {
-    let value: i64 =
-        sqlx::query_scalar("UPDATE counters SET value = value + 1 WHERE name = $1 RETURNING value")
-            .bind(counter)
-            .fetch_one(connection)
-            .await?;
+async fn next(connection: &mut Connection, counter: &'static str) -> Result<u64, Error> {
+    let value: i64 = query("UPDATE counters SET value = value + 1 WHERE name = $1 RETURNING value")
+        .bind(counter)
+        .fetch_one(connection)
+        .await?;
     positive(value)
 }
 
@@ -246,6 +246,7 @@ mod tests {
             changes: vec![feed::Change::from(&Change::AccountRemoved(
                 crate::model::AccountId(9),
             ))],
+            history: 7,
         };
         let message = feed::FromControl {
             message: Some(feed::from_control::Message::Delta(delta.clone())),

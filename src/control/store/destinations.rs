@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sqlx::{Row, sqlite::SqliteRow};
 
-use super::{Commit, Sealer, Store, commit::Table, get_u64, signed};
+use super::{
+    Commit, Sealer, Store,
+    commit::Table,
+    database::{Row, query},
+    get_u64, signed,
+};
 use crate::{
     control::{
         Error,
@@ -56,7 +60,7 @@ impl Store {
         after: u64,
         limit: u32,
     ) -> Result<Vec<DestinationRow>, Error> {
-        sqlx::query(SELECT)
+        query(SELECT)
             .bind(signed(after))
             .bind(limit)
             .fetch_all(&self.reader)
@@ -87,9 +91,9 @@ fn one(rows: Vec<DestinationRow>, id: u64) -> Result<DestinationRow, Error> {
 impl Commit {
     /// That one, as of this transaction.
     pub(crate) async fn destination(&mut self, id: u64) -> Result<DestinationRow, Error> {
-        let rows = sqlx::query(SELECT)
+        let rows = query(SELECT)
             .bind(signed(id.saturating_sub(1)))
-            .bind(1)
+            .bind(1_i64)
             .fetch_all(self.connection()?)
             .await?;
         let rows: Result<Vec<_>, _> = rows.iter().map(|row| read(row, &self.sealer)).collect();
@@ -98,9 +102,9 @@ impl Commit {
 
     /// The id behind a name.
     pub(crate) async fn destination_named(&mut self, name: &str) -> Result<Option<u64>, Error> {
-        let id: Option<i64> = sqlx::query_scalar("SELECT id FROM destinations WHERE name = $1")
+        let id: Option<i64> = query("SELECT id FROM destinations WHERE name = $1")
             .bind(name)
-            .fetch_optional(self.connection()?)
+            .fetch_value(self.connection()?)
             .await?;
         id.map(super::positive).transpose()
     }
@@ -118,7 +122,7 @@ impl Commit {
             revision: 0,
         };
         let (settings, sealed) = split(&row.destination, &self.sealer)?;
-        sqlx::query(
+        query(
             "INSERT INTO destinations (id, name, kind, settings, sealed, created_at, revision) \
              VALUES ($1, $2, $3, $4, $5, $6, 0)",
         )
@@ -146,7 +150,7 @@ impl Commit {
             ..old.clone()
         };
         let (settings, sealed) = split(&row.destination, &self.sealer)?;
-        sqlx::query(
+        query(
             "UPDATE destinations SET name = $1, kind = $2, settings = $3, sealed = $4 WHERE id = $5",
         )
         .bind(&row.destination.name)
@@ -163,12 +167,12 @@ impl Commit {
     /// Removes it, unless an account uses it.
     pub(crate) async fn delete_destination(&mut self, id: u64) -> Result<(), Error> {
         let row = self.destination(id).await?;
-        let user: Option<String> = sqlx::query_scalar(
+        let user: Option<String> = query(
             "SELECT name FROM accounts WHERE deleted_at IS NULL \
              AND (logs_destination = $1 OR metrics_destination = $1 OR traces_destination = $1) LIMIT 1",
         )
         .bind(signed(id))
-        .fetch_optional(self.connection()?)
+        .fetch_value(self.connection()?)
         .await?;
         if let Some(user) = user {
             return Err(Error::Conflict(format!(
@@ -176,7 +180,7 @@ impl Commit {
                 row.destination.name
             )));
         }
-        sqlx::query("DELETE FROM destinations WHERE id = $1")
+        query("DELETE FROM destinations WHERE id = $1")
             .bind(signed(id))
             .execute(self.connection()?)
             .await?;
@@ -261,17 +265,17 @@ fn split(destination: &Destination, sealer: &Sealer) -> Result<(String, Vec<u8>)
     Ok((serde_json::to_string(&settings).map_err(unfit)?, sealed))
 }
 
-fn read(row: &SqliteRow, sealer: &Sealer) -> Result<DestinationRow, Error> {
+fn read(row: &Row, sealer: &Sealer) -> Result<DestinationRow, Error> {
     let id = get_u64(row, "id")?;
     let damaged = |what| Error::damaged(format!("{what} of destination {id}"));
-    let kind = DestinationKind::parse(row.try_get("kind")?).ok_or_else(|| damaged("kind"))?;
+    let kind = DestinationKind::parse(row.get("kind")?).ok_or_else(|| damaged("kind"))?;
     let settings: Settings =
-        serde_json::from_str(row.try_get("settings")?).map_err(|_| damaged("settings"))?;
+        serde_json::from_str(row.get("settings")?).map_err(|_| damaged("settings"))?;
     let secrets: Secrets = sealer
-        .open(&place(id), row.try_get("sealed")?)
+        .open(&place(id), row.get("sealed")?)
         .and_then(|plain| serde_json::from_slice(&plain).ok())
         .ok_or_else(|| damaged("secrets"))?;
-    let mut destination = Destination::new(DestinationId(id), row.try_get("name")?, kind);
+    let mut destination = Destination::new(DestinationId(id), row.get("name")?, kind);
     destination.endpoints = settings.endpoints;
     destination.headers = settings.headers;
     destination.secret_headers = secrets

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Commit, Store, meta};
+use super::{Commit, Store, database::query, meta};
 use crate::{control::Error, model::Signal};
 
 const NAME: &str = "first_start";
@@ -26,7 +26,7 @@ struct Kept {
 impl Store {
     /// `None` before the first start.
     pub(crate) async fn first_things(&self) -> Result<Option<FirstThings>, Error> {
-        let Some(text) = meta(&mut *self.reader.acquire().await?, NAME).await? else {
+        let Some(text) = meta(&self.reader, NAME).await? else {
             return Ok(None);
         };
         let kept: Kept = serde_json::from_slice(&text).map_err(|_| Error::damaged(NAME))?;
@@ -53,7 +53,7 @@ impl Commit {
             api_token: first.api_token,
         };
         let text = serde_json::to_vec(&kept).map_err(|_| Error::damaged(NAME))?;
-        sqlx::query("INSERT INTO meta (name, value) VALUES ($1, $2)")
+        query("INSERT INTO meta (name, value) VALUES ($1, $2)")
             .bind(NAME)
             .bind(text)
             .execute(self.connection()?)

@@ -1,9 +1,13 @@
 //! Tokens in the store: digest and sealed text; a row is never removed.
 
 use serde_json::json;
-use sqlx::{QueryBuilder, Row, Sqlite, sqlite::SqliteRow};
 
-use super::{Commit, Store, commit::Table, digest_of, get_u64, positive, signal_of, signed};
+use super::{
+    Commit, Store,
+    commit::Table,
+    database::{Query, Row, Value, query},
+    digest_of, get_u64, positive, signal_of, signed,
+};
 use crate::{
     clock,
     control::{Error, record::TokenRow, view},
@@ -35,36 +39,32 @@ const SELECT: &str = "SELECT t.id, t.account_id, a.name AS account_name, t.signa
 
 /// Only conditions that are asked for stand in it, and one of them chooses the index: a name, else an account, else a
 /// signal. The plus keeps the others' indexes out of the choice: SQLite has no figures to choose by.
-fn select(after: u64, limit: u32, filter: &Filter) -> QueryBuilder<Sqlite> {
-    let mut query = QueryBuilder::new(SELECT);
-    query.push_bind(signed(after));
+fn select(after: u64, limit: u32, filter: &Filter) -> Query {
+    let mut select = query(SELECT).and("$", [signed(after).into()]);
     let mut is_chosen = false;
-    let mut column = |name: &str| {
+    let mut column = |select: Query, name: &str, value: Value| {
         let plus = if is_chosen { "+" } else { "" };
         is_chosen = true;
-        format!(" AND {plus}t.{name} = ")
+        select.and(&format!(" AND {plus}t.{name} = $"), [value])
     };
     if let Some(name) = &filter.name {
-        query.push(column("name")).push_bind(name.clone());
+        select = column(select, "name", name.into());
     }
     if let Some(account) = filter.account {
-        query.push(column("account_id")).push_bind(signed(account));
+        select = column(select, "account_id", signed(account).into());
     }
     if let Some(signal) = filter.signal {
-        query.push(column("signal")).push_bind(signal.name());
+        select = column(select, "signal", signal.name().into());
     }
     if let Some(state) = filter.state {
-        query
-            .push(
-                " AND CASE WHEN t.revoked_at IS NOT NULL THEN 'revoked' \
-                 WHEN t.expires_at <> 0 AND t.expires_at <= ",
-            )
-            .push_bind(i64::from(clock::wall_seconds()))
-            .push(" THEN 'expired' WHEN NOT t.enabled THEN 'disabled' ELSE 'live' END = ")
-            .push_bind(state);
+        select = select.and(
+            " AND CASE WHEN t.revoked_at IS NOT NULL THEN 'revoked' \
+             WHEN t.expires_at <> 0 AND t.expires_at <= $ THEN 'expired' \
+             WHEN NOT t.enabled THEN 'disabled' ELSE 'live' END = $",
+            [i64::from(clock::wall_seconds()).into(), state.into()],
+        );
     }
-    query.push(" ORDER BY t.id LIMIT ").push_bind(limit);
-    query
+    select.and(" ORDER BY t.id LIMIT $", [limit.into()])
 }
 
 // === impl Store ===
@@ -79,7 +79,6 @@ impl Store {
         filter: &Filter,
     ) -> Result<Vec<TokenRow>, Error> {
         select(after, limit, filter)
-            .build()
             .fetch_all(&self.lister)
             .await?
             .iter()
@@ -90,7 +89,6 @@ impl Store {
     /// That one.
     pub(crate) async fn token(&self, id: u64) -> Result<TokenRow, Error> {
         let rows = select(id.saturating_sub(1), 1, &Filter::default())
-            .build()
             .fetch_all(&self.reader)
             .await?;
         let rows: Result<Vec<_>, _> = rows.iter().map(read).collect();
@@ -99,7 +97,7 @@ impl Store {
 
     /// For a snapshot: every token after `after`, hidden ones too.
     pub(crate) async fn token_page(&self, after: u64, limit: u32) -> Result<Vec<Token>, Error> {
-        sqlx::query(
+        query(
             "SELECT id, account_id, signal, digest, enabled, expires_at, revoked_at \
              FROM shipping_tokens WHERE id > $1 ORDER BY id LIMIT $2",
         )
@@ -114,27 +112,26 @@ impl Store {
 
     /// How many tokens there are, hidden ones too: rows stay, so the counter knows.
     pub(crate) async fn token_count(&self) -> Result<u64, Error> {
-        super::counter(&mut *self.reader.acquire().await?, "token").await
+        super::counter(&self.reader, "token").await
     }
 
     /// API tokens that open the admin API: id and digest.
     pub(crate) async fn api_tokens(&self) -> Result<Vec<(u64, Digest)>, Error> {
-        sqlx::query("SELECT id, digest FROM api_tokens WHERE revoked_at IS NULL ORDER BY id")
+        query("SELECT id, digest FROM api_tokens WHERE revoked_at IS NULL ORDER BY id")
             .fetch_all(&self.reader)
             .await?
             .iter()
-            .map(|row| Ok((get_u64(row, "id")?, digest_of(row.try_get("digest")?)?)))
+            .map(|row| Ok((get_u64(row, "id")?, digest_of(row.get("digest")?)?)))
             .collect()
     }
 
     /// The text of an API token.
     pub(crate) async fn open_api_token(&self, id: u64) -> Result<Option<Secret>, Error> {
-        let sealed: Option<Vec<u8>> = sqlx::query_scalar(
-            "SELECT sealed FROM api_tokens WHERE id = $1 AND revoked_at IS NULL",
-        )
-        .bind(signed(id))
-        .fetch_optional(&self.reader)
-        .await?;
+        let sealed: Option<Vec<u8>> =
+            query("SELECT sealed FROM api_tokens WHERE id = $1 AND revoked_at IS NULL")
+                .bind(signed(id))
+                .fetch_value(&self.reader)
+                .await?;
         sealed
             .map(|sealed| self.sealer.open_text(&api_place(id), &sealed))
             .transpose()
@@ -142,12 +139,11 @@ impl Store {
 
     /// The text of a shipping token that is not revoked. Only for our own files: people go through the audit log.
     pub(crate) async fn open_token(&self, id: u64) -> Result<Option<Secret>, Error> {
-        let sealed: Option<Vec<u8>> = sqlx::query_scalar(
-            "SELECT sealed FROM shipping_tokens WHERE id = $1 AND revoked_at IS NULL",
-        )
-        .bind(signed(id))
-        .fetch_optional(&self.reader)
-        .await?;
+        let sealed: Option<Vec<u8>> =
+            query("SELECT sealed FROM shipping_tokens WHERE id = $1 AND revoked_at IS NULL")
+                .bind(signed(id))
+                .fetch_value(&self.reader)
+                .await?;
         sealed
             .map(|sealed| self.sealer.open_text(&place(id), &sealed))
             .transpose()
@@ -166,7 +162,6 @@ impl Commit {
     /// That one, as of this transaction.
     pub(crate) async fn token(&mut self, id: u64) -> Result<TokenRow, Error> {
         let rows = select(id.saturating_sub(1), 1, &Filter::default())
-            .build()
             .fetch_all(self.connection()?)
             .await?;
         let rows: Result<Vec<_>, _> = rows.iter().map(read).collect();
@@ -198,7 +193,7 @@ impl Commit {
             revision: 0,
         };
         let sealed = self.sealer.seal(&place(id), secret.reveal().as_bytes());
-        sqlx::query(
+        query(
             "INSERT INTO shipping_tokens (id, account_id, signal, name, digest, sealed, enabled, \
              expires_at, created_at, updated_at, revision) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, 0)",
@@ -233,7 +228,7 @@ impl Commit {
         }
         new.updated_at = self.now;
         let revoked_at = (new.token.state == TokenState::Revoked).then_some(signed(self.now));
-        sqlx::query(
+        query(
             "UPDATE shipping_tokens SET name = $1, enabled = $2, revoked_at = $3, expires_at = $4, \
              replaced_by = $5, updated_at = $6 WHERE id = $7",
         )
@@ -272,7 +267,7 @@ impl Commit {
             )));
         }
         let now = signed(self.now);
-        sqlx::query("UPDATE shipping_tokens SET deleted_at = $1, updated_at = $1 WHERE id = $2")
+        query("UPDATE shipping_tokens SET deleted_at = $1, updated_at = $1 WHERE id = $2")
             .bind(now)
             .bind(signed(id))
             .execute(self.connection()?)
@@ -289,11 +284,10 @@ impl Commit {
                 "token {id} is revoked; there is nothing left to reveal"
             )));
         }
-        let sealed: Vec<u8> =
-            sqlx::query_scalar("SELECT sealed FROM shipping_tokens WHERE id = $1")
-                .bind(signed(id))
-                .fetch_one(self.connection()?)
-                .await?;
+        let sealed: Vec<u8> = query("SELECT sealed FROM shipping_tokens WHERE id = $1")
+            .bind(signed(id))
+            .fetch_one(self.connection()?)
+            .await?;
         self.note("token.reveal", format!("token/{id}"), None, None);
         self.sealer.open_text(&place(id), &sealed)
     }
@@ -304,7 +298,7 @@ impl Commit {
         let (secret, digest) = self.mint(TokenKind::Api);
         let sealed = self.sealer.seal(&api_place(id), secret.reveal().as_bytes());
         let now = signed(self.now);
-        sqlx::query(
+        query(
             "INSERT INTO api_tokens (id, name, digest, sealed, created_at) VALUES ($1, $2, $3, $4, $5)",
         )
         .bind(signed(id))
@@ -342,31 +336,31 @@ fn api_place(id: u64) -> String {
     format!("api_token/{id}")
 }
 
-fn read_token(row: &SqliteRow) -> Result<Token, Error> {
-    let revoked_at: Option<i64> = row.try_get("revoked_at")?;
-    let state = match (revoked_at, row.try_get("enabled")?) {
+fn read_token(row: &Row) -> Result<Token, Error> {
+    let revoked_at: Option<i64> = row.get("revoked_at")?;
+    let state = match (revoked_at, row.get("enabled")?) {
         (Some(_), _) => TokenState::Revoked,
         (None, true) => TokenState::Live,
         (None, false) => TokenState::Disabled,
     };
     Ok(Token {
         id: TokenId(get_u64(row, "id")?),
-        digest: digest_of(row.try_get("digest")?)?,
+        digest: digest_of(row.get("digest")?)?,
         account: AccountId(get_u64(row, "account_id")?),
-        signal: signal_of(row.try_get("signal")?)?,
+        signal: signal_of(row.get("signal")?)?,
         state,
         expires_at: u32::try_from(get_u64(row, "expires_at")?)
             .map_err(|_| Error::damaged("an expiry past 2106"))?,
     })
 }
 
-fn read(row: &SqliteRow) -> Result<TokenRow, Error> {
+fn read(row: &Row) -> Result<TokenRow, Error> {
     Ok(TokenRow {
         token: read_token(row)?,
-        account_name: row.try_get("account_name")?,
-        name: row.try_get("name")?,
+        account_name: row.get("account_name")?,
+        name: row.get("name")?,
         replaced_by: row
-            .try_get::<Option<i64>, _>("replaced_by")?
+            .get::<Option<i64>, _>("replaced_by")?
             .map(positive)
             .transpose()?,
         created_at: get_u64(row, "created_at")?,
@@ -381,15 +375,12 @@ mod tests {
 
     /// Which index finds the tokens; sorts are told too.
     async fn plan(store: &Store, filter: &Filter) -> String {
-        let sql = format!(
-            "EXPLAIN QUERY PLAN {}",
-            select(7, 10, filter).sql().as_str()
-        );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .fetch_all(&store.reader)
-            .await;
+        let sql = format!("EXPLAIN QUERY PLAN {}", select(7, 10, filter).sql());
+        let rows = query(sql).fetch_all(&store.reader).await;
         let steps = rows.expect("a plan");
-        let steps = steps.iter().map(|row| row.get::<String, _>("detail"));
+        let steps = steps
+            .iter()
+            .map(|row| row.get::<String, _>("detail").expect("text"));
         steps.collect::<Vec<_>>().join("; ")
     }
 

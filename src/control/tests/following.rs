@@ -99,7 +99,16 @@ async fn a_reconnect_brings_just_the_missing_deltas() {
             store: "other".into(),
             ..kept.clone()
         },
-        Kept { key: 7, ..kept },
+        Kept {
+            key: 7,
+            ..kept.clone()
+        },
+        // As many commits, and not the same.
+        Kept {
+            history: kept.history ^ 1,
+            ..kept.clone()
+        },
+        Kept { history: 0, ..kept },
     ] {
         let mut follower = world.follow("b", stranger).await;
         follower.kept.revision = 0;
@@ -107,6 +116,40 @@ async fn a_reconnect_brings_just_the_missing_deltas() {
         assert_eq!(follower.snapshots, 1, "only a snapshot helps a stranger");
         assert_eq!(follower.kept.state, world.state().await);
     }
+}
+
+#[tokio::test]
+async fn a_restored_store_that_has_grown_past_a_gateway_is_not_taken_for_its_past() {
+    let world = World::new().await;
+    world.token("before").await;
+    let World {
+        control, folder, ..
+    } = world;
+    control.close().await;
+    let kept_aside = tempfile::tempdir().expect("a folder");
+    let database = folder.path().join("control/store.sqlite");
+    let aside = kept_aside.path().join("store.sqlite");
+    std::fs::copy(&database, &aside).expect("copied");
+    let world = World::within(Config::default(), folder).await;
+    let mut follower = world.follow("a", Kept::default()).await;
+    world.token("lost").await;
+    world.token("lost as well").await;
+    follower.until(4).await;
+    let kept = follower.kept.clone();
+    drop(follower);
+    let World {
+        control, folder, ..
+    } = world;
+    control.close().await;
+    std::fs::copy(&aside, &database).expect("restored");
+    let world = World::within(Config::default(), folder).await;
+    for name in ["other", "than", "before"] {
+        world.token(name).await;
+    }
+    let mut follower = world.follow("a", kept).await;
+    follower.until(5).await;
+    assert_eq!((follower.snapshots, follower.deltas), (1, 0));
+    assert_eq!(follower.kept.state, world.state().await);
 }
 
 #[tokio::test]
@@ -317,7 +360,12 @@ async fn a_stalled_reader_is_cut_and_holds_up_nobody() {
     }
     reading.until(91).await;
     let gone = async {
-        while world.control.feed_state().gateways.len() > 1 {
+        let connected = || {
+            let gateways = world.control.feed_state().gateways;
+            let connected = gateways.iter().filter(|one| one.connected_since.is_some());
+            connected.count()
+        };
+        while connected() > 1 {
             tokio::time::sleep(Duration::from_millis(50)).await;
             while reading.kept.revision < world.control.feed_state().head {
                 reading.step().await.expect("goes on");

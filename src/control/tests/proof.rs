@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::world::{Kept, World};
+use crate::control::Config;
 
 #[tokio::test]
 async fn enforced_is_answered_after_the_acknowledgements_and_202_names_the_laggard() {
@@ -67,6 +68,77 @@ async fn enforced_is_answered_after_the_acknowledgements_and_202_names_the_lagga
         (&list["items"][0]["lag"], &list["items"][1]["lag"]),
         (&json!(0), &json!(1))
     );
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_away_is_waited_for_until_it_is_retired_also_by_a_new_control_plane() {
+    let world = World::new().await;
+    let mut a = world.follow("a", Kept::default()).await;
+    let mut away = world.follow("away", Kept::default()).await;
+    a.until(1).await;
+    away.until(1).await;
+    a.acknowledge(1).await;
+    away.acknowledge(1).await;
+    drop(away);
+    let kept = a.kept.clone();
+    drop(a);
+    let World {
+        control, folder, ..
+    } = world;
+    control.close().await;
+    let world = World::within(Config::default(), folder).await;
+    // Nobody has come yet, and everybody may be serving.
+    let revoke = "/tokens/1/revoke?wait=enforced&timeout_ms=100";
+    let (status, answer) = world.call("POST", revoke, Value::Null).await;
+    assert_eq!(
+        (status, &answer["enforcement"]["laggards"]),
+        (202, &json!(["a", "away"]))
+    );
+    let mut a = world.follow("a", kept).await;
+    a.until(2).await;
+    a.acknowledge(2).await;
+    let (status, answer) = world.call("POST", revoke, Value::Null).await;
+    assert_eq!(
+        (status, &answer["enforcement"]["laggards"]),
+        (202, &json!(["a", "away"]))
+    );
+    let (status, _) = world.call("DELETE", "/gateways/a", Value::Null).await;
+    assert_eq!(status, 409, "it is connected");
+    let (status, _) = world.call("DELETE", "/gateways/nobody", Value::Null).await;
+    assert_eq!(status, 404);
+    world.ok("DELETE", "/gateways/away", Value::Null).await;
+    let disable = world.call(
+        "POST",
+        "/tokens/2/disable?wait=enforced&timeout_ms=5000",
+        Value::Null,
+    );
+    let confirming = async {
+        a.until(4).await;
+        a.acknowledge(4).await;
+    };
+    let ((status, answer), ()) = tokio::join!(disable, confirming);
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["enforcement"]["gateways"], 1);
+    let list = world.ok("GET", "/gateways", Value::Null).await;
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(1), "{list}");
+    world.control.verify_audit().await.expect("intact");
+}
+
+#[tokio::test]
+async fn two_gateways_of_one_name_are_not_confirmed_as_one() {
+    let world = World::new().await;
+    let mut first = world.follow("a", Kept::default()).await;
+    first.until(1).await;
+    first.acknowledge(1).await;
+    let other = Kept {
+        instance: Some("another folder".into()),
+        ..Kept::default()
+    };
+    let mut second = world.follow("a", other).await;
+    let end = second.step().await.expect_err("refused");
+    assert_eq!(end.code(), tonic::Code::AlreadyExists);
+    world.token("x").await;
+    first.until(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -190,6 +190,8 @@ pub(super) struct Kept {
     pub(super) store: String,
     pub(super) key: u32,
     pub(super) revision: u64,
+    pub(super) history: u64,
+    pub(super) instance: Option<String>,
     pub(super) state: BTreeMap<String, Change>,
 }
 
@@ -205,6 +207,7 @@ pub(super) struct Follower {
 
 struct Snapshot {
     begin: u64,
+    history: u64,
     tokens: u64,
     state: BTreeMap<String, Change>,
     deltas: Vec<Vec<Change>>,
@@ -224,6 +227,9 @@ impl Follower {
             store: kept.store.clone(),
             revision: kept.revision,
             digest_key_id: kept.key,
+            history: kept.history,
+            // One folder a name, as good gateways have it.
+            instance: kept.instance.clone().unwrap_or_else(|| name.into()),
         };
         let hello = FromGateway {
             message: Some(from_gateway::Message::Hello(hello)),
@@ -259,6 +265,7 @@ impl Follower {
                 self.snapshots += 1;
                 self.snapshot = Some(Snapshot {
                     begin: begin.revision,
+                    history: begin.history,
                     tokens: 0,
                     state: BTreeMap::new(),
                     deltas: Vec::new(),
@@ -279,14 +286,17 @@ impl Follower {
                     None => self.kept.revision,
                 };
                 assert_eq!(delta.revision, before + 1, "a gap in the feed");
+                assert_ne!(delta.history, 0);
                 let changes = delta.changes.into_iter();
                 let changes =
                     changes.map(|change| change.into_model().expect("valid").expect("known"));
                 if let Some(snapshot) = &mut self.snapshot {
                     snapshot.deltas.push(changes.collect());
+                    snapshot.history = delta.history;
                 } else {
                     changes.for_each(|change| apply(&mut self.kept.state, change));
                     self.kept.revision = delta.revision;
+                    self.kept.history = delta.history;
                 }
             }
             Message::SnapshotEnd(end) => {
@@ -298,6 +308,7 @@ impl Follower {
                 }
                 self.kept.state = snapshot.state;
                 self.kept.revision = end.revision;
+                self.kept.history = snapshot.history;
             }
             Message::Heartbeat(heartbeat) => {
                 assert!(self.snapshot.is_none());

@@ -3,7 +3,7 @@
 use super::Lost;
 use crate::{
     directory::Collected,
-    model::{Change, Revision},
+    model::{Change, Position, Revision},
     rpc::feed,
 };
 
@@ -12,14 +12,14 @@ use crate::{
 pub(super) struct Collecting {
     pub(super) collected: Collected,
     pub(super) beside: Vec<Change>,
-    pub(super) reached: Revision,
+    pub(super) reached: Position,
     /// No earlier than this, since the table that serves is already there.
     floor: Revision,
     end: Option<Revision>,
 }
 
 impl Collecting {
-    pub(super) fn new(collected: Collected, begin: Revision, floor: Revision) -> Self {
+    pub(super) fn new(collected: Collected, begin: Position, floor: Revision) -> Self {
         Self {
             collected,
             beside: Vec::new(),
@@ -44,19 +44,21 @@ impl Collecting {
 
     /// Takes a delta.
     pub(super) fn delta(&mut self, delta: feed::Delta) -> Result<(), Lost> {
-        if delta.revision <= self.reached.0 {
+        let reached = self.reached.revision;
+        if delta.revision <= reached.0 {
             return Ok(());
         }
-        if delta.revision - 1 != self.reached.0 {
+        if delta.revision - 1 != reached.0 {
             return Err(Lost::Gap {
-                had: self.reached.0,
+                had: reached.0,
                 got: delta.revision,
             });
         }
+        let reached_by = position(&delta);
         for change in delta.changes {
             self.beside.extend(change.into_model()?);
         }
-        self.reached = Revision(delta.revision);
+        self.reached = reached_by;
         Ok(())
     }
 
@@ -77,6 +79,14 @@ impl Collecting {
     /// Whether it may be enforced.
     pub(super) fn is_complete(&self) -> bool {
         self.end
-            .is_some_and(|end| self.reached >= end.max(self.floor))
+            .is_some_and(|end| self.reached.revision >= end.max(self.floor))
+    }
+}
+
+/// Where a delta brings its table.
+pub(super) fn position(delta: &feed::Delta) -> Position {
+    Position {
+        revision: Revision(delta.revision),
+        history: delta.history,
     }
 }

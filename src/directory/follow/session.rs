@@ -13,14 +13,18 @@ use tokio_stream::wrappers::WatchStream;
 use tonic::{Streaming, metadata::MetadataValue, transport::Channel};
 use tracing::info;
 
-use super::{FollowConfig, Lost, collect::Collecting};
+use super::{
+    FollowConfig, Lost,
+    collect::{Collecting, position},
+    work,
+};
 use crate::{
     clock,
     directory::{
         Collected, Directory,
         keep::{Delta, Keeper, Kept},
     },
-    model::{DigestKey, Revision},
+    model::{DigestKey, Position, Revision},
     rpc::feed::{
         self, Acknowledge, FromControl, FromGateway, Hello, change::Change as Kind,
         feed_client::FeedClient, from_control::Message as Told, from_gateway::Message as Said,
@@ -70,6 +74,9 @@ struct Stream {
     asked_all: bool,
     /// Deltas continue the table that serves.
     is_following: bool,
+    /// All of the table that serves is of the control plane's history. Until then nothing is acknowledged, and it isn't fresh:
+    /// what is applied and not yet kept was not in the hello.
+    is_proven: bool,
     /// The table that serves is of this very store, key and history.
     is_same: bool,
     collecting: Option<Collecting>,
@@ -111,7 +118,10 @@ impl Session {
             Ok(stream) => stream,
             Err(lost) => return self.left(lost),
         };
-        match self.converse(&mut stream).await {
+        self.directory.told(true);
+        let ended = self.converse(&mut stream).await;
+        self.directory.told(false);
+        match ended {
             Ok(()) => Lost::Closed,
             Err(lost) => self.left(lost),
         }
@@ -124,7 +134,10 @@ impl Session {
 
     async fn open(&mut self, channel: Channel) -> Result<Stream, Lost> {
         let hello = self.hello();
-        let begun_at_nothing = hello.revision == 0;
+        let said = Position {
+            revision: Revision(hello.revision),
+            history: hello.history,
+        };
         let (acknowledged, acknowledgements) = watch::channel(0);
         let hello = FromGateway {
             message: Some(Said::Hello(hello)),
@@ -150,13 +163,14 @@ impl Session {
         let Some(Told::Welcome(welcome)) = first.message else {
             return Err(Lost::Protocol("it doesn't begin with a welcome"));
         };
-        self.welcomed(welcome, inbound, acknowledged, begun_at_nothing)
+        self.welcomed(welcome, inbound, acknowledged, said)
     }
 
     /// What is enforced *and* kept: a control plane may take it as acknowledged.
     fn hello(&self) -> Hello {
         let mut hello = Hello {
             gateway: self.config.gateway.clone(),
+            instance: self.config.instance.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..Hello::default()
         };
@@ -166,7 +180,8 @@ impl Session {
             && !self.ask_all
         {
             hello.store = store;
-            hello.revision = kept.revision.0;
+            hello.revision = kept.position.revision.0;
+            hello.history = kept.position.history;
             hello.digest_key_id = key;
         }
         hello
@@ -177,8 +192,9 @@ impl Session {
         welcome: feed::Welcome,
         inbound: Streaming<FromControl>,
         acknowledged: watch::Sender<u64>,
-        begun_at_nothing: bool,
+        said: Position,
     ) -> Result<Stream, Lost> {
+        let begun_at_nothing = said == Position::default();
         let key = <[u8; 32]>::try_from(&welcome.digest_key[..])
             .map_err(|_| Lost::Protocol("its digest key has not 32 bytes"))?;
         if welcome.store.is_empty() {
@@ -204,7 +220,8 @@ impl Session {
             key,
             head: (head, std::time::Instant::now()),
             silence: heartbeat * HEARTBEATS_MISSED,
-            is_following: is_same && head >= applied && !begun_at_nothing,
+            is_following: is_same && head >= applied && welcome.continues,
+            is_proven: said == self.directory.position(),
             is_same: is_same && head >= applied,
             asked_all: begun_at_nothing,
             collecting: None,
@@ -212,8 +229,7 @@ impl Session {
         if stream.is_following {
             info!(store = %stream.store, revision = %applied, %head, "following the feed");
             self.progress = true;
-            self.directory.heard(head, stream.head.1);
-            self.acknowledge(&stream);
+            self.proven(&stream);
         } else if begun_at_nothing && self.directory.identity().is_none() {
             // Nothing is held: an empty store, or deltas from the first one on, make the table with no snapshot at all.
             stream.collect_deltas(Revision(0));
@@ -253,7 +269,14 @@ impl Session {
             Some(Told::SnapshotBegin(begin)) => {
                 let floor = self.floor(stream);
                 info!(store = %stream.store, revision = begin.revision, tokens = begin.tokens, "a snapshot begins");
-                let collecting = stream.collect(Revision(begin.revision), begin.tokens, floor);
+                let collecting = stream.collect(
+                    Position {
+                        revision: Revision(begin.revision),
+                        history: begin.history,
+                    },
+                    begin.tokens,
+                    floor,
+                );
                 stream.collecting = Some(collecting);
                 stream.is_following = false;
                 Ok(())
@@ -305,7 +328,7 @@ impl Session {
 
     fn heartbeat(&mut self, stream: &mut Stream, head: Revision) {
         stream.head = (head, std::time::Instant::now());
-        if !stream.is_following {
+        if !stream.is_following || !stream.is_proven {
             return;
         }
         self.directory.heard(head, stream.head.1);
@@ -320,11 +343,21 @@ impl Session {
     async fn deltas(&mut self, stream: &mut Stream, first: feed::Delta) -> Result<(), Lost> {
         let mut changes = 0;
         let mut deltas = Vec::new();
-        let mut had = self.directory.revision().0;
+        let applied = self.directory.position();
+        let mut had = applied.revision.0;
         let mut next = Some(first);
         let mut behind = None;
         let mut broken = None;
         while let Some(delta) = next.take() {
+            if delta.revision == applied.revision.0 && !stream.is_proven {
+                if delta.history != applied.history {
+                    // Applied of a history that the store has lost since, perhaps with a revocation in its place.
+                    broken = Some(Lost::WentBack);
+                    break;
+                }
+                stream.is_proven = true;
+                self.proven(stream);
+            }
             if delta.revision > had {
                 if delta.revision - 1 != had {
                     let got = delta.revision;
@@ -359,7 +392,7 @@ impl Session {
     }
 
     async fn enforce(&mut self, deltas: Vec<feed::Delta>, changes: usize) -> Result<(), Lost> {
-        let Some(reached) = deltas.last().map(|delta| Revision(delta.revision)) else {
+        let Some(reached) = deltas.last().map(position) else {
             return Ok(());
         };
         let directory = Arc::clone(&self.directory);
@@ -368,7 +401,7 @@ impl Session {
             let mut changes = Vec::with_capacity(changes);
             for delta in deltas {
                 for_disk.push(Delta {
-                    revision: Revision(delta.revision),
+                    position: position(&delta),
                     bytes: delta.encode_to_vec(),
                     secret: delta
                         .changes
@@ -401,17 +434,22 @@ impl Session {
             return Ok(());
         };
         let directory = Arc::clone(&self.directory);
-        let revision = complete.reached;
+        let revision = complete.reached.revision;
         let installed = task::spawn_blocking(move || {
-            directory.install(complete.collected, complete.beside, complete.reached);
+            directory.install_guarded(complete.collected, complete.beside, complete.reached)
         });
         installed
             .await
-            .map_err(|_| Lost::Protocol("a snapshot that can't be built"))?;
+            .map_err(|_| Lost::Protocol("a snapshot that can't be built"))?
+            .map_err(|taken| Lost::Held {
+                store: stream.store.clone(),
+                taken,
+            })?;
         self.ask_all = false;
         self.progress = true;
         stream.is_following = true;
         stream.is_same = true;
+        stream.is_proven = true;
         // Before it is kept, so that the copy says how fresh it was.
         self.directory.heard(stream.head.0, stream.head.1);
         self.keeper.replaced();
@@ -419,18 +457,26 @@ impl Session {
         Ok(())
     }
 
+    /// The table that serves is of the control plane's history, all of it.
+    fn proven(&mut self, stream: &Stream) {
+        if stream.is_proven {
+            self.directory.heard(stream.head.0, stream.head.1);
+            self.acknowledge(stream);
+        }
+    }
+
     /// Says what is kept, if it is of the store that this connection follows.
     fn acknowledge(&mut self, stream: &Stream) {
         let kept = *self.kept.borrow_and_update();
         let lineage = self.directory.identity().map(|(_, lineage, ..)| lineage);
-        if stream.is_following && lineage == Some(kept.lineage) {
-            let _ = stream.acknowledged.send(kept.revision.0);
+        if stream.is_following && stream.is_proven && lineage == Some(kept.lineage) {
+            let _ = stream.acknowledged.send(kept.position.revision.0);
         }
     }
 }
 
 impl Stream {
-    fn collect(&self, begin: Revision, tokens: u64, floor: Revision) -> Collecting {
+    fn collect(&self, begin: Position, tokens: u64, floor: Revision) -> Collecting {
         Collecting::new(
             Collected::new(&self.store, self.key.clone(), tokens),
             begin,
@@ -440,21 +486,8 @@ impl Stream {
 
     /// Deltas from the first one on, up to the head, in the place of a snapshot.
     fn collect_deltas(&mut self, floor: Revision) {
-        let mut collecting = self.collect(Revision(0), 0, floor);
+        let mut collecting = self.collect(Position::default(), 0, floor);
         collecting.ends_at(self.head.0);
         self.collecting = Some(collecting);
     }
-}
-
-/// Runs CPU work, elsewhere when there is much of it.
-async fn work<T, F>(is_large: bool, work: F) -> Result<T, Lost>
-where
-    T: Send + 'static,
-    F: FnOnce() -> Result<T, Lost> + Send + 'static,
-{
-    if !is_large {
-        return work();
-    }
-    let done = task::spawn_blocking(work).await;
-    done.map_err(|_| Lost::Protocol("changes that can't be taken"))?
 }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     directory::Directory,
-    model::{Change, Revision},
+    model::{Change, Position, Revision},
     rpc::feed,
 };
 
@@ -30,7 +30,7 @@ const CHANGES_PER_STEP: usize = 100_000;
 
 /// A delta as it goes to disk.
 pub(crate) struct Delta {
-    pub(crate) revision: Revision,
+    pub(crate) position: Position,
     /// The encoded `feed.Delta`.
     pub(crate) bytes: Vec<u8>,
     /// Whether a destination is in it.
@@ -163,7 +163,7 @@ pub(super) fn replay(
 
 struct Pending<'a> {
     directory: &'a Directory,
-    reached: Revision,
+    reached: Position,
     changes: Vec<Change>,
 }
 
@@ -171,13 +171,13 @@ impl<'a> Pending<'a> {
     fn new(directory: &'a Directory) -> Self {
         Self {
             directory,
-            reached: directory.revision(),
+            reached: directory.position(),
             changes: Vec::new(),
         }
     }
 
     fn apply(&mut self) {
-        if self.reached > self.directory.revision() {
+        if self.reached.revision > self.directory.revision() {
             self.directory
                 .apply(self.reached, std::mem::take(&mut self.changes));
         }
@@ -210,7 +210,8 @@ fn replay_one(
     if torn_bytes > 0 {
         found.torn_bytes += torn_bytes;
         let offset = size.saturating_sub(torn_bytes);
-        found.lost |= damage::precedes_good_records(path, offset, about, seal, pending.reached)?;
+        found.lost |=
+            damage::precedes_good_records(path, offset, about, seal, pending.reached.revision)?;
     }
     Ok(())
 }
@@ -246,12 +247,16 @@ fn replay_records(
         let changes = delta.and_then(|delta| {
             let changes = delta.changes.into_iter().map(feed::Change::into_model);
             let changes: Result<Vec<_>, _> = changes.collect();
-            Some((Revision(delta.revision), changes.ok()?))
+            let position = Position {
+                revision: Revision(delta.revision),
+                history: delta.history,
+            };
+            Some((position, changes.ok()?))
         });
         match changes {
-            Some((revision, _)) if revision <= pending.reached => {}
-            Some((revision, changes)) if revision.0.checked_sub(1) == Some(pending.reached.0) => {
-                pending.reached = revision;
+            Some((position, _)) if position.revision <= pending.reached.revision => {}
+            Some((position, changes)) if position.revision == pending.reached.revision.next() => {
+                pending.reached = position;
                 pending.changes.extend(changes.into_iter().flatten());
                 found.deltas += 1;
                 if pending.changes.len() >= CHANGES_PER_STEP {

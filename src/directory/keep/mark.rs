@@ -37,7 +37,7 @@ impl Mark {
 
     /// Whether more than that was acknowledged of its lineage.
     pub(super) fn is_past(&self, kept: Kept) -> bool {
-        self.at.lineage == kept.lineage && self.at.revision > kept.revision
+        self.at.lineage == kept.lineage && self.at.position.revision > kept.position.revision
     }
 
     /// Sets the mark. It never goes back: what is being caught up with again stays missing until it is there.
@@ -45,7 +45,8 @@ impl Mark {
     /// # Errors
     /// The disk's own.
     pub(super) fn set(&mut self, folder: &Path, kept: Kept) -> io::Result<()> {
-        if self.at == kept || self.is_past(kept) {
+        let is_there = encode(self.at) == encode(kept);
+        if is_there || self.is_past(kept) {
             return Ok(());
         }
         let file = match &mut self.file {
@@ -65,7 +66,7 @@ impl Mark {
 fn encode(kept: Kept) -> [u8; BYTES] {
     let mut bytes = [0; BYTES];
     bytes[..8].copy_from_slice(&kept.lineage.to_le_bytes());
-    bytes[8..16].copy_from_slice(&kept.revision.0.to_le_bytes());
+    bytes[8..16].copy_from_slice(&kept.position.revision.0.to_le_bytes());
     let sum = crc32c::crc32c(&bytes[..16]);
     bytes[16..].copy_from_slice(&sum.to_le_bytes());
     bytes
@@ -76,7 +77,7 @@ fn decode(bytes: &[u8]) -> Option<Kept> {
     let (revision, _) = rest.split_first_chunk::<8>()?;
     let kept = Kept {
         lineage: u64::from_le_bytes(*lineage),
-        revision: Revision(u64::from_le_bytes(*revision)),
+        position: Revision(u64::from_le_bytes(*revision)).into(),
     };
     (bytes == encode(kept)).then_some(kept)
 }

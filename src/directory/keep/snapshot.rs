@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     directory::state::{Collected, Frozen},
-    model::{Change, DigestKey, Revision},
+    model::{Change, DigestKey, Position, Revision},
     rpc::feed,
 };
 
@@ -33,7 +33,7 @@ const CHANGES_PER_RECORD: usize = 256;
 pub(super) struct Snapshot {
     pub(super) collected: Collected,
     pub(super) lineage: u64,
-    pub(super) revision: Revision,
+    pub(super) position: Position,
     /// Seconds since 1970; 0 = never.
     pub(super) fresh_at: u64,
     /// Written by this very version, so that nothing a newer one enforces is missing from it.
@@ -114,8 +114,10 @@ fn write_file(file: File, frozen: &Frozen, seal: &Seal, fresh_at: u64) -> io::Re
         store: frozen.store.clone(),
         digest_key_id: frozen.key.id,
         digest_key: frozen.key.bytes().to_vec(),
-        head: frozen.revision.0,
+        head: frozen.position.revision.0,
+        history: frozen.position.history,
         heartbeat_ms: 0,
+        continues: false,
     };
     let secret = Zeroizing::new(welcome.encode_to_vec());
     let version = env!("CARGO_PKG_VERSION").as_bytes();
@@ -219,7 +221,10 @@ fn read_head(head: &[u8], seal: &Seal, bytes: u64) -> Result<Snapshot, &'static 
         )
         .kept(lineage),
         lineage,
-        revision: Revision(welcome.head),
+        position: Position {
+            revision: Revision(welcome.head),
+            history: welcome.history,
+        },
         fresh_at: u64::from_le_bytes(*fresh_at),
         same_version: version == env!("CARGO_PKG_VERSION").as_bytes(),
         bytes,

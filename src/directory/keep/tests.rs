@@ -21,9 +21,13 @@ fn delta(revision: u64, changes: &[Change]) -> Delta {
     let encoded = feed::Delta {
         revision,
         changes: changes.iter().map(feed::Change::from).collect(),
+        history: revision + 100,
     };
     Delta {
-        revision: Revision(revision),
+        position: Position {
+            revision: Revision(revision),
+            history: encoded.history,
+        },
         bytes: encoded.encode_to_vec(),
         secret: changes
             .iter()
@@ -35,7 +39,7 @@ fn wait(keeper: &Keeper, revision: u64) -> bool {
     let kept = keeper.kept();
     let until = Instant::now() + Duration::from_secs(10);
     while Instant::now() < until {
-        if kept.borrow().revision == Revision(revision) {
+        if kept.borrow().position.revision == Revision(revision) {
             return true;
         }
         std::thread::sleep(Duration::from_millis(2));
@@ -47,7 +51,7 @@ fn wait(keeper: &Keeper, revision: u64) -> bool {
 fn change(directory: &Directory, keeper: &Keeper, revision: u64, changes: Vec<Change>) {
     let (_, lineage, ..) = directory.identity().expect("a table");
     let delta = delta(revision, &changes);
-    directory.apply(Revision(revision), changes);
+    directory.apply(delta.position, changes);
     keeper.delta(lineage, delta);
 }
 
@@ -297,7 +301,7 @@ fn a_failing_disk_acknowledges_nothing_and_recovers_whole() {
         );
     }
     std::thread::sleep(Duration::from_millis(300));
-    assert_eq!(keeper.kept().borrow().revision, Revision(1));
+    assert_eq!(keeper.kept().borrow().position.revision, Revision(1));
     broken.store(false, Ordering::Release);
     assert!(wait(&keeper, 9), "kept again without a restart");
     keeper.close();

@@ -24,7 +24,7 @@ use super::{
     seal::Seal,
     snapshot,
 };
-use crate::{directory::Directory, model::Revision};
+use crate::{directory::Directory, model::Position};
 
 /// Deltas waiting for the disk may hold so many bytes; past that the table is written anew instead.
 pub(super) const QUEUE_BYTES_MAX: usize = 64 << 20;
@@ -45,7 +45,7 @@ const COMPACTION_POLL: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Kept {
     pub(crate) lineage: u64,
-    pub(crate) revision: Revision,
+    pub(crate) position: Position,
 }
 
 enum Message {
@@ -104,7 +104,7 @@ impl Keep {
         let disk = self.on_disk.take();
         let on_disk = disk.as_ref().map_or_else(Kept::default, |disk| Kept {
             lineage: disk.lineage,
-            revision: disk.revision,
+            position: disk.position,
         });
         #[expect(
             clippy::disallowed_methods,
@@ -265,7 +265,9 @@ impl Writer {
         };
         let deltas = batch.deltas.into_iter();
         let mut deltas = deltas
-            .filter(|(of, delta)| *of == disk.lineage && delta.revision > disk.revision)
+            .filter(|(of, delta)| {
+                *of == disk.lineage && delta.position.revision > disk.position.revision
+            })
             .map(|(_, delta)| delta)
             .peekable();
         let must_sync = deltas.peek().is_some();
@@ -275,7 +277,7 @@ impl Writer {
         let log = match &mut self.log {
             Some(log) => log,
             None => {
-                let log = Log::create(&self.keep.folder, disk.lineage, disk.revision)?;
+                let log = Log::create(&self.keep.folder, disk.lineage, disk.position.revision)?;
                 // It may have taken the place of a log in which nothing was good.
                 disk.logs.retain(|path| path != log.path());
                 if let Some(compaction) = &mut self.compaction {
@@ -287,17 +289,17 @@ impl Writer {
         if let Some(wall_seconds) = batch.fresh {
             log.append_fresh(wall_seconds)?;
         }
-        let mut reached = disk.revision;
+        let mut reached = disk.position;
         for delta in deltas {
             log.append(&delta, &self.keep.seal)?;
-            reached = delta.revision;
+            reached = delta.position;
         }
         if must_sync {
             log.sync()?
         } else {
             log.flush()?
         }
-        disk.revision = reached;
+        disk.position = reached;
         Ok(())
     }
 
@@ -319,8 +321,8 @@ impl Writer {
                     info!("the table is kept on disk again");
                 }
                 if let Some(disk) = &self.disk {
-                    let (lineage, revision) = (disk.lineage, disk.revision);
-                    let now = Kept { lineage, revision };
+                    let (lineage, position) = (disk.lineage, disk.position);
+                    let now = Kept { lineage, position };
                     // Before anybody is told: what was acknowledged and is then missing is found out by it.
                     if let Err(error) = self.keep.mark.set(&self.keep.folder, now) {
                         warn!(%error, "the kept table's mark can't be set");

@@ -41,7 +41,7 @@ impl Default for Config {
 
 /// A body being read against the clock. Costs no timer while its bytes are already there.
 #[derive(Debug)]
-pub(super) struct Paced<B = Incoming> {
+pub(super) struct Paced<B> {
     body: B,
     deadline: Instant,
     bytes_per_second: u64,

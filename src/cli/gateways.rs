@@ -1,0 +1,65 @@
+//! `wharfinger gateways ...`
+
+use clap::Subcommand;
+use http::Method;
+use serde_json::Value;
+
+use super::{
+    access::{Api, Failure, encoded},
+    output::{cell, table},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Lists the gateways: who follows, and how far behind.
+    List,
+    /// Takes one out that runs no more, so that no change waits for it.
+    Retire {
+        /// Its name.
+        gateway: String,
+    },
+}
+
+// === impl Verb ===
+
+impl Verb {
+    pub(super) async fn run(self, api: &Api) -> Result<(), Failure> {
+        match self {
+            Self::List => api.print_list("/gateways", list).await,
+            Self::Retire { gateway } => {
+                let path = format!("/gateways/{}", encoded(&gateway));
+                let sentence = format!("gateway {gateway} is retired");
+                api.change(Method::DELETE, &path, None, |_| Ok(sentence))
+                    .await
+            }
+        }
+    }
+}
+
+fn list(items: &[Value]) -> String {
+    let rows = items
+        .iter()
+        .map(|item| {
+            let is_connected = item["connected"].as_bool() == Some(true);
+            [
+                cell(&item["name"]),
+                if is_connected { "yes" } else { "no" }.to_owned(),
+                cell(&item["revision"]),
+                cell(&item["lag"]),
+                cell(&item["last_seen_at"]),
+                cell(&item["version"]),
+            ]
+        })
+        .collect();
+    table(
+        [
+            "NAME",
+            "CONNECTED",
+            "REVISION",
+            "LAG",
+            "LAST SEEN",
+            "VERSION",
+        ],
+        rows,
+    )
+}
