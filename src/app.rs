@@ -332,11 +332,11 @@ mod tests {
             ..Config::default()
         };
         let mut running = start_serve(config).await.expect("starts");
-        let ready = |running: &Running| {
+        let ready = async |running: &Running| {
             let request = Request::get("/ready").body(()).expect("a request");
-            running.operators.answer(&request).status().as_u16()
+            running.operators.answer(request).await.status().as_u16()
         };
-        assert_eq!(ready(&running), 200);
+        assert_eq!(ready(&running).await, 200);
         let soon = Duration::from_millis(50);
         assert!(
             tokio::time::timeout(soon, running.fallen()).await.is_err(),
@@ -346,7 +346,7 @@ mod tests {
         gateway.start_a_worker_that_panics();
         let fallen = tokio::time::timeout(Duration::from_secs(5), running.fallen()).await;
         assert!(fallen.is_ok(), "it is noticed");
-        assert_eq!(ready(&running), 503);
+        assert_eq!(ready(&running).await, 503);
         running.shutdown().await;
     }
 }
