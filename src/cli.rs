@@ -2,10 +2,13 @@
 
 mod access;
 mod account;
+mod api_token;
+mod audit;
 mod client;
 mod destination;
 mod output;
 mod token;
+mod user;
 
 use std::{
     path::{Path, PathBuf},
@@ -18,6 +21,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     app,
     config::{self, Config, Unusable},
+    control::Control,
     operate::logging,
 };
 use access::Failure;
@@ -86,6 +90,27 @@ enum Command {
         #[command(subcommand)]
         verb: token::Verb,
     },
+    /// API tokens: each opens the admin API, for one account or for all.
+    ApiToken {
+        #[command(flatten)]
+        access: access::Access,
+        #[command(subcommand)]
+        verb: api_token::Verb,
+    },
+    /// People: the operators, and each account's admins and readers.
+    User {
+        #[command(flatten)]
+        access: access::Access,
+        #[command(subcommand)]
+        verb: user::Verb,
+    },
+    /// The audit log.
+    Audit {
+        #[command(flatten)]
+        access: access::Access,
+        #[command(subcommand)]
+        verb: audit::Verb,
+    },
 }
 
 /// Does what the command line says; what went wrong is one sentence on stderr.
@@ -151,6 +176,19 @@ impl Arguments {
             Command::Token { access, verb } => {
                 access.run(|| configured(file, data), async |api| verb.run(api).await)?;
             }
+            Command::ApiToken { access, verb } => {
+                access.run(|| configured(file, data), async |api| verb.run(api).await)?;
+            }
+            Command::User {
+                verb: user::Verb::ResetPassword { name },
+                ..
+            } => reset_password(&configured(file, data)?, &name)?,
+            Command::User { access, verb } => {
+                access.run(|| configured(file, data), async |api| verb.run(api).await)?;
+            }
+            Command::Audit { access, verb } => {
+                access.run(|| configured(file, data), async |api| verb.run(api).await)?;
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -188,6 +226,28 @@ fn check(file: &Path) -> Result<ExitCode, Failure> {
             Ok(ExitCode::from(UNUSABLE))
         }
     }
+}
+
+/// Takes the data folder's lock: a control plane that runs there is stopped first.
+fn reset_password(config: &Config, name: &str) -> anyhow::Result<()> {
+    if !config.data.join("lock").exists() {
+        anyhow::bail!(Unusable(format!(
+            "no control plane has run in {}; name its folder with --data",
+            config.data.display()
+        )));
+    }
+    let path = access::runtime()?.block_on(async {
+        let control = Control::open(&config.control, &config.data).await?;
+        let reset = control.reset_password(name).await;
+        control.close().await;
+        reset
+    })?;
+    output::line(&format!(
+        "the new password of {} is in {}",
+        output::plain(name),
+        path.display()
+    ))?;
+    Ok(())
 }
 
 fn health(

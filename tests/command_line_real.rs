@@ -118,7 +118,7 @@ async fn accounts_and_destinations_are_made_changed_and_deleted() {
     assert_eq!(set["limits"]["bulk_body_bytes_max"], 1 << 20);
     let list = shell.says("account list");
     assert!(
-        list.contains("2   acme2  active  loki     archive     archive    "),
+        list.contains("2   acme2  -       community  active  loki     archive     archive    "),
         "{list}"
     );
     let suspended = shell.object("account disable acme2");
@@ -151,7 +151,7 @@ async fn a_token_lives_by_what_the_command_line_says_of_it() {
     assert!(token.starts_with("whf_s_") && !token.contains(char::is_whitespace));
     assert_eq!(shell.ships(token).await, 200);
 
-    shell.says("token disable web --wait");
+    shell.says("token disable web --force --wait");
     assert_ne!(shell.ships(token).await, 200);
     let enabled = shell.object("token enable web --wait");
     assert_eq!(enabled["state"], "live");

@@ -43,6 +43,12 @@ pub(super) fn text(first: &FirstStart, ports: &Ports, config: &Config) -> String
             "Admin API: http://{admin}/api/v1 (token in {}), or `wharfinger token list`.",
             first.admin_token.display()
         ));
+        if let Some(password) = &first.operator_password {
+            line(format_args!(
+                "People log in as `operator`; the first password is in {}.",
+                password.display()
+            ));
+        }
     }
     if let Some(operate) = ports.operate {
         line(format_args!(

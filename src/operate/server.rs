@@ -1,6 +1,6 @@
 //! The server of the operators' and admin ports: small, and as hard to hold open as the ingest doors.
 
-use std::{convert::Infallible, error::Error, sync::Arc, time::Duration};
+use std::{convert::Infallible, error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -8,7 +8,7 @@ use hyper::{
     Request, Response,
     body::{Body, Incoming},
     server::conn::http1,
-    service::{HttpService, service_fn},
+    service::{Service, service_fn},
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -24,6 +24,10 @@ pub const CONNECTIONS_MAX: usize = 256;
 
 /// For a request's head, and between two requests: hyper runs the same clock for both.
 pub const IDLE: Duration = Duration::from_secs(5);
+
+/// Where a request came from; stands in its extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
 
 /// After `shutdown`, how long requests in flight may take.
 const FINISH: Duration = Duration::from_secs(5);
@@ -47,7 +51,7 @@ pub async fn serve_service<S, B>(
     service: S,
     shutdown: impl Future<Output = ()>,
 ) where
-    S: HttpService<Incoming, ResBody = B, Future: Send> + Clone + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Future: Send> + Clone + Send + 'static,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
@@ -63,9 +67,9 @@ pub async fn serve_service<S, B>(
         };
         match accepted {
             // No place: closed at once.
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 if let Ok(place) = places.clone().try_acquire_owned() {
-                    let connection = converse(stream, service.clone(), stopped.clone());
+                    let connection = converse(stream, Peer(peer), service.clone(), stopped.clone());
                     connections.spawn(async move {
                         connection.await;
                         drop(place);
@@ -86,14 +90,22 @@ pub async fn serve_service<S, B>(
     }
 }
 
-async fn converse<S, B>(stream: TcpStream, service: S, mut stopped: watch::Receiver<bool>)
-where
-    S: HttpService<Incoming, ResBody = B>,
+async fn converse<S, B>(
+    stream: TcpStream,
+    peer: Peer,
+    service: S,
+    mut stopped: watch::Receiver<bool>,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>>,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
     B: Body<Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
 {
     // A socket that refuses it still works.
     let _ = stream.set_nodelay(true);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        service.call(request)
+    });
     let mut server = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())

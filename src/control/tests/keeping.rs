@@ -7,7 +7,7 @@ use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 
 use super::world::{World, text};
-use crate::control::{Config, Control, Error};
+use crate::control::{Config, Control, Error, scope::Scopes, store::NewApiToken};
 
 async fn opening(folder: &Path) -> Result<Control, Error> {
     Control::open(&Config::default(), folder).await
@@ -143,7 +143,7 @@ async fn an_altered_or_cut_audit_log_is_found() {
     }
     world.ok("POST", "/tokens/1/reveal", Value::Null).await;
     let records = world.control.verify_audit().await.expect("intact");
-    assert_eq!(records, 12, "6 of the first start, 5 creations, 1 reading");
+    assert_eq!(records, 13, "7 of the first start, 5 creations, 1 reading");
     let url = format!(
         "sqlite://{}",
         world.folder.path().join("control/store.sqlite").display()
@@ -176,11 +176,11 @@ async fn an_altered_or_cut_audit_log_is_found() {
         world.folder.path().join("control/store.sqlite").display()
     );
     let mut connection = SqliteConnection::connect(&url).await.expect("opens");
-    sqlx::query("DELETE FROM audit WHERE seq = 6")
+    sqlx::query("DELETE FROM audit WHERE seq = 7")
         .execute(&mut connection)
         .await
         .expect("cut");
-    assert_eq!(broken_at(world.control.verify_audit().await), Some(6));
+    assert_eq!(broken_at(world.control.verify_audit().await), Some(7));
 }
 
 #[tokio::test]
@@ -188,11 +188,17 @@ async fn a_dropped_commit_changes_nothing_and_the_next_one_goes_on() {
     let world = World::new().await;
     let store = &world.control.inner.store;
     let mut commit = store.begin("test").await.expect("begun");
-    commit.insert_api_token("half").await.expect("written");
+    let half = NewApiToken {
+        account: None,
+        name: "half".into(),
+        scopes: Scopes::ALL,
+        expires_at: 0,
+    };
+    commit.insert_api_token(half, false).await.expect("written");
     drop(commit);
     let made = world.token("x").await;
     assert_eq!(made["revision"], 2);
-    assert_eq!(store.api_tokens().await.expect("read").len(), 1);
+    assert_eq!(store.api_tokens(None, 0, 10).await.expect("read").len(), 1);
 }
 
 #[tokio::test]

@@ -10,7 +10,11 @@ use super::world::{Kept, World};
 async fn enforced_is_answered_after_the_acknowledgements_and_202_names_the_laggard() {
     let world = World::new().await;
     let none = world
-        .ok("POST", "/tokens/2/disable?wait=enforced", Value::Null)
+        .ok(
+            "POST",
+            "/tokens/2/disable?force=true&wait=enforced",
+            Value::Null,
+        )
         .await;
     assert_eq!(
         (
