@@ -3,6 +3,7 @@
 mod world;
 mod people;
 mod api;
+mod permissions;
 mod accounts;
 mod sessions;
 mod audit;
