@@ -21,7 +21,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     app,
     config::{self, Config, Unusable},
-    control::Control,
+    control::{self, Control},
     operate::logging,
 };
 use access::Failure;
@@ -241,6 +241,12 @@ fn reset_password(config: &Config, name: &str) -> anyhow::Result<()> {
         let reset = control.reset_password(name).await;
         control.close().await;
         reset
+    });
+    let path = path.map_err(|error| match error {
+        control::Error::Locked(_) => anyhow::Error::from(Unusable(format!(
+            "{error}; stop it first: passwords are reset offline"
+        ))),
+        error => error.into(),
     })?;
     output::line(&format!(
         "the new password of {} is in {}",

@@ -291,7 +291,7 @@ impl Session {
             role,
             account,
             scopes: scopes.names(),
-            csrf_token: secret.map(|secret| cookie::csrf(secret)),
+            csrf_token: secret.map(cookie::csrf),
             ends_at,
         }
     }

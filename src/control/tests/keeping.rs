@@ -235,3 +235,79 @@ fn the_configuration_refuses_what_it_does_not_know() {
     assert!(toml::from_str::<Config>("hartbeat = \"1s\"").is_err());
     assert!(toml::from_str::<Config>("heartbeat = \"0s\"").is_err());
 }
+
+/// As the first schema hashed a record.
+fn first_hash(
+    previous: &[u8],
+    numbers: [u64; 3],
+    texts: [&str; 3],
+    states: [Option<&str>; 2],
+) -> Vec<u8> {
+    let mut bytes = previous.to_vec();
+    bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+    for text in texts.map(Some).into_iter().chain(states) {
+        let length = text.map_or(u64::MAX, |text| text.len() as u64);
+        bytes.extend(length.to_le_bytes());
+        bytes.extend(text.unwrap_or_default().as_bytes());
+    }
+    blake3::hash(&bytes).as_bytes().to_vec()
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_schema_goes_on_with_its_accounts_unbounded_and_its_log_intact() {
+    let folder = TempDir::new().expect("a folder");
+    let control = folder.path().join("control");
+    fs::create_dir(&control).expect("made");
+    let key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+    fs::write(folder.path().join("master.key"), key).expect("written");
+    let url = format!("sqlite://{}", control.join("store.sqlite").display());
+    let mut first = sqlx::migrate!("src/control/store/migrations/sqlite");
+    first.migrations.to_mut().retain(|step| step.version == 1);
+    let options: sqlx::sqlite::SqliteConnectOptions = url.parse().expect("a URL");
+    let mut connection = SqliteConnection::connect_with(&options.create_if_missing(true))
+        .await
+        .expect("opens");
+    first.run(&mut connection).await.expect("migrates");
+    let limits = r#"{"bulk_body_bytes_max":7,"bulk_line_bytes_max":500000,"otlp_body_bytes_max":67108864,"remote_write_body_bytes_max":33554432,"in_flight_bytes_max":0,"concurrency_max":3,"remote_write_throttle_as_unavailable":false}"#;
+    sqlx::query(
+        "INSERT INTO accounts (id, name, suspended, limits, created_at, revision) VALUES (1, 'old', TRUE, $1, 5, 1)",
+    )
+    .bind(limits)
+    .execute(&mut connection)
+    .await
+    .expect("written");
+    sqlx::query("UPDATE counters SET value = 1 WHERE name IN ('account', 'revision', 'audit')")
+        .execute(&mut connection)
+        .await
+        .expect("written");
+    let texts = ["api_token/1", "account.create", "account/1"];
+    let hash = first_hash(&[0; 32], [1, 1, 5], texts, [None, Some("{}")]);
+    sqlx::query(
+        "INSERT INTO audit (seq, revision, at, actor, action, subject, old_state, new_state, previous, hash) \
+         VALUES (1, 1, 5, 'api_token/1', 'account.create', 'account/1', NULL, '{}', $1, $2)",
+    )
+    .bind(vec![0_u8; 32])
+    .bind(hash)
+    .execute(&mut connection)
+    .await
+    .expect("written");
+    connection.close().await.expect("closed");
+
+    let control = opening(folder.path()).await.expect("opens");
+    assert_eq!(control.verify_audit().await.expect("intact"), 1);
+    let row = control.inner.store.account(1).await.expect("there");
+    assert_eq!(row.plan.name(), "unlimited");
+    assert_eq!(row.suspended.as_deref(), Some(""));
+    assert_eq!(
+        (
+            row.account.limits.bulk_body_bytes_max,
+            row.account.limits.concurrency_max
+        ),
+        (7, 3)
+    );
+    let more = crate::control::store::AccountEdit::from(&row);
+    let mut commit = control.inner.store.begin("test").await.expect("begun");
+    commit.update_account(&row, more).await.expect("written");
+    commit.finish().await.expect("committed");
+    assert_eq!(control.verify_audit().await.expect("intact"), 2);
+}

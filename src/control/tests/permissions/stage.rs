@@ -23,7 +23,7 @@ pub(super) enum Target {
 /// Somebody who calls, and what is true of them.
 #[derive(Clone, Debug)]
 pub(super) struct Role {
-    pub(super) name: &'static str,
+    pub(super) name: String,
     pub(super) hand: Hand,
     pub(super) is_nobody: bool,
     pub(super) is_stopped: bool,
@@ -111,23 +111,10 @@ impl Stage {
             .await;
         self.person("sub admin", sub, "admin", &[Sub]).await;
         self.person("sub reader", sub, "reader", &[Sub]).await;
-        let hold: [(&'static str, Option<u64>, &[&'static str], &[Target]); 12] = [
-            ("operator token", None, &ALL, &all),
-            ("operator token: read", None, &["read"], &all),
-            ("operator token: tokens", None, &["tokens"], &all),
-            ("operator token: accounts", None, &["accounts"], &all),
-            ("main token", main, &ALL, &[Main, Sub]),
-            ("main token: read", main, &["read"], &[Main, Sub]),
-            ("main token: tokens", main, &["tokens"], &[Main, Sub]),
-            ("main token: accounts", main, &["accounts"], &[Main, Sub]),
-            ("sub token", sub, &ALL, &[Sub]),
-            ("sub token: read", sub, &["read"], &[Sub]),
-            ("sub token: tokens", sub, &["tokens"], &[Sub]),
-            ("sub token: accounts", sub, &["accounts"], &[Sub]),
-        ];
-        for (name, account, scopes, reaches) in hold {
-            let (_, hand) = self.people.api_token(account, scopes).await;
-            self.add(name, hand, scopes, reaches).is_operator = account.is_none();
+        for scopes in [&ALL[..], &["read"], &["tokens"], &["accounts"]] {
+            self.token("operator token", None, scopes, &all).await;
+            self.token("main token", main, scopes, &[Main, Sub]).await;
+            self.token("sub token", sub, scopes, &[Sub]).await;
         }
         self.stopped().await;
     }
@@ -185,13 +172,19 @@ impl Stage {
         }
     }
 
-    async fn person(
+    async fn token(
         &mut self,
-        name: &'static str,
+        name: &str,
         account: Option<u64>,
-        role: &str,
+        scopes: &[&'static str],
         reaches: &[Target],
     ) {
+        let (_, hand) = self.people.api_token(account, scopes).await;
+        let name = format!("{name}: {}", scopes.join(" "));
+        self.add(&name, hand, scopes, reaches).is_operator = account.is_none();
+    }
+
+    async fn person(&mut self, name: &str, account: Option<u64>, role: &str, reaches: &[Target]) {
         // The first operator has the plain name.
         let hand = self
             .people
@@ -207,13 +200,13 @@ impl Stage {
 
     fn add(
         &mut self,
-        name: &'static str,
+        name: &str,
         hand: Hand,
         scopes: &[&'static str],
         reaches: &[Target],
     ) -> &mut Role {
         self.roles.push(Role {
-            name,
+            name: name.to_owned(),
             hand,
             is_nobody: false,
             is_stopped: false,
