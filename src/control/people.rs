@@ -16,12 +16,15 @@ impl Control {
         let path = inner.data.join("operator-password");
         if inner.store.user_count().await? == 0 {
             let password = password::mint();
-            // The file first: a crash in between leaves a password for nobody, not somebody without a password.
-            secret_file::write(&path, &password)?;
-            let password = inner.passwords.hash(password).await?;
+            let hash = inner.passwords.hash(password.clone()).await?;
             let mut commit = inner.store.begin("first start").await?;
-            commit.insert_user(operator(password)).await?;
-            commit.finish_unpublished().await?;
+            // Once more, inside the transaction: another control plane on this store may have been first.
+            if commit.user_count().await? == 0 {
+                commit.insert_user(operator(hash)).await?;
+                // The file first: a crash in between leaves a password for nobody, not somebody without a password.
+                secret_file::write(&path, &password)?;
+                commit.finish_unpublished().await?;
+            }
         }
         Ok(path.exists().then_some(path))
     }

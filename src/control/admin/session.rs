@@ -24,7 +24,7 @@ use crate::{
         Control, password,
         record::{self, Who, rfc3339},
         scope::Role,
-        store::{CallerIs, SessionBounds},
+        store::{CallerIs, CallerRow, SessionBounds},
     },
     model::Secret,
 };
@@ -104,37 +104,39 @@ pub(super) async fn begin(
         return Err(wrong_password());
     };
     refund(&control, &tries);
+    let who = who(format!("user/{user}"));
+    let (row, secret) = log_in(&control, &who, user, &hash).await?;
+    let home = row.home.map(|home| home.id);
+    let session = Session::new(&row.is, home, row.scopes, Some(&secret));
+    let mut answer = (StatusCode::CREATED, Json(session)).into_response();
+    set_cookie(&mut answer, &cookie::set(&secret));
+    Ok(answer)
+}
+
+/// Begins a session for who has proven to be that person.
+async fn log_in(
+    control: &Control,
+    who: &Who,
+    user: u64,
+    hash: &str,
+) -> Result<(CallerRow, Secret), Problem> {
+    let store = &control.inner.store;
     let secret = cookie::mint();
-    let digest = control
-        .inner
-        .store
-        .digest_key()
-        .digest(secret.reveal().as_bytes());
+    let digest = store.digest_key().digest(secret.reveal().as_bytes());
     let now = record::now();
     let bounds = SessionBounds {
         created_after: now.saturating_sub(SESSION_ABSOLUTE_MS),
         seen_after: now.saturating_sub(SESSION_IDLE_MS),
     };
-    let who = who(format!("user/{user}"));
-    let mut commit = control.inner.store.begin(&who).await?;
+    let mut commit = store.begin(who).await?;
     // Once more, inside the transaction: a password that was changed meanwhile opens nothing.
-    if !commit.has_password(user, &hash).await? {
+    if !commit.has_password(user, hash).await? {
         return Err(wrong_password());
     }
     commit.insert_session(user, &digest, bounds).await?;
     commit.finish_unpublished().await?;
-    let Some(row) = control.inner.store.caller_by_session(&digest).await? else {
-        return Err(wrong_password());
-    };
-    let session = Session::new(
-        &row.is,
-        row.home.map(|home| home.id),
-        row.scopes,
-        Some(&secret),
-    );
-    let mut answer = (StatusCode::CREATED, Json(session)).into_response();
-    set_cookie(&mut answer, &cookie::set(&secret));
-    Ok(answer)
+    let row = store.caller_by_session(&digest).await?;
+    row.map(|row| (row, secret)).ok_or_else(wrong_password)
 }
 
 /// Shows who the caller is.

@@ -111,6 +111,11 @@ impl Commit {
         one(row, id)
     }
 
+    /// How many people there ever were, as of this transaction.
+    pub(crate) async fn user_count(&mut self) -> Result<u64, Error> {
+        super::counter(self.connection()?, "user").await
+    }
+
     /// Adds one.
     pub(crate) async fn insert_user(&mut self, new: NewUser) -> Result<UserRow, Error> {
         let taken: Option<i64> = query("SELECT id FROM users WHERE name = $1")
