@@ -2,11 +2,14 @@
 
 mod access;
 mod account;
+mod api_token;
+mod audit;
 mod client;
 mod destination;
 mod gateways;
 mod output;
 mod token;
+mod user;
 
 use std::{
     path::{Path, PathBuf},
@@ -19,6 +22,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     app,
     config::{self, Config, Unusable},
+    control::{self, Control},
     operate::logging,
 };
 use access::Failure;
@@ -94,6 +98,27 @@ enum Command {
         #[command(subcommand)]
         verb: token::Verb,
     },
+    /// API tokens: each opens the admin API, for one account or for all.
+    ApiToken {
+        #[command(flatten)]
+        access: access::Access,
+        #[command(subcommand)]
+        verb: api_token::Verb,
+    },
+    /// People: the operators, and each account's admins and readers.
+    User {
+        #[command(flatten)]
+        access: access::Access,
+        #[command(subcommand)]
+        verb: user::Verb,
+    },
+    /// The audit log.
+    Audit {
+        #[command(flatten)]
+        access: access::Access,
+        #[command(subcommand)]
+        verb: audit::Verb,
+    },
 }
 
 /// Does what the command line says; what went wrong is one sentence on stderr.
@@ -162,6 +187,19 @@ impl Arguments {
             Command::Token { access, verb } => {
                 access.run(|| configured(file, data), async |api| verb.run(api).await)?;
             }
+            Command::ApiToken { access, verb } => {
+                access.run(|| configured(file, data), async |api| verb.run(api).await)?;
+            }
+            Command::User {
+                verb: user::Verb::ResetPassword { name },
+                ..
+            } => reset_password(&configured(file, data)?, &name)?,
+            Command::User { access, verb } => {
+                access.run(|| configured(file, data), async |api| verb.run(api).await)?;
+            }
+            Command::Audit { access, verb } => {
+                access.run(|| configured(file, data), async |api| verb.run(api).await)?;
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -199,6 +237,34 @@ fn check(file: &Path) -> Result<ExitCode, Failure> {
             Ok(ExitCode::from(UNUSABLE))
         }
     }
+}
+
+/// Takes the data folder's lock: a control plane that runs there is stopped first.
+fn reset_password(config: &Config, name: &str) -> anyhow::Result<()> {
+    if !config.data.join("lock").exists() {
+        anyhow::bail!(Unusable(format!(
+            "no control plane has run in {}; name its folder with --data",
+            config.data.display()
+        )));
+    }
+    let path = access::runtime()?.block_on(async {
+        let control = Control::open(&config.control, &config.data).await?;
+        let reset = control.reset_password(name).await;
+        control.close().await;
+        reset
+    });
+    let path = path.map_err(|error| match error {
+        control::Error::Locked(_) => anyhow::Error::from(Unusable(format!(
+            "{error}; stop it first: passwords are reset offline"
+        ))),
+        error => error.into(),
+    })?;
+    output::line(&format!(
+        "the new password of {} is in {}",
+        output::plain(name),
+        path.display()
+    ))?;
+    Ok(())
 }
 
 fn health(

@@ -4,9 +4,13 @@
 //! `feed` streams them to gateways; `admin` is how people change them.
 
 mod error;
+mod plan;
+mod scope;
 mod record;
 mod view;
 mod secret_file;
+mod password;
+mod people;
 mod publish;
 mod store;
 mod feed;
@@ -15,11 +19,12 @@ mod admin;
 mod tests;
 
 use std::{
+    collections::HashSet,
     fs::{File, OpenOptions, TryLockError},
     io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -33,13 +38,14 @@ pub use publish::Gateway;
 
 use crate::{
     clock,
-    model::{
-        Account, AccountId, AccountState, Destination, DestinationId, DestinationKind, Digest,
-        Limits, Secret, Signal, text,
-    },
+    model::{Account, Destination, DestinationId, DestinationKind, Secret, Signal, text},
 };
-use record::TokenRow;
-use store::{NewToken, Store};
+use admin::{Allowance, Throttle};
+use password::Passwords;
+use plan::Plan;
+use record::{Settings, TokenRow};
+use scope::Scopes;
+use store::{NewAccount, NewApiToken, NewToken, Store};
 
 /// How short a join key may be.
 const JOIN_KEY_BYTES_MIN: usize = 16;
@@ -92,8 +98,12 @@ struct Inner {
     data: PathBuf,
     store: Store,
     join_key: Secret,
-    /// Digests that open the admin API, with their ids.
-    api_tokens: Mutex<Vec<(u64, Digest)>>,
+    /// Callers whose time of use is being written down.
+    touching: Mutex<HashSet<String>>,
+    /// Records of refusals that may still be written.
+    refusals: Allowance,
+    throttle: Throttle,
+    passwords: Passwords,
     stop: CancellationToken,
     lock: File,
 }
@@ -109,6 +119,8 @@ pub struct FirstStart {
     pub tokens: Vec<(Signal, PathBuf)>,
     /// File with the admin API token.
     pub admin_token: PathBuf,
+    /// File with the first operator's password, while it is there.
+    pub operator_password: Option<PathBuf>,
     /// File with the key that gateways present.
     pub join_key: PathBuf,
     /// Whether this start made them.
@@ -164,22 +176,24 @@ impl Control {
         let store = Store::open(data, config.keep_changes).await?;
         let join_key = join_key(config, data)?;
         store.publisher().gateways.remember(store.gateways().await?);
-        let api_tokens = Mutex::new(store.api_tokens().await?);
         Ok(Self {
             inner: Arc::new(Inner {
                 config: config.clone(),
                 data: data.to_owned(),
                 store,
                 join_key,
-                api_tokens,
+                touching: Mutex::default(),
+                refusals: Allowance::new(),
+                throttle: Throttle::new(),
+                passwords: Passwords::new(),
                 stop: CancellationToken::new(),
                 lock,
             }),
         })
     }
 
-    /// Makes destination `archive`, account `main` with a token per signal, and the admin API token, once;
-    /// and on every call the files that hold their secrets, where they are missing.
+    /// Makes destination `archive`, account `main` with a token per signal, the admin API token and the first operator,
+    /// once; and on every call the files that hold their secrets, where they are missing.
     ///
     /// # Errors
     /// The store or a file can't be written.
@@ -217,6 +231,7 @@ impl Control {
         let account = found(inner.store.account(first.account_id).await)?;
         let account = account.map(|row| row.account);
         Ok(FirstStart {
+            operator_password: self.first_operator().await?,
             archived: self.archived(account.as_ref()).await?,
             account,
             tokens,
@@ -255,12 +270,15 @@ impl Control {
         let mut commit = store.begin("first start").await?;
         let archive = Destination::new(DestinationId(0), "archive", DestinationKind::Archive);
         let archive = commit.insert_destination(archive).await?.destination.id;
-        let account = Account {
-            id: AccountId(0),
+        let account = NewAccount {
             name: "main".to_owned(),
-            state: AccountState::Active,
-            limits: Limits::default(),
-            destinations: [Some(archive); 3],
+            parent: None,
+            plan: Plan::Unlimited,
+            accessible: true,
+            set: Settings {
+                destinations: [Some(Some(archive)); 3],
+                ..Settings::default()
+            },
         };
         let account = commit.insert_account(account).await?.account;
         let mut tokens = Vec::new();
@@ -274,21 +292,21 @@ impl Control {
             let (row, _) = commit.insert_token(new).await?;
             tokens.push((signal, row.token.id.0));
         }
-        let api_token = commit.insert_api_token("first").await?;
+        let api_token = NewApiToken {
+            account: None,
+            name: "first".to_owned(),
+            scopes: Scopes::ALL,
+            expires_at: 0,
+        };
+        let (api_token, _) = commit.insert_api_token(api_token, true).await?;
         let first = store::FirstThings {
             account: account.name,
             account_id: account.id.0,
             tokens,
-            api_token,
+            api_token: api_token.id,
         };
         commit.keep_first_things(&first).await?;
         commit.finish().await?;
-        let api_tokens = store.api_tokens().await?;
-        *self
-            .inner
-            .api_tokens
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = api_tokens;
         Ok(())
     }
 
@@ -324,7 +342,7 @@ impl Control {
     /// # Errors
     /// A record is altered or missing, or the store can't be read.
     pub async fn verify_audit(&self) -> Result<u64, Error> {
-        self.inner.store.verify_audit().await
+        Ok(self.inner.store.verify_audit().await?.0)
     }
 
     /// Ends every stream of the feed, lets the commit under way end, closes the store and unlocks the folder.

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use world::{
     Sender,
     process::{Process, free_port, local, write_config},
@@ -118,7 +118,7 @@ async fn accounts_and_destinations_are_made_changed_and_deleted() {
     assert_eq!(set["limits"]["bulk_body_bytes_max"], 1 << 20);
     let list = shell.says("account list");
     assert!(
-        list.contains("2   acme2  active  loki     archive     archive    "),
+        list.contains("2   acme2  -       community  active  loki     archive     archive    "),
         "{list}"
     );
     let suspended = shell.object("account disable acme2");
@@ -151,7 +151,7 @@ async fn a_token_lives_by_what_the_command_line_says_of_it() {
     assert!(token.starts_with("whf_s_") && !token.contains(char::is_whitespace));
     assert_eq!(shell.ships(token).await, 200);
 
-    shell.says("token disable web --wait");
+    shell.says("token disable web --force --wait");
     assert_ne!(shell.ships(token).await, 200);
     let enabled = shell.object("token enable web --wait");
     assert_eq!(enabled["state"], "live");
@@ -188,6 +188,56 @@ async fn a_token_lives_by_what_the_command_line_says_of_it() {
             .fails("token delete 4", 1)
             .contains("there is no token 4")
     );
+}
+
+#[tokio::test]
+async fn people_api_tokens_and_the_audit_log_are_worked_from_a_shell() {
+    let shell = Shell::start().await;
+    shell.says("account create --name acme --plan pro");
+    let sub = shell.object("account create --name acme-eu --parent acme");
+    assert_eq!((&sub["parent"], &sub["plan"]), (&json!(2), &json!("pro")));
+    let set = shell.object("account set acme-eu --accessible false");
+    assert_eq!(set["accessible"], false);
+    let suspended = shell.object("account suspend acme-eu --reason unpaid");
+    assert_eq!(suspended["suspended_reason"], "unpaid");
+    let trial = shell.object("account set acme --plan trial --trial-until 30d");
+    assert!(trial["trial_until"].is_string());
+
+    let create = "api-token create --account acme --name ci --scope read --scope tokens";
+    let token = shell.says(create);
+    assert!(token.starts_with("whf_a_") && token.lines().count() == 1);
+    let list = shell.says("api-token list");
+    assert!(list.contains("2   ci     2        read,tokens"), "{list}");
+    assert!(!list.contains("whf_a_"));
+    shell.says("api-token show 2");
+    assert_eq!(shell.says("api-token revoke 2"), "API token 2 is revoked\n");
+
+    let password = shell.folder.path().join("password");
+    std::fs::write(&password, "correct horse battery\n").expect("written");
+    let file = format!("--password-file {}", password.display());
+    let anna = shell.object(&format!(
+        "user create --name anna --role admin --account acme {file}"
+    ));
+    assert_eq!((&anna["id"], &anna["role"]), (&json!(2), &json!("admin")));
+    let wrong = shell.fails(&format!("user create --name bert --role admin {file}"), 1);
+    assert!(wrong.contains("an operator has no account"), "{wrong}");
+    shell.fails("user set anna", 2);
+    assert_eq!(
+        shell.says("user set anna --role reader"),
+        "user anna (id 2, reader) is changed\n"
+    );
+    let running = shell.fails("user reset-password anna", 2);
+    assert!(running.contains("in use by another") && running.contains("offline"));
+    assert_eq!(shell.says("user delete anna"), "user anna is deleted\n");
+    let list = shell.says("user list");
+    assert!(list.contains("1   operator  operator  -"), "{list}");
+
+    let list = shell.object("audit list --action user.create --actor api_token/1");
+    assert_eq!(list["items"][0]["subject"], "user/2");
+    assert_eq!(list["items"][0]["address"], "127.0.0.1");
+    assert!(!list.to_string().contains("horse"));
+    let intact = shell.says("audit verify");
+    assert!(intact.starts_with("the audit log is intact: "), "{intact}");
 }
 
 #[tokio::test]

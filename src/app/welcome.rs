@@ -49,6 +49,12 @@ pub(super) fn text(
             file.display(),
             quoted(&file)
         ));
+        if let Some(password) = &first.operator_password {
+            lines.push(format!(
+                "People log in as `operator`; the first password is in {}.",
+                whole(password).display()
+            ));
+        }
     }
     if let Some(operate) = ports.operate {
         lines.push(format!("Operators: http://{operate}/metrics /ready /books"));
@@ -150,6 +156,7 @@ mod tests {
                 .map(|signal| (*signal, folder.join(format!("tokens/main-{signal}"))))
                 .collect(),
             admin_token: folder.join("admin-token"),
+            operator_password: Some(folder.join("operator-password")),
             join_key: folder.join("join-key"),
             is_new: false,
         }

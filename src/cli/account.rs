@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{
     access::{Api, Failure, reference},
     output::{cell, table},
+    token::expiry,
 };
 use crate::model::Signal;
 
@@ -19,10 +20,13 @@ pub(super) enum Verb {
         /// Unique among accounts.
         #[arg(long)]
         name: String,
+        /// Name or id of its main account, for a sub-account.
+        #[arg(long)]
+        parent: Option<String>,
         #[command(flatten)]
         settings: Settings,
     },
-    /// Changes an account's name, limits or destinations; what is not named stays.
+    /// Changes an account; what is not named stays.
     Set {
         /// Name or id.
         account: String,
@@ -42,6 +46,9 @@ pub(super) enum Verb {
     Disable {
         /// Name or id.
         account: String,
+        /// Why; its people and its API tokens are told.
+        #[arg(long)]
+        reason: Option<String>,
     },
     /// Deletes an account that has no tokens but revoked ones.
     Delete {
@@ -59,6 +66,15 @@ pub(super) struct Settings {
     /// A ceiling: `bulk_body_bytes_max=5MiB`, `concurrency_max=64`. Repeatable; `account list --json` shows all.
     #[arg(long = "limit", value_name = "LIMIT=VALUE", value_parser = limit)]
     limits: Vec<(String, Value)>,
+    /// `community`, `pro`, `enterprise`, `trial` or `unlimited`.
+    #[arg(long)]
+    plan: Option<String>,
+    /// When a trial ends: `30d` from now, or a time such as 2027-01-31T00:00:00Z.
+    #[arg(long, value_name = "TIME", value_parser = expiry)]
+    trial_until: Option<String>,
+    /// Whether the main account's people and API tokens reach a sub-account.
+    #[arg(long, value_name = "BOOL")]
+    accessible: Option<bool>,
 }
 
 impl Verb {
@@ -70,9 +86,16 @@ impl Verb {
                 api.print_list("/accounts", |items| list(items, &destinations))
                     .await
             }
-            Self::Create { name, settings } => {
+            Self::Create {
+                name,
+                parent,
+                settings,
+            } => {
                 let mut body = settings.body();
                 body.insert("name".to_owned(), json!(name));
+                if let Some(parent) = parent {
+                    body.insert("parent".to_owned(), reference(&parent));
+                }
                 api.change(
                     Method::POST,
                     "/accounts",
@@ -92,7 +115,8 @@ impl Verb {
                 }
                 if body.is_empty() {
                     return Err(Failure::Usage(
-                        "nothing to set: give --name, --destination or --limit".to_owned(),
+                        "nothing to set: give --name, --destination, --limit, --plan or --accessible"
+                            .to_owned(),
                     ));
                 }
                 patch(api, &account, body.into(), "changed").await
@@ -100,8 +124,12 @@ impl Verb {
             Self::Enable { account } => {
                 patch(api, &account, json!({"state": "active"}), "enabled").await
             }
-            Self::Disable { account } => {
-                patch(api, &account, json!({"state": "suspended"}), "suspended").await
+            Self::Disable { account, reason } => {
+                let mut body = json!({"state": "suspended"});
+                if let Some(reason) = reason {
+                    body["reason"] = json!(reason);
+                }
+                patch(api, &account, body, "suspended").await
             }
             Self::Delete { account } => {
                 let path = path(api, &account).await?;
@@ -146,6 +174,8 @@ fn list(items: &[Value], destinations: &[Value]) -> String {
             [
                 cell(&item["id"]),
                 cell(&item["name"]),
+                cell(&item["parent"]),
+                cell(&item["plan"]),
                 cell(&item["state"]),
                 name(&goes["logs"]),
                 name(&goes["metrics"]),
@@ -158,6 +188,8 @@ fn list(items: &[Value], destinations: &[Value]) -> String {
         [
             "ID",
             "NAME",
+            "PARENT",
+            "PLAN",
             "STATE",
             "LOGS TO",
             "METRICS TO",
@@ -217,6 +249,15 @@ impl Settings {
         if !self.limits.is_empty() {
             let limits = self.limits.into_iter().collect();
             body.insert("limits".to_owned(), Value::Object(limits));
+        }
+        if let Some(plan) = self.plan {
+            body.insert("plan".to_owned(), json!(plan));
+        }
+        if let Some(until) = self.trial_until {
+            body.insert("trial_until".to_owned(), json!(until));
+        }
+        if let Some(accessible) = self.accessible {
+            body.insert("accessible".to_owned(), json!(accessible));
         }
         body
     }

@@ -45,7 +45,13 @@ pub(super) enum Verb {
     /// Accepts a disabled token again.
     Enable(Named),
     /// Refuses a token until it is enabled again.
-    Disable(Named),
+    Disable {
+        #[command(flatten)]
+        named: Named,
+        /// Also when it is the last enabled one of its signal.
+        #[arg(long)]
+        force: bool,
+    },
     /// Makes a new token and lets the old one end after an overlap.
     Rotate {
         #[command(flatten)]
@@ -150,7 +156,14 @@ impl Verb {
                 out.deliver(api, &path, None, |_| String::new()).await
             }
             Self::Enable(named) => named.switch(api, "enable", "enabled").await,
-            Self::Disable(named) => named.switch(api, "disable", "disabled").await,
+            Self::Disable { named, force } => {
+                let verb = if force {
+                    "disable?force=true"
+                } else {
+                    "disable"
+                };
+                named.switch(api, verb, "disabled").await
+            }
             Self::Revoke(named) => named.switch(api, "revoke", "revoked").await,
             Self::Delete(named) => {
                 let path = named.path(api, true).await?;
@@ -223,7 +236,7 @@ fn value_name(value: impl ValueEnum) -> String {
         .unwrap_or_default()
 }
 
-fn expiry(text: &str) -> Result<String, String> {
+pub(super) fn expiry(text: &str) -> Result<String, String> {
     if let Ok(time) = humantime::parse_rfc3339(text) {
         return Ok(humantime::format_rfc3339_seconds(time).to_string());
     }
@@ -325,7 +338,7 @@ impl Named {
 
 impl Out {
     /// The token itself goes to stdout, where it was asked for, and the sentence about it to stderr: `$(...)` gets the token alone.
-    async fn deliver(
+    pub(super) async fn deliver(
         &self,
         api: &Api,
         path: &str,

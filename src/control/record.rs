@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
+use super::{
+    plan::Plan,
+    scope::{Role, Scopes},
+    view::LimitsSet,
+};
 use crate::{
     clock,
-    model::{Account, Destination, Token, TokenState},
+    model::{Account, AccountId, Destination, DestinationId, Token, TokenState},
 };
 
 /// Milliseconds since 1970.
@@ -37,12 +42,40 @@ pub(super) struct GatewayRow {
     pub(super) last_seen_at: Millis,
 }
 
+/// Who changes something, and from where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Who {
+    /// `user/3`, `api_token/1`, or a name of our own.
+    pub(super) name: String,
+    /// The peer's address; `None` for ourselves.
+    pub(super) address: Option<String>,
+}
+
 /// An account and its record.
 #[derive(Clone, Debug)]
 pub(super) struct AccountRow {
+    /// As gateways have it: what the account has not set itself stands here as its parent has it.
     pub(super) account: Account,
+    /// The main account, of a sub-account.
+    pub(super) parent: Option<AccountId>,
+    /// Whether the parent reaches it.
+    pub(super) accessible: bool,
+    /// The main account's.
+    pub(super) plan: Plan,
+    /// The reason, when this account itself is suspended.
+    pub(super) suspended: Option<String>,
+    /// What the account itself has set.
+    pub(super) set: Settings,
     pub(super) created_at: Millis,
     pub(super) revision: u64,
+}
+
+/// What an account has set; the rest is its parent's, or the default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Settings {
+    /// By [`crate::model::Signal::index`]; `None` is inherited, and nowhere for a main account.
+    pub(super) destinations: [Option<Option<DestinationId>>; 3],
+    pub(super) limits: LimitsSet,
 }
 
 /// A destination and its record.
@@ -64,6 +97,67 @@ pub(super) struct TokenRow {
     pub(super) created_at: Millis,
     pub(super) updated_at: Millis,
     pub(super) revision: u64,
+}
+
+/// An API token's record.
+#[derive(Clone, Debug)]
+pub(super) struct ApiTokenRow {
+    pub(super) id: u64,
+    /// `None` for an operator's.
+    pub(super) account: Option<u64>,
+    pub(super) name: String,
+    pub(super) scopes: Scopes,
+    /// Seconds since 1970, 0 = never.
+    pub(super) expires_at: u32,
+    pub(super) created_by: String,
+    pub(super) created_at: Millis,
+    /// Coarse: up to a minute older than the last use.
+    pub(super) last_used_at: Option<Millis>,
+    pub(super) revoked_at: Option<Millis>,
+}
+
+/// A person.
+#[derive(Clone, Debug)]
+pub(super) struct UserRow {
+    pub(super) id: u64,
+    /// `None` for an operator.
+    pub(super) account: Option<u64>,
+    pub(super) name: String,
+    pub(super) role: Role,
+    pub(super) created_by: String,
+    pub(super) created_at: Millis,
+    pub(super) updated_at: Millis,
+}
+
+/// A record of the audit log.
+#[derive(Clone, Debug)]
+pub(super) struct AuditRow {
+    pub(super) seq: u64,
+    pub(super) revision: u64,
+    pub(super) at: Millis,
+    pub(super) who: Who,
+    pub(super) action: String,
+    pub(super) subject: String,
+    pub(super) account: Option<u64>,
+    pub(super) old: Option<String>,
+    pub(super) new: Option<String>,
+}
+
+// === impl Who ===
+
+impl From<&str> for Who {
+    fn from(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            address: None,
+        }
+    }
+}
+
+impl From<&Self> for Who {
+    fn from(who: &Self) -> Self {
+        who.clone()
+    }
 }
 
 // === impl TokenRow ===

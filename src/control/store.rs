@@ -7,6 +7,10 @@ mod destinations;
 mod accounts;
 mod tokens;
 mod gateways;
+mod bounds;
+mod api_tokens;
+mod users;
+mod callers;
 mod changes;
 mod audit;
 mod first;
@@ -19,11 +23,16 @@ use sqlx::{
 };
 use tokio::sync::Mutex;
 
+pub(super) use accounts::{AccountEdit, NewAccount, no_account_named};
+pub(super) use api_tokens::NewApiToken;
+pub(super) use audit::AuditFilter;
+pub(super) use callers::{CallerIs, CallerRow};
 pub(super) use changes::Kept;
 pub(super) use commit::Commit;
 pub(super) use first::FirstThings;
-pub(super) use seal::{Sealer, random};
+pub(super) use seal::{Sealer, fill, random};
 pub(super) use tokens::{Filter, NewToken};
+pub(super) use users::{NewUser, SessionBounds};
 
 use database::{Connection, On, Pool, Row, query};
 

@@ -1,12 +1,16 @@
 //! Records as people see them, in the admin API's answers and in the audit log: no secret is in them.
 
+mod people;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::record::{AccountRow, DestinationRow, TokenRow, rfc3339, rfc3339_seconds};
+pub(super) use people::{ApiToken, AuditRecord, User};
+
+use super::record::{AccountRow, DestinationRow, Settings, TokenRow, rfc3339, rfc3339_seconds};
 use crate::{
     clock,
-    model::{AccountState, Compression, Credentials, DestinationId, Limits, Signal},
+    model::{AccountId, AccountState, Compression, Credentials, DestinationId, Limits, Signal},
 };
 
 /// An account.
@@ -14,32 +18,66 @@ use crate::{
 pub(super) struct Account {
     pub(super) id: u64,
     pub(super) name: String,
-    /// `active` or `suspended`.
+    /// The main account, of a sub-account.
+    parent: Option<u64>,
+    /// Whether the parent's people and API tokens reach it.
+    accessible: bool,
+    /// `community`, `pro`, `enterprise`, `trial` or `unlimited`; a sub-account has its parent's.
+    plan: &'static str,
+    /// When a trial ends.
+    trial_until: Option<String>,
+    /// `active` or `suspended`; a sub-account is suspended with its parent.
     pub(super) state: &'static str,
+    /// Why it is suspended.
+    suspended_reason: Option<String>,
+    /// As they hold, inherited ones too.
     pub(super) limits: AccountLimits,
+    /// As they hold, inherited ones too.
     pub(super) destinations: Destinations,
+    /// What comes from the parent: signals, and names of limits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inherited: Option<Vec<&'static str>>,
     pub(super) created_at: String,
     revision: u64,
 }
 
 /// Ceilings of one account on one gateway; 0 in the last two means none.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct AccountLimits {
     /// Log bulk: bytes of a body.
-    pub(super) bulk_body_bytes_max: u64,
+    bulk_body_bytes_max: u64,
     /// Log bulk: bytes of a line.
-    pub(super) bulk_line_bytes_max: u64,
+    bulk_line_bytes_max: u64,
     /// OTLP: bytes of a body after inflation.
-    pub(super) otlp_body_bytes_max: u64,
+    otlp_body_bytes_max: u64,
     /// Remote write: bytes of a body after inflation.
-    pub(super) remote_write_body_bytes_max: u64,
+    remote_write_body_bytes_max: u64,
     /// Body bytes in memory at once.
-    pub(super) in_flight_bytes_max: u64,
+    in_flight_bytes_max: u64,
     /// Requests at once.
-    pub(super) concurrency_max: u64,
+    concurrency_max: u64,
     /// Remote write over a ceiling: 503 instead of 429.
-    pub(super) remote_write_throttle_as_unavailable: bool,
+    remote_write_throttle_as_unavailable: bool,
+}
+
+/// Ceilings that are set; others are the parent's, or the default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct LimitsSet {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bulk_body_bytes_max: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bulk_line_bytes_max: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    otlp_body_bytes_max: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote_write_body_bytes_max: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_flight_bytes_max: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    concurrency_max: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote_write_throttle_as_unavailable: Option<bool>,
 }
 
 /// Ids of destinations by signal; null refuses the signal.
@@ -121,12 +159,18 @@ pub(super) struct Token {
 impl From<&AccountRow> for Account {
     fn from(row: &AccountRow) -> Self {
         let to = |signal| row.account.destination(signal).map(|DestinationId(id)| id);
+        let is_suspended = row.account.state == AccountState::Suspended;
         Self {
             id: row.account.id.0,
             name: row.account.name.clone(),
-            state: match row.account.state {
-                AccountState::Active => "active",
-                AccountState::Suspended => "suspended",
+            parent: row.parent.map(|AccountId(id)| id),
+            accessible: row.accessible,
+            plan: row.plan.name(),
+            trial_until: row.plan.trial_until().and_then(rfc3339_seconds),
+            state: if is_suspended { "suspended" } else { "active" },
+            suspended_reason: match &row.suspended {
+                Some(reason) => Some(reason.clone()),
+                None => is_suspended.then(|| "its main account is suspended".to_owned()),
             },
             limits: (&row.account.limits).into(),
             destinations: Destinations {
@@ -134,6 +178,7 @@ impl From<&AccountRow> for Account {
                 metrics: to(Signal::Metrics),
                 traces: to(Signal::Traces),
             },
+            inherited: row.parent.map(|_| row.set.inherited()),
             created_at: rfc3339(row.created_at),
             revision: row.revision,
         }
@@ -141,12 +186,6 @@ impl From<&AccountRow> for Account {
 }
 
 // === impl AccountLimits ===
-
-impl Default for AccountLimits {
-    fn default() -> Self {
-        (&Limits::default()).into()
-    }
-}
 
 impl From<&Limits> for AccountLimits {
     fn from(limits: &Limits) -> Self {
@@ -162,17 +201,120 @@ impl From<&Limits> for AccountLimits {
     }
 }
 
-impl From<AccountLimits> for Limits {
-    fn from(limits: AccountLimits) -> Self {
-        Self {
-            bulk_body_bytes_max: limits.bulk_body_bytes_max,
-            bulk_line_bytes_max: limits.bulk_line_bytes_max,
-            otlp_body_bytes_max: limits.otlp_body_bytes_max,
-            remote_write_body_bytes_max: limits.remote_write_body_bytes_max,
-            in_flight_bytes_max: limits.in_flight_bytes_max,
-            concurrency_max: limits.concurrency_max,
-            remote_write_throttle_as_unavailable: limits.remote_write_throttle_as_unavailable,
+// === impl LimitsSet ===
+
+impl LimitsSet {
+    /// What holds when the rest is `base`.
+    pub(super) fn over(&self, base: &Limits) -> Limits {
+        Limits {
+            bulk_body_bytes_max: self.bulk_body_bytes_max.unwrap_or(base.bulk_body_bytes_max),
+            bulk_line_bytes_max: self.bulk_line_bytes_max.unwrap_or(base.bulk_line_bytes_max),
+            otlp_body_bytes_max: self.otlp_body_bytes_max.unwrap_or(base.otlp_body_bytes_max),
+            remote_write_body_bytes_max: self
+                .remote_write_body_bytes_max
+                .unwrap_or(base.remote_write_body_bytes_max),
+            in_flight_bytes_max: self.in_flight_bytes_max.unwrap_or(base.in_flight_bytes_max),
+            concurrency_max: self.concurrency_max.unwrap_or(base.concurrency_max),
+            remote_write_throttle_as_unavailable: self
+                .remote_write_throttle_as_unavailable
+                .unwrap_or(base.remote_write_throttle_as_unavailable),
         }
+    }
+
+    /// Also sets what `more` sets.
+    pub(super) fn set(&mut self, more: Self) {
+        let Self {
+            bulk_body_bytes_max,
+            bulk_line_bytes_max,
+            otlp_body_bytes_max,
+            remote_write_body_bytes_max,
+            in_flight_bytes_max,
+            concurrency_max,
+            remote_write_throttle_as_unavailable,
+        } = more;
+        let places = [
+            (&mut self.bulk_body_bytes_max, bulk_body_bytes_max),
+            (&mut self.bulk_line_bytes_max, bulk_line_bytes_max),
+            (&mut self.otlp_body_bytes_max, otlp_body_bytes_max),
+            (
+                &mut self.remote_write_body_bytes_max,
+                remote_write_body_bytes_max,
+            ),
+            (&mut self.in_flight_bytes_max, in_flight_bytes_max),
+            (&mut self.concurrency_max, concurrency_max),
+        ];
+        for (place, value) in places {
+            *place = value.or(*place);
+        }
+        let place = &mut self.remote_write_throttle_as_unavailable;
+        *place = remote_write_throttle_as_unavailable.or(*place);
+    }
+
+    /// Names of sizes that are set to 0, which the feed could not tell from the gateway's default.
+    pub(super) fn nothing(&self) -> Option<&'static str> {
+        [
+            ("bulk_body_bytes_max", self.bulk_body_bytes_max),
+            ("bulk_line_bytes_max", self.bulk_line_bytes_max),
+            ("otlp_body_bytes_max", self.otlp_body_bytes_max),
+            (
+                "remote_write_body_bytes_max",
+                self.remote_write_body_bytes_max,
+            ),
+        ]
+        .into_iter()
+        .find_map(|(name, value)| (value == Some(0)).then_some(name))
+    }
+
+    /// Takes a limit back, by its name; false when there is none of that name.
+    pub(super) fn unset(&mut self, name: &str) -> bool {
+        let place = match name {
+            "bulk_body_bytes_max" => &mut self.bulk_body_bytes_max,
+            "bulk_line_bytes_max" => &mut self.bulk_line_bytes_max,
+            "otlp_body_bytes_max" => &mut self.otlp_body_bytes_max,
+            "remote_write_body_bytes_max" => &mut self.remote_write_body_bytes_max,
+            "in_flight_bytes_max" => &mut self.in_flight_bytes_max,
+            "concurrency_max" => &mut self.concurrency_max,
+            "remote_write_throttle_as_unavailable" => {
+                self.remote_write_throttle_as_unavailable = None;
+                return true;
+            }
+            _ => return false,
+        };
+        *place = None;
+        true
+    }
+
+    fn unset_names(&self) -> impl Iterator<Item = &'static str> {
+        [
+            ("bulk_body_bytes_max", self.bulk_body_bytes_max.is_none()),
+            ("bulk_line_bytes_max", self.bulk_line_bytes_max.is_none()),
+            ("otlp_body_bytes_max", self.otlp_body_bytes_max.is_none()),
+            (
+                "remote_write_body_bytes_max",
+                self.remote_write_body_bytes_max.is_none(),
+            ),
+            ("in_flight_bytes_max", self.in_flight_bytes_max.is_none()),
+            ("concurrency_max", self.concurrency_max.is_none()),
+            (
+                "remote_write_throttle_as_unavailable",
+                self.remote_write_throttle_as_unavailable.is_none(),
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(name, is_unset)| is_unset.then_some(name))
+    }
+}
+
+// === impl Settings ===
+
+impl Settings {
+    fn inherited(&self) -> Vec<&'static str> {
+        Signal::ALL
+            .into_iter()
+            .filter(|signal| self.destinations[signal.index()].is_none())
+            .map(Signal::name)
+            .chain(self.limits.unset_names())
+            .collect()
     }
 }
 

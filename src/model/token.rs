@@ -60,6 +60,13 @@ impl TokenKind {
         }
     }
 
+    /// Whether the token is one of ours, of this kind.
+    pub fn is_of(self, token: &Secret) -> bool {
+        let rest = token.reveal().strip_prefix(PREFIX);
+        let rest = rest.and_then(|rest| rest.strip_prefix(self.letter()));
+        rest.is_some_and(|rest| rest.starts_with('_'))
+    }
+
     /// A new token: `whf_`, the letter, `_`, 32 base62 characters (190 bits) and 6 that check all before.
     ///
     /// `fill` must fill the slice from the operating system's randomness.
@@ -210,6 +217,7 @@ mod tests {
         assert_eq!(token.reveal().len(), 44);
         assert!(token.reveal().starts_with("whf_s_"));
         assert!(token.is_well_formed_token());
+        assert!(TokenKind::Shipping.is_of(&token) && !TokenKind::Api.is_of(&token));
         for place in PREFIX.len()..44 {
             let mut typo = token.reveal().as_bytes().to_vec();
             typo[place] = if typo[place] == b'7' { b'8' } else { b'7' };

@@ -3,7 +3,7 @@
 mod places;
 mod stream;
 
-use std::{convert::Infallible, error::Error, sync::Arc, time::Duration};
+use std::{convert::Infallible, error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -40,6 +40,10 @@ const BUFFER_BYTES: usize = 64 << 10;
 
 /// What the kernel keeps of answers that nobody takes, some times that: left alone it grows to megabytes.
 const SEND_BYTES: usize = 128 << 10;
+
+/// Where a request came from; stands in its extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
 
 /// After `shutdown`, how long requests in flight may take.
 const FINISH: Duration = Duration::from_secs(5);
@@ -96,7 +100,8 @@ async fn accept<S, B>(
             Ok((socket, peer)) => {
                 if let Some(place) = places.take(peer.ip()) {
                     let served = service.clone();
-                    connections.spawn(converse(socket, place, served, keeps, stopped.clone()));
+                    let stopped = stopped.clone();
+                    connections.spawn(converse(socket, Peer(peer), place, served, keeps, stopped));
                 }
             }
             Err(error) => {
@@ -115,6 +120,7 @@ async fn accept<S, B>(
 
 async fn converse<S, B>(
     socket: TcpStream,
+    peer: Peer,
     place: Place,
     service: S,
     keeps: bool,
@@ -130,8 +136,9 @@ async fn converse<S, B>(
     let place = Arc::new(place);
     let stream = Stream::new(socket, place.clone());
     let its_place = place.clone();
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let busy = its_place.begin();
+        request.extensions_mut().insert(peer);
         let answer = service.call(request);
         async move {
             let _busy = busy;

@@ -114,9 +114,9 @@ fn a_list_is_an_aligned_table_over_all_pages() {
     let output = world.run(&["account", "list"]);
     assert_eq!(
         out(&output),
-        "ID  NAME  STATE      LOGS TO  METRICS TO  TRACES TO  CREATED\n\
-         1   main  active     archive  7           -          2026-11-23T00:00:00Z\n\
-         20  a     suspended  -        -           -          -\n"
+        "ID  NAME  PARENT  PLAN  STATE      LOGS TO  METRICS TO  TRACES TO  CREATED\n\
+         1   main  -       -     active     archive  7           -          2026-11-23T00:00:00Z\n\
+         20  a     -       -     suspended  -        -           -          -\n"
     );
     let lines: Vec<String> = world.seen().into_iter().map(|seen| seen.line).collect();
     assert_eq!(

@@ -173,7 +173,7 @@ impl Live {
     pub async fn account(&self, name: &str, destination: &str) -> (u64, [String; 3]) {
         let destinations =
             json!({"logs": destination, "metrics": destination, "traces": destination});
-        let body = json!({"name": name, "destinations": destinations});
+        let body = json!({"name": name, "plan": "unlimited", "destinations": destinations});
         let account = self
             .must(Method::POST, "/accounts?wait=enforced", body)
             .await;

@@ -23,6 +23,15 @@ pub(super) struct Wait {
     timeout_ms: Option<u64>,
 }
 
+/// The same, for what is refused unless it is meant.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ForcedWait {
+    force: bool,
+    wait: Option<For>,
+    timeout_ms: Option<u64>,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum For {
@@ -45,6 +54,20 @@ impl Wait {
             }
         };
         Ok(self.wait.as_ref().map(|For::Enforced| wait))
+    }
+}
+
+// === impl ForcedWait ===
+
+impl ForcedWait {
+    /// Whether it is meant, and what to wait for.
+    pub(super) fn parts(self) -> (bool, Wait) {
+        let Self {
+            force,
+            wait,
+            timeout_ms,
+        } = self;
+        (force, Wait { wait, timeout_ms })
     }
 }
 

@@ -1,21 +1,26 @@
-//! The API's own description, OpenAPI 3.1.
+//! The API's own description, OpenAPI 3.1, made from the page of routes.
 
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 use axum::{
-    body::Bytes,
-    http::header,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use utoipa::{
-    Modify, OpenApi,
+    OpenApi,
     openapi::{
-        Components,
+        Components, Content, Ref, RefOr, ResponseBuilder,
+        path::{Operation, PathItem},
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
 
-use super::{accounts, destinations, extract, gateways, problem, tokens};
+use super::{
+    extract,
+    problem::Problem,
+    routes::{self, Described},
+    rule::{Needs, Rule},
+};
 use crate::control::{publish, view};
 
 #[derive(OpenApi)]
@@ -25,53 +30,84 @@ use crate::control::{publish, view};
         description = "Every changing call answers with the `revision` of its commit. With `?wait=enforced` it answers \
                        only when every gateway that was not retired enforces that revision, with `enforcement` beside the \
                        object's fields; 202 when the time is up, with the `laggards`. Lists are `{items, next}`. \
-                       Errors are `application/problem+json`."
+                       Errors are `application/problem+json`: 401 is nobody's request, 403 says what is missing, and \
+                       what the caller may not see is 404."
     ),
     servers((url = "/api/v1")),
-    security(("bearer" = []), ("token" = [])),
-    modifiers(&Schemes),
-    paths(
-        accounts::list, accounts::show, accounts::create, accounts::change, accounts::delete,
-        destinations::list, destinations::show, destinations::create, destinations::change, destinations::delete,
-        tokens::list, tokens::show, tokens::create, tokens::change, tokens::enable, tokens::disable,
-        tokens::revoke, tokens::rotate, tokens::reveal, tokens::delete,
-        gateways::list, gateways::retire,
-    ),
-    components(schemas(
-        problem::Problem, extract::Reference, publish::Enforcement, view::AccountLimits, view::Header,
-    ))
+    security(("bearer" = []), ("token" = []), ("session" = [])),
+    components(schemas(Problem, extract::Reference, publish::Enforcement, view::AccountLimits, view::Header))
 )]
 struct Document;
 
-struct Schemes;
-
-// === impl Schemes ===
-
-impl Modify for Schemes {
-    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let components = openapi.components.get_or_insert_with(Components::new);
-        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
-        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
-        let token = ApiKey::Header(ApiKeyValue::new("X-API-TOKEN"));
-        components.add_security_scheme("token", SecurityScheme::ApiKey(token));
+/// The document.
+#[utoipa::path(get, path = "/openapi.json", responses((status = 200, description = "This document")))]
+pub(super) async fn document() -> Response {
+    static TEXT: OnceLock<Option<String>> = OnceLock::new();
+    match TEXT.get_or_init(|| whole().to_json().ok()) {
+        Some(text) => ([(header::CONTENT_TYPE, "application/json")], text.as_str()).into_response(),
+        None => Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the description can't be written",
+        )
+        .into_response(),
     }
 }
 
-/// Rendered once: anybody may ask for it, over and over.
-static TEXT: LazyLock<Result<Bytes, serde_json::Error>> =
-    LazyLock::new(|| Document::openapi().to_json().map(Bytes::from));
-
-/// The document.
-pub(super) async fn document() -> Response {
-    match &*TEXT {
-        Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text.clone()).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "the API's description can't be written");
-            problem::Problem::new(
-                axum::http::StatusCode::INTERNAL_SERVER_ERROR,
-                "the description can't be written; the log says why",
-            )
-            .into_response()
+fn whole() -> utoipa::openapi::OpenApi {
+    let mut document = Document::openapi();
+    document.merge(Described::openapi());
+    let components = document.components.get_or_insert_with(Components::new);
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+    components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    let token = ApiKey::Header(ApiKeyValue::new("X-API-TOKEN"));
+    components.add_security_scheme("token", SecurityScheme::ApiKey(token));
+    let session = ApiKey::Cookie(ApiKeyValue::new("__Host-wharfinger"));
+    components.add_security_scheme("session", SecurityScheme::ApiKey(session));
+    for route in routes::table() {
+        let item = document.paths.paths.get_mut(route.rule.path);
+        if let Some(operation) = item.and_then(|item| operation(item, &route.rule)) {
+            state(operation, &route.rule);
         }
     }
+    document
+}
+
+fn operation<'a>(item: &'a mut PathItem, rule: &Rule) -> Option<&'a mut Operation> {
+    match rule.method {
+        "get" => item.get.as_mut(),
+        "post" => item.post.as_mut(),
+        "put" => item.put.as_mut(),
+        "patch" => item.patch.as_mut(),
+        "delete" => item.delete.as_mut(),
+        _ => None,
+    }
+}
+
+/// What the rule says of it.
+fn state(operation: &mut Operation, rule: &Rule) {
+    if rule.needs == Needs::Open {
+        operation.security = Some(Vec::new());
+    } else {
+        let needs = match rule.needs {
+            Needs::Open | Needs::Caller => "any caller",
+            Needs::Read => "scope `read`",
+            Needs::Tokens => "scope `tokens`",
+            Needs::Accounts => "scope `accounts`",
+            Needs::Operator => "an operator",
+        };
+        let said = operation.description.take();
+        let blank = if said.is_some() { "\n\n" } else { "" };
+        operation.description = Some(format!("{}{blank}Needs {needs}.", said.unwrap_or_default()));
+    }
+    let problem = ResponseBuilder::new()
+        .description("What went wrong")
+        .content(
+            "application/problem+json",
+            Content::new(Some(Ref::from_schema_name("Problem"))),
+        )
+        .build();
+    operation
+        .responses
+        .responses
+        .insert("default".to_owned(), RefOr::T(problem));
 }

@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 
 use super::{
     Actor,
-    enforced::{Items, Wait, answer, page},
+    caller::Permit,
+    enforced::{ForcedWait, Items, Wait, answer, page},
     extract::{Body, Id, NoBody, Page, Query, Reference, name, nullable, seconds},
     problem::Problem,
 };
@@ -100,6 +101,7 @@ pub(super) struct ListQuery {
     responses((status = 200, body = Items<view::Token>)))]
 pub(super) async fn list(
     State(control): State<Control>,
+    Extension(permit): Extension<Permit>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Items<view::Token>>, Problem> {
     let (after, limit) = Page::new(query.after, query.limit).bounds()?;
@@ -107,7 +109,7 @@ pub(super) async fn list(
     let account = match query.account {
         None => None,
         Some(Reference::Id(id)) => Some(id),
-        Some(Reference::Name(name)) => Some(store.account_named(&name).await?),
+        Some(Reference::Name(name)) => Some(permit.account_named(store, &name).await?),
     };
     let state = match query.state {
         None => None,
@@ -123,6 +125,7 @@ pub(super) async fn list(
         signal: query.signal.as_deref().map(signal).transpose()?,
         name: query.name,
         state,
+        home: permit.home(),
     };
     let rows = store.tokens(after, limit + 1, &filter).await?;
     let items = rows.iter().map(view::Token::from).collect();
@@ -147,6 +150,7 @@ pub(super) async fn show(
 pub(super) async fn create(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
+    Extension(permit): Extension<Permit>,
     Query(wait): Query<Wait>,
     Body(new): Body<TokenBody>,
 ) -> Result<Response, Problem> {
@@ -158,10 +162,7 @@ pub(super) async fn create(
         return Err(Problem::invalid("expires_at lies in the past"));
     }
     let mut commit = control.inner.store.begin(&actor).await?;
-    let account = match new.account {
-        Reference::Id(id) => id,
-        Reference::Name(name) => commit.account_named(&name).await?,
-    };
+    let account = permit.account(&mut commit, &new.account).await?;
     let new = NewToken {
         account,
         signal,
@@ -221,19 +222,30 @@ pub(super) async fn enable(
     update(&control, &actor, id, wait, "token.enable", live).await
 }
 
-/// Refuses a token until it is enabled again.
+/// Refuses a token until it is enabled again. The last enabled one of a signal only with `force`.
 #[utoipa::path(post, path = "/tokens/{id}/disable",
-    params(("id" = u64, Path), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
+    params(("id" = u64, Path), ("force" = Option<bool>, Query), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
     responses((status = 200, body = view::Token), (status = 409, body = Problem)))]
 pub(super) async fn disable(
     State(control): State<Control>,
-    Extension(actor): Extension<Actor>,
-    id: Id,
-    Query(wait): Query<Wait>,
+    Extension(Actor(actor)): Extension<Actor>,
+    Id(id): Id,
+    Query(query): Query<ForcedWait>,
     _: NoBody,
 ) -> Result<Response, Problem> {
-    let disabled = |row: &mut TokenRow| row.token.state = TokenState::Disabled;
-    update(&control, &actor, id, wait, "token.disable", disabled).await
+    let (is_forced, wait) = query.parts();
+    let wait = wait.duration(&control)?;
+    let mut commit = control.inner.store.begin(&actor).await?;
+    let old = commit.token(id).await?;
+    if !is_forced {
+        commit.not_the_last(&old).await?;
+    }
+    let mut new = old.clone();
+    new.token.state = TokenState::Disabled;
+    let row = commit.update_token("token.disable", &old, new).await?;
+    let published = commit.finish().await?;
+    let view = view::Token::from(&row);
+    answer(&control, published, wait, StatusCode::OK, view).await
 }
 
 /// Refuses a token for ever. Revoking a revoked one again is no error.

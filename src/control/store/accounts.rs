@@ -1,30 +1,79 @@
-//! Accounts in the store.
+//! Accounts in the store: what they have set is kept, what holds is computed, so that a main account's change reaches its
+//! sub-accounts in the same commit.
+
+mod row;
 
 use serde_json::json;
 
 use super::{
     Commit, Store,
     commit::Table,
-    database::{Row, query},
-    get_u64, positive, signed,
+    database::{Query, Value, query},
+    positive, signed,
 };
 use crate::{
-    control::{Error, record::AccountRow, view},
-    model::{Account, AccountId, AccountState, Change, DestinationId},
+    control::{
+        Error,
+        plan::Plan,
+        record::{AccountRow, Settings},
+        view,
+    },
+    model::{AccountId, Change},
 };
+pub(super) use row::plan;
+use row::{SELECT, read};
 
-const SELECT: &str = "SELECT id, name, suspended, limits, logs_destination, metrics_destination, \
-     traces_destination, created_at, revision \
-     FROM accounts WHERE id > $1 AND deleted_at IS NULL ORDER BY id LIMIT $2";
+/// An account to be made.
+pub(crate) struct NewAccount {
+    pub(crate) name: String,
+    /// A main account.
+    pub(crate) parent: Option<u64>,
+    /// Of a main account; a sub-account has its parent's.
+    pub(crate) plan: Plan,
+    pub(crate) accessible: bool,
+    pub(crate) set: Settings,
+}
+
+/// What an account is to become.
+pub(crate) struct AccountEdit {
+    pub(crate) name: String,
+    pub(crate) plan: Plan,
+    pub(crate) accessible: bool,
+    pub(crate) suspended: Option<String>,
+    pub(crate) set: Settings,
+}
+
+const BY_NAME: &str = "SELECT id FROM accounts WHERE name = $1 AND deleted_at IS NULL";
+
+/// Those after `after`, by id. With `home`, only that account and the sub-accounts that it reaches.
+fn select(after: u64, limit: u32, home: Option<u64>) -> Query {
+    let mut select = query(SELECT).and(" AND a.id > $", [signed(after).into()]);
+    if let Some(home) = home {
+        let home = || Value::from(signed(home));
+        select = select.and(
+            " AND (a.id = $ OR (a.parent_id = $ AND a.accessible))",
+            [home(), home()],
+        );
+    }
+    select.and(" ORDER BY a.id LIMIT $", [limit.into()])
+}
 
 // === impl Store ===
 
 impl Store {
     /// Those after `after`, by id, `limit` at most.
     pub(crate) async fn accounts(&self, after: u64, limit: u32) -> Result<Vec<AccountRow>, Error> {
-        query(SELECT)
-            .bind(signed(after))
-            .bind(limit)
+        self.accounts_of(None, after, limit).await
+    }
+
+    /// Of them, those that the account `home` reaches: itself, and sub-accounts that are accessible.
+    pub(crate) async fn accounts_of(
+        &self,
+        home: Option<u64>,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<AccountRow>, Error> {
+        select(after, limit, home)
             .fetch_all(&self.reader)
             .await?
             .iter()
@@ -48,17 +97,13 @@ impl Store {
     }
 }
 
-const BY_NAME: &str = "SELECT id FROM accounts WHERE name = $1 AND deleted_at IS NULL";
+/// As everybody reads it who may not know whether there is one.
+pub(crate) fn no_account_named(name: &str) -> Error {
+    Error::NotFound(format!("there is no account named {name:?}"))
+}
 
 fn named(id: Option<i64>, name: &str) -> Result<u64, Error> {
-    id.map_or_else(
-        || {
-            Err(Error::NotFound(format!(
-                "there is no account named {name:?}"
-            )))
-        },
-        positive,
-    )
+    id.map_or_else(|| Err(no_account_named(name)), positive)
 }
 
 fn one(rows: Vec<AccountRow>, id: u64) -> Result<AccountRow, Error> {
@@ -72,9 +117,7 @@ fn one(rows: Vec<AccountRow>, id: u64) -> Result<AccountRow, Error> {
 impl Commit {
     /// That one, as of this transaction.
     pub(crate) async fn account(&mut self, id: u64) -> Result<AccountRow, Error> {
-        let rows = query(SELECT)
-            .bind(signed(id.saturating_sub(1)))
-            .bind(1_i64)
+        let rows = select(id.saturating_sub(1), 1, None)
             .fetch_all(self.connection()?)
             .await?;
         let rows: Result<Vec<_>, _> = rows.iter().map(read).collect();
@@ -91,65 +134,67 @@ impl Commit {
     }
 
     /// Adds one; its id is given here.
-    pub(crate) async fn insert_account(
-        &mut self,
-        mut account: Account,
-    ) -> Result<AccountRow, Error> {
-        self.account_name_is_free(&account).await?;
-        account.id = AccountId(self.next_id("account").await?);
-        let row = AccountRow {
-            account,
-            created_at: self.now,
-            revision: 0,
-        };
+    pub(crate) async fn insert_account(&mut self, new: NewAccount) -> Result<AccountRow, Error> {
+        self.account_name_is_free(&new.name, 0).await?;
+        if let Some(parent) = new.parent
+            && self.account(parent).await?.parent.is_some()
+        {
+            return Err(Error::Invalid(format!(
+                "account {parent} is a sub-account; only a main account has sub-accounts"
+            )));
+        }
+        let id = self.next_id("account").await?;
         query(
-            "INSERT INTO accounts (name, suspended, limits, logs_destination, \
-             metrics_destination, traces_destination, id, created_at, revision) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0)",
+            "INSERT INTO accounts (id, name, suspended, limits, parent_id, created_at, revision) \
+             VALUES ($1, $2, $3, '{}', $4, $5, 0)",
         )
-        .bind(&row.account.name)
-        .bind(row.account.state == AccountState::Suspended)
-        .bind(limits_text(&row.account))
-        .bind(destination(&row.account, 0))
-        .bind(destination(&row.account, 1))
-        .bind(destination(&row.account, 2))
-        .bind(signed(row.account.id.0))
-        .bind(signed(row.created_at))
+        .bind(signed(id))
+        .bind(&new.name)
+        .bind(false)
+        .bind(new.parent.map(signed))
+        .bind(signed(self.now))
         .execute(self.connection()?)
         .await?;
+        let edit = AccountEdit {
+            name: new.name,
+            plan: new.plan,
+            accessible: new.accessible,
+            suspended: None,
+            set: new.set,
+        };
+        self.write_account(id, &edit).await?;
+        let row = self.account(id).await?;
         self.tell_account("account.create", None, &row);
         Ok(row)
     }
 
-    /// Replaces what `old` was.
+    /// Makes of `old` what `edit` says, and of its sub-accounts what follows from it.
     pub(crate) async fn update_account(
         &mut self,
         old: &AccountRow,
-        account: Account,
+        edit: AccountEdit,
     ) -> Result<AccountRow, Error> {
-        self.account_name_is_free(&account).await?;
-        let row = AccountRow {
-            account,
-            ..old.clone()
-        };
-        query("UPDATE accounts SET name = $1, suspended = $2, limits = $3, \
-             logs_destination = $4, metrics_destination = $5, traces_destination = $6 WHERE id = $7")
-            .bind(&row.account.name)
-            .bind(row.account.state == AccountState::Suspended)
-            .bind(limits_text(&row.account))
-            .bind(destination(&row.account, 0))
-            .bind(destination(&row.account, 1))
-            .bind(destination(&row.account, 2))
-            .bind(signed(row.account.id.0))
-            .execute(self.connection()?)
-            .await?;
+        let id = old.account.id.0;
+        self.account_name_is_free(&edit.name, id).await?;
+        let before = self.sub_accounts(id).await?;
+        self.write_account(id, &edit).await?;
+        let row = self.account(id).await?;
         self.tell_account("account.change", Some(old), &row);
+        let after = self.sub_accounts(id).await?;
+        for (before, after) in before.into_iter().zip(after) {
+            if before.account != after.account {
+                self.stamp(Table::Accounts, after.account.id.0);
+                self.change(Change::Account(after.account));
+            }
+        }
         Ok(row)
     }
 
-    /// Removes it, unless it has tokens that are not revoked. Its tokens stay as hidden tombstones.
+    /// Removes it, unless it has sub-accounts, or tokens that are not revoked. Its tokens stay as hidden tombstones; its
+    /// people and its API tokens end with it.
     pub(crate) async fn delete_account(&mut self, id: u64) -> Result<(), Error> {
         let row = self.account(id).await?;
+        let name = &row.account.name;
         let tokens: i64 = query(
             "SELECT count(*) FROM shipping_tokens WHERE account_id = $1 AND revoked_at IS NULL",
         )
@@ -158,30 +203,70 @@ impl Commit {
         .await?;
         if tokens != 0 {
             return Err(Error::Conflict(format!(
-                "account {:?} has {tokens} tokens that are not revoked; revoke them first",
-                row.account.name
+                "account {name:?} has {tokens} tokens that are not revoked; revoke them first"
+            )));
+        }
+        let accounts = self.sub_accounts(id).await?.len();
+        if accounts != 0 {
+            return Err(Error::Conflict(format!(
+                "account {name:?} has {accounts} sub-accounts; delete them first"
             )));
         }
         let now = signed(self.now);
-        query(
+        for end in [
             "UPDATE accounts SET deleted_at = $1, logs_destination = NULL, \
              metrics_destination = NULL, traces_destination = NULL WHERE id = $2",
-        )
-        .bind(now)
-        .bind(signed(id))
-        .execute(self.connection()?)
-        .await?;
-        query(
             "UPDATE shipping_tokens SET deleted_at = $1 WHERE account_id = $2 AND deleted_at IS NULL",
-        )
-        .bind(now)
-        .bind(signed(id))
-        .execute(self.connection()?)
-        .await?;
+            "UPDATE api_tokens SET revoked_at = $1 WHERE account_id = $2 AND revoked_at IS NULL",
+        ] {
+            query(end)
+                .bind(now)
+                .bind(signed(id))
+                .execute(self.connection()?)
+                .await?;
+        }
+        self.delete_users_of(id).await?;
         self.change(Change::AccountRemoved(AccountId(id)));
         self.stamp(Table::Accounts, id);
         let old = json!(view::Account::from(&row));
         self.note("account.delete", format!("account/{id}"), Some(old), None);
+        Ok(())
+    }
+
+    async fn sub_accounts(&mut self, id: u64) -> Result<Vec<AccountRow>, Error> {
+        query(SELECT)
+            .and(" AND a.parent_id = $ ORDER BY a.id", [signed(id).into()])
+            .fetch_all(self.connection()?)
+            .await?
+            .iter()
+            .map(read)
+            .collect()
+    }
+
+    async fn write_account(&mut self, id: u64, edit: &AccountEdit) -> Result<(), Error> {
+        let to = edit.set.destinations;
+        query(
+            "UPDATE accounts SET name = $1, suspended = $2, suspended_reason = $3, accessible = $4, \
+             plan = $5, trial_until = $6, limits = $7, logs_destination = $8, logs_inherited = $9, \
+             metrics_destination = $10, metrics_inherited = $11, traces_destination = $12, \
+             traces_inherited = $13 WHERE id = $14",
+        )
+        .bind(&edit.name)
+        .bind(edit.suspended.is_some())
+        .bind(&edit.suspended)
+        .bind(edit.accessible)
+        .bind(edit.plan.name())
+        .bind(edit.plan.trial_until().map(i64::from))
+        .bind(json!(edit.set.limits).to_string())
+        .bind(to[0].flatten().map(|to| signed(to.0)))
+        .bind(to[0].is_none())
+        .bind(to[1].flatten().map(|to| signed(to.0)))
+        .bind(to[1].is_none())
+        .bind(to[2].flatten().map(|to| signed(to.0)))
+        .bind(to[2].is_none())
+        .bind(signed(id))
+        .execute(self.connection()?)
+        .await?;
         Ok(())
     }
 
@@ -194,52 +279,28 @@ impl Commit {
         self.note(action, format!("account/{id}"), old, Some(new));
     }
 
-    async fn account_name_is_free(&mut self, account: &Account) -> Result<(), Error> {
-        match self.account_named(&account.name).await {
+    async fn account_name_is_free(&mut self, name: &str, but_for: u64) -> Result<(), Error> {
+        match self.account_named(name).await {
             Err(Error::NotFound(_)) => Ok(()),
             Err(error) => Err(error),
-            Ok(id) if id == account.id.0 => Ok(()),
-            Ok(id) => Err(Error::Conflict(format!(
-                "there is an account named {:?} already (id {id})",
-                account.name
+            Ok(id) if id == but_for => Ok(()),
+            Ok(_) => Err(Error::Conflict(format!(
+                "there is an account named {name:?} already"
             ))),
         }
     }
 }
 
-fn destination(account: &Account, index: usize) -> Option<i64> {
-    account.destinations[index].map(|DestinationId(id)| signed(id))
-}
+// === impl AccountEdit ===
 
-fn limits_text(account: &Account) -> String {
-    json!(view::AccountLimits::from(&account.limits)).to_string()
-}
-
-fn read(row: &Row) -> Result<AccountRow, Error> {
-    let id = get_u64(row, "id")?;
-    let destination = |column| -> Result<Option<DestinationId>, Error> {
-        let id: Option<i64> = row.get(column)?;
-        Ok(id.map(positive).transpose()?.map(DestinationId))
-    };
-    let limits: view::AccountLimits = serde_json::from_str(row.get("limits")?)
-        .map_err(|_| Error::damaged(format!("limits of account {id}")))?;
-    Ok(AccountRow {
-        account: Account {
-            id: AccountId(id),
-            name: row.get("name")?,
-            state: if row.get("suspended")? {
-                AccountState::Suspended
-            } else {
-                AccountState::Active
-            },
-            limits: limits.into(),
-            destinations: [
-                destination("logs_destination")?,
-                destination("metrics_destination")?,
-                destination("traces_destination")?,
-            ],
-        },
-        created_at: get_u64(row, "created_at")?,
-        revision: get_u64(row, "revision")?,
-    })
+impl From<&AccountRow> for AccountEdit {
+    fn from(row: &AccountRow) -> Self {
+        Self {
+            name: row.account.name.clone(),
+            plan: row.plan,
+            accessible: row.accessible,
+            suspended: row.suspended.clone(),
+            set: row.set.clone(),
+        }
+    }
 }

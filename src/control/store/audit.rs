@@ -4,20 +4,37 @@ use serde_json::Value;
 
 use super::{
     Store, counter,
-    database::{Connection, Row, query},
-    get_u64, signed,
+    database::{self, Connection, Query, Row, query},
+    get_u64, positive, signed,
 };
-use crate::control::Error;
+use crate::control::{
+    Error,
+    record::{AuditRow, Millis, Who},
+};
 
 const PAGE_ROWS: i64 = 1000;
 const NOTHING: [u8; 32] = [0; 32];
 
 /// What one action did; `old` and `new` hold no secret.
 pub(super) struct Entry {
+    pub(super) account: Option<u64>,
     pub(super) action: &'static str,
     pub(super) subject: String,
     pub(super) old: Option<Value>,
     pub(super) new: Option<Value>,
+}
+
+/// Which records to list.
+#[derive(Default)]
+pub(crate) struct AuditFilter {
+    /// Only those of this account and of the sub-accounts that it reaches.
+    pub(crate) home: Option<u64>,
+    pub(crate) account: Option<u64>,
+    pub(crate) action: Option<String>,
+    pub(crate) actor: Option<String>,
+    pub(crate) subject: Option<String>,
+    pub(crate) from: Option<Millis>,
+    pub(crate) to: Option<Millis>,
 }
 
 struct Record<'a> {
@@ -26,7 +43,11 @@ struct Record<'a> {
     at: u64,
     texts: [&'a str; 3],
     states: [Option<&'a str>; 2],
+    address: Option<&'a str>,
+    account: Option<u64>,
 }
+
+// === impl Record ===
 
 impl Record<'_> {
     /// Every field with its length before it, so that no two records hash the same bytes.
@@ -36,13 +57,30 @@ impl Record<'_> {
         for number in [self.seq, self.revision, self.at] {
             hasher.update(&number.to_le_bytes());
         }
-        let texts = self.texts.into_iter().map(Some);
-        for text in texts.chain(self.states) {
+        let mut add = |text: Option<&str>| {
             let length = text.map_or(u64::MAX, |text| text.len() as u64);
             hasher.update(&length.to_le_bytes());
             hasher.update(text.unwrap_or_default().as_bytes());
+        };
+        let texts = self.texts.into_iter().map(Some);
+        texts.chain(self.states).for_each(&mut add);
+        // Records of the first schema end here, and so does whatever has neither.
+        if self.address.is_some() || self.account.is_some() {
+            add(self.address);
+            hasher.update(&self.account.unwrap_or(0).to_le_bytes());
         }
         *hasher.finalize().as_bytes()
+    }
+}
+
+/// The account that a record concerns: it is the subject, or stands in its state.
+pub(super) fn account_of(subject: &str, old: Option<&Value>, new: Option<&Value>) -> Option<u64> {
+    match subject.strip_prefix("account/") {
+        Some(id) => id.parse().ok(),
+        None => [new, old]
+            .into_iter()
+            .flatten()
+            .find_map(|state| state["account"].as_u64()),
     }
 }
 
@@ -52,7 +90,7 @@ pub(super) async fn append(
     seq: u64,
     revision: u64,
     at: u64,
-    actor: &str,
+    who: &Who,
     entry: Entry,
 ) -> Result<(), Error> {
     let previous: Option<Vec<u8>> = query("SELECT hash FROM audit WHERE seq = $1")
@@ -66,32 +104,82 @@ pub(super) async fn append(
         seq,
         revision,
         at,
-        texts: [actor, entry.action, &entry.subject],
+        texts: [&who.name, entry.action, &entry.subject],
         states: [old.as_deref(), new.as_deref()],
+        address: who.address.as_deref(),
+        account: entry.account,
     };
     let hash = record.hash(&previous).to_vec();
     query(
-        "INSERT INTO audit (seq, revision, at, actor, action, subject, old_state, new_state, previous, hash) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        "INSERT INTO audit (seq, revision, at, actor, action, subject, old_state, new_state, previous, hash, \
+         address, account_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(signed(seq))
     .bind(signed(revision))
     .bind(signed(at))
-    .bind(actor)
+    .bind(&who.name)
     .bind(entry.action)
     .bind(&entry.subject)
     .bind(&old)
     .bind(&new)
     .bind(previous)
     .bind(hash)
+    .bind(&who.address)
+    .bind(entry.account.map(signed))
     .execute(connection)
     .await?;
     Ok(())
 }
 
+fn select(after: u64, limit: u32, filter: &AuditFilter) -> Query {
+    let mut select = query("SELECT * FROM audit WHERE seq > ").and("$", [signed(after).into()]);
+    if let Some(home) = filter.home {
+        let home = || database::Value::from(signed(home));
+        select = select.and(
+            " AND account_id IN (SELECT id FROM accounts WHERE id = $ OR (parent_id = $ AND accessible))",
+            [home(), home()],
+        );
+    }
+    if let Some(account) = filter.account {
+        select = select.and(" AND account_id = $", [signed(account).into()]);
+    }
+    for (condition, text) in [
+        (" AND action = $", &filter.action),
+        (" AND actor = $", &filter.actor),
+        (" AND subject = $", &filter.subject),
+    ] {
+        if let Some(text) = text {
+            select = select.and(condition, [text.into()]);
+        }
+    }
+    for (condition, at) in [(" AND at >= $", filter.from), (" AND at < $", filter.to)] {
+        if let Some(at) = at {
+            select = select.and(condition, [signed(at).into()]);
+        }
+    }
+    select.and(" ORDER BY seq LIMIT $", [limit.into()])
+}
+
+// === impl Store ===
+
 impl Store {
-    /// Recomputes the whole chain; how many records it has. A cut tail shows by the counter.
-    pub(crate) async fn verify_audit(&self) -> Result<u64, Error> {
+    /// Records after `after`, in order, `limit` at most.
+    pub(crate) async fn audit(
+        &self,
+        after: u64,
+        limit: u32,
+        filter: &AuditFilter,
+    ) -> Result<Vec<AuditRow>, Error> {
+        select(after, limit, filter)
+            .fetch_all(&self.lister)
+            .await?
+            .iter()
+            .map(read)
+            .collect()
+    }
+
+    /// Recomputes the whole chain; how many records it has, and the last one's hash. A cut tail shows by the counter.
+    pub(crate) async fn verify_audit(&self) -> Result<(u64, Vec<u8>), Error> {
         let written = counter(&self.reader, "audit").await?;
         let mut previous = NOTHING.to_vec();
         let mut seq = 0;
@@ -99,7 +187,7 @@ impl Store {
             let rows = query("SELECT * FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2")
                 .bind(signed(seq))
                 .bind(PAGE_ROWS)
-                .fetch_all(&self.reader)
+                .fetch_all(&self.lister)
                 .await?;
             if rows.is_empty() {
                 return Err(Error::AuditBroken { seq: seq + 1 });
@@ -112,7 +200,7 @@ impl Store {
                 }
             }
         }
-        Ok(seq)
+        Ok((seq, previous))
     }
 }
 
@@ -124,7 +212,67 @@ fn verify(row: &Row, seq: u64, previous: &[u8]) -> Result<Option<Vec<u8>>, Error
         at: get_u64(row, "at")?,
         texts: [row.get("actor")?, row.get("action")?, row.get("subject")?],
         states: [row.get("old_state")?, row.get("new_state")?],
+        address: row.get("address")?,
+        account: account(row)?,
     };
     let is_intact = record.seq == seq && stored == record.hash(previous);
     Ok(is_intact.then_some(stored))
+}
+
+fn account(row: &Row) -> Result<Option<u64>, Error> {
+    let account: Option<i64> = row.get("account_id")?;
+    account.map(positive).transpose()
+}
+
+fn read(row: &Row) -> Result<AuditRow, Error> {
+    Ok(AuditRow {
+        seq: get_u64(row, "seq")?,
+        revision: get_u64(row, "revision")?,
+        at: get_u64(row, "at")?,
+        who: Who {
+            name: row.get("actor")?,
+            address: row.get("address")?,
+        },
+        action: row.get("action")?,
+        subject: row.get("subject")?,
+        account: account(row)?,
+        old: row.get("old_state")?,
+        new: row.get("new_state")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_the_first_schema_hashes_as_it_did() {
+        let mut record = Record {
+            seq: 7,
+            revision: 3,
+            at: 1_700_000_000_000,
+            texts: ["api_token/1", "token.create", "token/9"],
+            states: [None, Some("{}")],
+            address: None,
+            account: None,
+        };
+        let mut bytes = vec![9; 32];
+        for number in [7_u64, 3, 1_700_000_000_000] {
+            bytes.extend(number.to_le_bytes());
+        }
+        for text in ["api_token/1", "token.create", "token/9"] {
+            bytes.extend((text.len() as u64).to_le_bytes());
+            bytes.extend(text.as_bytes());
+        }
+        bytes.extend(u64::MAX.to_le_bytes());
+        bytes.extend(2_u64.to_le_bytes());
+        bytes.extend(b"{}");
+        let first = *blake3::hash(&bytes).as_bytes();
+        assert_eq!(record.hash(&[9; 32]), first);
+        record.account = Some(0);
+        let with_account = record.hash(&[9; 32]);
+        record.address = Some("");
+        let with_both = record.hash(&[9; 32]);
+        assert!(first != with_account && with_account != with_both);
+    }
 }

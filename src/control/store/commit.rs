@@ -12,6 +12,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::{
     Sealer, Store, Writer, audit,
+    bounds::Counted,
     database::{Connection, query},
     positive, seal, signed,
 };
@@ -19,7 +20,7 @@ use crate::{
     control::{
         Error,
         publish::{Published, Publisher},
-        record,
+        record::{self, Who},
     },
     model::{Change, Digest, DigestKey, Secret, TokenKind},
     rpc::feed,
@@ -36,11 +37,12 @@ pub(crate) struct Commit {
     publisher: Arc<Publisher>,
     pub(super) sealer: Arc<Sealer>,
     pub(super) digest_key: DigestKey,
-    actor: String,
+    who: Who,
     keep_changes: u64,
     pub(super) now: record::Millis,
     changes: Vec<Change>,
     stamps: Vec<(Table, u64)>,
+    pub(super) counted: Counted,
     audit: Vec<audit::Entry>,
 }
 
@@ -55,8 +57,8 @@ pub(super) enum Table {
 // === impl Store ===
 
 impl Store {
-    /// Waits for the writer. `actor` is who asks, for the audit log.
-    pub(crate) async fn begin(&self, actor: &str) -> Result<Commit, Error> {
+    /// Waits for the writer. `who` asks, for the audit log.
+    pub(crate) async fn begin(&self, who: impl Into<Who>) -> Result<Commit, Error> {
         let mut writer = self.writer.clone().lock_owned().await;
         if writer.is_open {
             // After a COMMIT that failed there may be nothing to roll back; BEGIN below says if it mattered.
@@ -72,11 +74,12 @@ impl Store {
             publisher: self.publisher.clone(),
             sealer: self.sealer.clone(),
             digest_key: self.digest_key.clone(),
-            actor: actor.to_owned(),
+            who: who.into(),
             keep_changes: self.keep_changes,
             now: record::now(),
             changes: Vec::new(),
             stamps: Vec::new(),
+            counted: Counted::new(),
             audit: Vec::new(),
         })
     }
@@ -120,7 +123,12 @@ impl Commit {
         self.stamps.push((table, id));
     }
 
-    /// For the audit log; `old` and `new` hold no secret.
+    /// Who commits.
+    pub(super) fn who(&self) -> &Who {
+        &self.who
+    }
+
+    /// For the audit log; `old` and `new` hold no secret. The account it concerns is read from them.
     pub(super) fn note(
         &mut self,
         action: &'static str,
@@ -128,7 +136,21 @@ impl Commit {
         old: Option<Value>,
         new: Option<Value>,
     ) {
+        let account = audit::account_of(&subject, old.as_ref(), new.as_ref());
+        self.note_of(account, action, subject, old, new);
+    }
+
+    /// The same for what concerns that account.
+    pub(crate) fn note_of(
+        &mut self,
+        account: Option<u64>,
+        action: &'static str,
+        subject: String,
+        old: Option<Value>,
+        new: Option<Value>,
+    ) {
         self.audit.push(audit::Entry {
+            account,
             action,
             subject,
             old,
@@ -139,7 +161,8 @@ impl Commit {
     /// Takes the revision, commits, and hands the delta out.
     ///
     /// Runs to its end even if the caller stops waiting: a commit that happened must be published.
-    pub(crate) async fn finish(self) -> Result<Published, Error> {
+    pub(crate) async fn finish(mut self) -> Result<Published, Error> {
+        self.within_plans().await?;
         settle(tokio::spawn(self.commit_and_publish())).await
     }
 
@@ -195,10 +218,10 @@ impl Commit {
     }
 
     async fn append_audit(&mut self, revision: u64) -> Result<(), Error> {
-        let (actor, now) = (self.actor.clone(), self.now);
+        let (who, now) = (self.who.clone(), self.now);
         for entry in std::mem::take(&mut self.audit) {
             let seq = self.next_id("audit").await?;
-            audit::append(self.connection()?, seq, revision, now, &actor, entry).await?;
+            audit::append(self.connection()?, seq, revision, now, &who, entry).await?;
         }
         Ok(())
     }

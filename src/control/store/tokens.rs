@@ -11,7 +11,7 @@ use super::{
 use crate::{
     clock,
     control::{Error, record::TokenRow, view},
-    model::{AccountId, Change, Digest, Secret, Signal, Token, TokenId, TokenKind, TokenState},
+    model::{AccountId, Change, Secret, Signal, Token, TokenId, TokenKind, TokenState},
 };
 
 /// A shipping token to be made.
@@ -31,6 +31,8 @@ pub(crate) struct Filter {
     pub(crate) name: Option<String>,
     /// `live`, `disabled`, `revoked` or `expired`.
     pub(crate) state: Option<&'static str>,
+    /// Only those of this account and of the sub-accounts that it reaches.
+    pub(crate) home: Option<u64>,
 }
 
 const SELECT: &str = "SELECT t.id, t.account_id, a.name AS account_name, t.signal, t.name, t.digest, \
@@ -55,6 +57,16 @@ fn select(after: u64, limit: u32, filter: &Filter) -> Query {
     }
     if let Some(signal) = filter.signal {
         select = column(select, "signal", signal.name().into());
+    }
+    if let Some(home) = filter.home {
+        let (plus, home) = (if is_chosen { "+" } else { "" }, signed(home));
+        select = select.and(
+            &format!(
+                " AND {plus}t.account_id IN \
+                 (SELECT id FROM accounts WHERE id = $ OR (parent_id = $ AND accessible))"
+            ),
+            [home.into(), home.into()],
+        );
     }
     if let Some(state) = filter.state {
         select = select.and(
@@ -113,28 +125,6 @@ impl Store {
     /// How many tokens there are, hidden ones too: rows stay, so the counter knows.
     pub(crate) async fn token_count(&self) -> Result<u64, Error> {
         super::counter(&self.reader, "token").await
-    }
-
-    /// API tokens that open the admin API: id and digest.
-    pub(crate) async fn api_tokens(&self) -> Result<Vec<(u64, Digest)>, Error> {
-        query("SELECT id, digest FROM api_tokens WHERE revoked_at IS NULL ORDER BY id")
-            .fetch_all(&self.reader)
-            .await?
-            .iter()
-            .map(|row| Ok((get_u64(row, "id")?, digest_of(row.get("digest")?)?)))
-            .collect()
-    }
-
-    /// The text of an API token.
-    pub(crate) async fn open_api_token(&self, id: u64) -> Result<Option<Secret>, Error> {
-        let sealed: Option<Vec<u8>> =
-            query("SELECT sealed FROM api_tokens WHERE id = $1 AND revoked_at IS NULL")
-                .bind(signed(id))
-                .fetch_value(&self.reader)
-                .await?;
-        sealed
-            .map(|sealed| self.sealer.open_text(&api_place(id), &sealed))
-            .transpose()
     }
 
     /// The text of a shipping token that is not revoked. Only for our own files: people go through the audit log.
@@ -288,40 +278,16 @@ impl Commit {
             .bind(signed(id))
             .fetch_one(self.connection()?)
             .await?;
-        self.note("token.reveal", format!("token/{id}"), None, None);
+        let account = Some(row.token.account.0);
+        self.note_of(account, "token.reveal", format!("token/{id}"), None, None);
         self.sealer.open_text(&place(id), &sealed)
-    }
-
-    /// Mints a token for the admin API.
-    pub(crate) async fn insert_api_token(&mut self, name: &str) -> Result<u64, Error> {
-        let id = self.next_id("api_token").await?;
-        let (secret, digest) = self.mint(TokenKind::Api);
-        let sealed = self.sealer.seal(&api_place(id), secret.reveal().as_bytes());
-        let now = signed(self.now);
-        query(
-            "INSERT INTO api_tokens (id, name, digest, sealed, created_at) VALUES ($1, $2, $3, $4, $5)",
-        )
-        .bind(signed(id))
-        .bind(name)
-        .bind(digest.0.to_vec())
-        .bind(sealed)
-        .bind(now)
-        .execute(self.connection()?)
-        .await?;
-        let new = json!({"id": id, "name": name});
-        self.note(
-            "api_token.create",
-            format!("api_token/{id}"),
-            None,
-            Some(new),
-        );
-        Ok(id)
     }
 
     fn tell_token(&mut self, action: &'static str, old: Option<&TokenRow>, new: &TokenRow) {
         let id = new.token.id.0;
         self.change(Change::Token(new.token));
         self.stamp(Table::Tokens, id);
+        self.count_token(old, new);
         let old = old.map(|old| json!(view::Token::from(old)));
         let new = json!(view::Token::from(new));
         self.note(action, format!("token/{id}"), old, Some(new));
@@ -330,10 +296,6 @@ impl Commit {
 
 fn place(id: u64) -> String {
     format!("token/{id}")
-}
-
-fn api_place(id: u64) -> String {
-    format!("api_token/{id}")
 }
 
 fn read_token(row: &Row) -> Result<Token, Error> {
@@ -427,6 +389,7 @@ mod tests {
                     signal: signal.then_some(Signal::Logs),
                     name: name.then(|| "n".to_owned()),
                     state,
+                    home: None,
                 };
                 let plan = plan(&store, &filter).await;
                 assert!(plan.contains(index), "{plan}");

@@ -2,10 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::world::{Kept, World};
-use crate::{control::store::NewToken, model::Signal};
+use super::{
+    people::{Hand, People},
+    world::{Kept, World},
+};
+use crate::{
+    control::store::NewToken,
+    model::{Signal, TokenKind},
+};
 
 const CHANGES: u32 = 200;
 
@@ -91,6 +97,42 @@ async fn a_snapshot_of_a_hundred_thousand_tokens() {
     follower.until(21).await;
     assert_eq!(follower.kept.state.len(), 100_005);
     println!("their snapshot in {:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints figures, proves nothing"]
+async fn asking_who_calls_at_each_request() {
+    let people = People::new().await;
+    let account = people.account("acme", "pro").await;
+    let (_, known) = people.api_token(Some(account), &["read"]).await;
+    let session = people.person(Some(account), "anna", "admin").await;
+    let Hand::Token(text) = &known else {
+        panic!("a token");
+    };
+    // Its own checksum is right: it costs the look-up.
+    let forged = Hand::Token(
+        TokenKind::Api
+            .mint(|bytes| bytes.fill(7))
+            .reveal()
+            .to_owned(),
+    );
+    let typo = Hand::Token(text.replace("whf_a_", "whf_a-"));
+    for (what, hand) in [
+        ("a token", known.clone()),
+        ("a session", session),
+        ("a forged token", forged),
+        ("a typo", typo),
+        ("nothing", Hand::Nothing),
+    ] {
+        let mut times = Vec::new();
+        for _ in 0..2000 {
+            let start = Instant::now();
+            let (status, _) = people.call(&hand, "GET", "/session", &Value::Null).await;
+            times.push(start.elapsed());
+            assert!([200, 401, 429].contains(&status));
+        }
+        println!("{what}: {}", show(&mut times));
+    }
 }
 
 fn show(times: &mut [Duration]) -> String {

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::world::{World, text};
 use crate::{
-    control::{Config, Control, Error, FirstStart},
+    control::{Config, Control, Error, FirstStart, scope::Scopes, store::NewApiToken},
     model::{AccountState, Signal},
 };
 
@@ -233,7 +233,7 @@ async fn an_altered_or_cut_audit_log_is_found() {
     }
     world.ok("POST", "/tokens/1/reveal", Value::Null).await;
     let records = world.control.verify_audit().await.expect("intact");
-    assert_eq!(records, 12, "6 of the first start, 5 creations, 1 reading");
+    assert_eq!(records, 13, "7 of the first start, 5 creations, 1 reading");
     let url = format!(
         "sqlite://{}",
         world.folder.path().join("control/store.sqlite").display()
@@ -266,11 +266,11 @@ async fn an_altered_or_cut_audit_log_is_found() {
         world.folder.path().join("control/store.sqlite").display()
     );
     let mut connection = SqliteConnection::connect(&url).await.expect("opens");
-    sqlx::query("DELETE FROM audit WHERE seq = 6")
+    sqlx::query("DELETE FROM audit WHERE seq = 7")
         .execute(&mut connection)
         .await
         .expect("cut");
-    assert_eq!(broken_at(world.control.verify_audit().await), Some(6));
+    assert_eq!(broken_at(world.control.verify_audit().await), Some(7));
 }
 
 #[tokio::test]
@@ -278,11 +278,17 @@ async fn a_dropped_commit_changes_nothing_and_the_next_one_goes_on() {
     let world = World::new().await;
     let store = &world.control.inner.store;
     let mut commit = store.begin("test").await.expect("begun");
-    commit.insert_api_token("half").await.expect("written");
+    let half = NewApiToken {
+        account: None,
+        name: "half".into(),
+        scopes: Scopes::ALL,
+        expires_at: 0,
+    };
+    commit.insert_api_token(half, false).await.expect("written");
     drop(commit);
     let made = world.token("x").await;
     assert_eq!(made["revision"], 2);
-    assert_eq!(store.api_tokens().await.expect("read").len(), 1);
+    assert_eq!(store.api_tokens(None, 0, 10).await.expect("read").len(), 1);
 }
 
 #[tokio::test]
@@ -318,4 +324,80 @@ fn the_configuration_refuses_what_it_does_not_know() {
     assert_eq!(config.heartbeat.as_millis(), 250);
     assert!(toml::from_str::<Config>("hartbeat = \"1s\"").is_err());
     assert!(toml::from_str::<Config>("heartbeat = \"0s\"").is_err());
+}
+
+/// As the first schema hashed a record.
+fn first_hash(
+    previous: &[u8],
+    numbers: [u64; 3],
+    texts: [&str; 3],
+    states: [Option<&str>; 2],
+) -> Vec<u8> {
+    let mut bytes = previous.to_vec();
+    bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+    for text in texts.map(Some).into_iter().chain(states) {
+        let length = text.map_or(u64::MAX, |text| text.len() as u64);
+        bytes.extend(length.to_le_bytes());
+        bytes.extend(text.unwrap_or_default().as_bytes());
+    }
+    blake3::hash(&bytes).as_bytes().to_vec()
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_schema_goes_on_with_its_accounts_unbounded_and_its_log_intact() {
+    let folder = TempDir::new().expect("a folder");
+    let control = folder.path().join("control");
+    fs::create_dir(&control).expect("made");
+    let key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+    fs::write(folder.path().join("master.key"), key).expect("written");
+    let url = format!("sqlite://{}", control.join("store.sqlite").display());
+    let mut first = sqlx::migrate!("src/control/store/migrations/sqlite");
+    first.migrations.to_mut().retain(|step| step.version == 1);
+    let options: sqlx::sqlite::SqliteConnectOptions = url.parse().expect("a URL");
+    let mut connection = SqliteConnection::connect_with(&options.create_if_missing(true))
+        .await
+        .expect("opens");
+    first.run(&mut connection).await.expect("migrates");
+    let limits = r#"{"bulk_body_bytes_max":7,"bulk_line_bytes_max":500000,"otlp_body_bytes_max":67108864,"remote_write_body_bytes_max":33554432,"in_flight_bytes_max":0,"concurrency_max":3,"remote_write_throttle_as_unavailable":false}"#;
+    sqlx::query(
+        "INSERT INTO accounts (id, name, suspended, limits, created_at, revision) VALUES (1, 'old', TRUE, $1, 5, 1)",
+    )
+    .bind(limits)
+    .execute(&mut connection)
+    .await
+    .expect("written");
+    sqlx::query("UPDATE counters SET value = 1 WHERE name IN ('account', 'revision', 'audit')")
+        .execute(&mut connection)
+        .await
+        .expect("written");
+    let texts = ["api_token/1", "account.create", "account/1"];
+    let hash = first_hash(&[0; 32], [1, 1, 5], texts, [None, Some("{}")]);
+    sqlx::query(
+        "INSERT INTO audit (seq, revision, at, actor, action, subject, old_state, new_state, previous, hash) \
+         VALUES (1, 1, 5, 'api_token/1', 'account.create', 'account/1', NULL, '{}', $1, $2)",
+    )
+    .bind(vec![0_u8; 32])
+    .bind(hash)
+    .execute(&mut connection)
+    .await
+    .expect("written");
+    connection.close().await.expect("closed");
+
+    let control = opening(folder.path()).await.expect("opens");
+    assert_eq!(control.verify_audit().await.expect("intact"), 1);
+    let row = control.inner.store.account(1).await.expect("there");
+    assert_eq!(row.plan.name(), "unlimited");
+    assert_eq!(row.suspended.as_deref(), Some(""));
+    assert_eq!(
+        (
+            row.account.limits.bulk_body_bytes_max,
+            row.account.limits.concurrency_max
+        ),
+        (7, 3)
+    );
+    let more = crate::control::store::AccountEdit::from(&row);
+    let mut commit = control.inner.store.begin("test").await.expect("begun");
+    commit.update_account(&row, more).await.expect("written");
+    commit.finish().await.expect("committed");
+    assert_eq!(control.verify_audit().await.expect("intact"), 2);
 }

@@ -11,7 +11,11 @@ use crate::control::Config;
 async fn enforced_is_answered_after_the_acknowledgements_and_202_names_the_laggard() {
     let world = World::new().await;
     let none = world
-        .ok("POST", "/tokens/2/disable?wait=enforced", Value::Null)
+        .ok(
+            "POST",
+            "/tokens/2/disable?force=true&wait=enforced",
+            Value::Null,
+        )
         .await;
     assert_eq!(
         (

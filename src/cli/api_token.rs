@@ -1,0 +1,143 @@
+//! `wharfinger api-token ...`
+
+use clap::{Subcommand, ValueEnum};
+use http::Method;
+use serde_json::{Map, Value, json};
+
+use super::{
+    access::{Api, Failure, reference},
+    output::{cell, table},
+    token::{Out, expiry},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Lists API tokens, never what they are.
+    List,
+    /// Makes an API token and prints it, once.
+    Create {
+        /// For people; need not be unique.
+        #[arg(long)]
+        name: String,
+        /// Name or id of its account; without one it is an operator's, over all accounts.
+        #[arg(long)]
+        account: Option<String>,
+        /// What it may do. Repeatable.
+        #[arg(long = "scope", required = true)]
+        scopes: Vec<Scope>,
+        /// When it ends: `30d` from now, or a time such as 2027-01-31T00:00:00Z.
+        #[arg(long, value_parser = expiry)]
+        expires: Option<String>,
+        #[command(flatten)]
+        out: Out,
+    },
+    /// Shows an API token's record.
+    Show {
+        /// Its id.
+        id: u64,
+    },
+    /// Refuses an API token for ever, from its next request on.
+    Revoke {
+        /// Its id.
+        id: u64,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Scope {
+    Read,
+    Tokens,
+    Accounts,
+}
+
+impl Verb {
+    pub(super) async fn run(self, api: &Api) -> Result<(), Failure> {
+        match self {
+            Self::List => api.print_list("/api-tokens", list).await,
+            Self::Create {
+                name,
+                account,
+                scopes,
+                expires,
+                out,
+            } => {
+                let mut body = Map::new();
+                body.insert("name".to_owned(), json!(name));
+                let scopes: Vec<Value> = scopes.into_iter().map(Scope::json).collect();
+                body.insert("scopes".to_owned(), scopes.into());
+                if let Some(account) = account {
+                    body.insert("account".to_owned(), reference(&account));
+                }
+                if let Some(expires) = expires {
+                    body.insert("expires_at".to_owned(), json!(expires));
+                }
+                let said = |token: &Value| {
+                    format!(
+                        "API token {} (id {}) is created",
+                        cell(&token["name"]),
+                        cell(&token["id"])
+                    )
+                };
+                out.deliver(api, "/api-tokens", Some(body.into()), said)
+                    .await
+            }
+            Self::Show { id } => {
+                let (text, token) = api.get(&format!("/api-tokens/{id}")).await?;
+                let shown = match api.json {
+                    true => text,
+                    false => list(std::slice::from_ref(&token)),
+                };
+                super::output::line(shown.trim_end())
+            }
+            Self::Revoke { id } => {
+                let path = format!("/api-tokens/{id}/revoke");
+                api.change(Method::POST, &path, None, |token| {
+                    Ok(format!("API token {} is revoked", cell(&token["id"])))
+                })
+                .await
+            }
+        }
+    }
+}
+
+fn list(items: &[Value]) -> String {
+    let rows = items
+        .iter()
+        .map(|item| {
+            let scopes = item["scopes"].as_array().into_iter().flatten();
+            let scopes: Vec<String> = scopes.map(cell).collect();
+            [
+                cell(&item["id"]),
+                cell(&item["name"]),
+                cell(&item["account"]),
+                scopes.join(","),
+                cell(&item["state"]),
+                cell(&item["expires_at"]),
+                cell(&item["last_used_at"]),
+                cell(&item["created_by"]),
+            ]
+        })
+        .collect();
+    table(
+        [
+            "ID",
+            "NAME",
+            "ACCOUNT",
+            "SCOPES",
+            "STATE",
+            "EXPIRES",
+            "LAST USED",
+            "BY",
+        ],
+        rows,
+    )
+}
+
+// === impl Scope ===
+
+impl Scope {
+    fn json(self) -> Value {
+        let value = self.to_possible_value();
+        json!(value.map(|value| value.get_name().to_owned()))
+    }
+}

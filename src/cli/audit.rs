@@ -1,0 +1,101 @@
+//! `wharfinger audit ...`
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::{
+    access::{Api, Failure, encoded},
+    output::{cell, line, table},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Lists records: who did what, when and from where.
+    List(Filter),
+    /// Recomputes the log's chain of hashes; fails when a record is altered or missing.
+    Verify,
+}
+
+/// Which records.
+#[derive(Debug, Args)]
+pub(super) struct Filter {
+    /// Only what concerns this account, by id.
+    #[arg(long)]
+    account: Option<u64>,
+    /// Only this action, such as token.reveal.
+    #[arg(long)]
+    action: Option<String>,
+    /// Only by this one, such as user/3 or api_token/1.
+    #[arg(long)]
+    actor: Option<String>,
+    /// Only about this, such as token/7.
+    #[arg(long)]
+    subject: Option<String>,
+    /// Not before this time, such as 2027-01-31T00:00:00Z.
+    #[arg(long)]
+    from: Option<String>,
+    /// Before this time.
+    #[arg(long)]
+    to: Option<String>,
+}
+
+impl Verb {
+    pub(super) async fn run(self, api: &Api) -> Result<(), Failure> {
+        match self {
+            Self::List(filter) => api.print_list(&filter.path(), list).await,
+            Self::Verify => {
+                let (text, verified) = api.get("/audit/verify").await?;
+                if verified["is_intact"] != true {
+                    return Err(Failure::Failed(format!(
+                        "the audit log is broken: record {} is altered or missing",
+                        cell(&verified["broken_at"])
+                    )));
+                }
+                let sentence = format!(
+                    "the audit log is intact: {} records, head {}",
+                    cell(&verified["records"]),
+                    cell(&verified["head"])
+                );
+                line(if api.json { text.trim() } else { &sentence })
+            }
+        }
+    }
+}
+
+fn list(items: &[Value]) -> String {
+    let rows = items
+        .iter()
+        .map(|item| {
+            [
+                "seq", "at", "actor", "address", "action", "subject", "account",
+            ]
+            .map(|key| cell(&item[key]))
+        })
+        .collect();
+    table(
+        ["SEQ", "AT", "BY", "FROM", "ACTION", "SUBJECT", "ACCOUNT"],
+        rows,
+    )
+}
+
+// === impl Filter ===
+
+impl Filter {
+    fn path(self) -> String {
+        let query: Vec<String> = [
+            ("account", self.account.map(|id| id.to_string())),
+            ("action", self.action),
+            ("actor", self.actor),
+            ("subject", self.subject),
+            ("from", self.from),
+            ("to", self.to),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some(format!("{key}={}", encoded(&value?))))
+        .collect();
+        if query.is_empty() {
+            return "/audit".to_owned();
+        }
+        format!("/audit?{}", query.join("&"))
+    }
+}

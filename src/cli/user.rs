@@ -1,0 +1,155 @@
+//! `wharfinger user ...`
+
+use std::path::PathBuf;
+
+use clap::{Subcommand, ValueEnum};
+use http::Method;
+use serde_json::{Map, Value, json};
+
+use super::{
+    access::{Api, Failure, read_secret, reference},
+    output::{cell, table},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Lists people.
+    List,
+    /// Adds a person.
+    Create {
+        /// What they log in with; unique among all people.
+        #[arg(long)]
+        name: String,
+        /// What they may do.
+        #[arg(long)]
+        role: Role,
+        /// Name or id of their account; an operator has none.
+        #[arg(long)]
+        account: Option<String>,
+        /// File with their password, 12 to 256 bytes; `-` is stdin.
+        #[arg(long, value_name = "FILE")]
+        password_file: PathBuf,
+    },
+    /// Changes a person's role or password; all their sessions end.
+    Set {
+        /// Name or id.
+        user: String,
+        /// `admin` or `reader`.
+        #[arg(long)]
+        role: Option<Role>,
+        /// File with the new password; `-` is stdin.
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+    /// Removes a person; all their sessions end.
+    Delete {
+        /// Name or id.
+        user: String,
+    },
+    /// Gives a person a new password, offline: in the data folder, while no control plane runs there.
+    ResetPassword {
+        /// Their name.
+        name: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Role {
+    Operator,
+    Admin,
+    Reader,
+}
+
+impl Verb {
+    pub(super) async fn run(self, api: &Api) -> Result<(), Failure> {
+        match self {
+            Self::List => api.print_list("/users", list).await,
+            Self::Create {
+                name,
+                role,
+                account,
+                password_file,
+            } => {
+                let mut body = Map::new();
+                body.insert("name".to_owned(), json!(name));
+                body.insert("role".to_owned(), role.json());
+                body.insert("password".to_owned(), password(&password_file)?);
+                if let Some(account) = account {
+                    body.insert("account".to_owned(), reference(&account));
+                }
+                api.change(Method::POST, "/users", Some(body.into()), said("added"))
+                    .await
+            }
+            Self::Set {
+                user,
+                role,
+                password_file,
+            } => {
+                let mut body = Map::new();
+                if let Some(role) = role {
+                    body.insert("role".to_owned(), role.json());
+                }
+                if let Some(file) = password_file {
+                    body.insert("password".to_owned(), password(&file)?);
+                }
+                if body.is_empty() {
+                    return Err(Failure::Usage(
+                        "nothing to set: give --role or --password-file".to_owned(),
+                    ));
+                }
+                let path = path(api, &user).await?;
+                api.change(Method::PATCH, &path, Some(body.into()), said("changed"))
+                    .await
+            }
+            Self::Delete { user } => {
+                let path = path(api, &user).await?;
+                let sentence = format!("user {user} is deleted");
+                api.change(Method::DELETE, &path, None, |_| Ok(sentence))
+                    .await
+            }
+            Self::ResetPassword { .. } => Err(Failure::Usage(
+                "reset-password works on the data folder, not on the API".to_owned(),
+            )),
+        }
+    }
+}
+
+async fn path(api: &Api, user: &str) -> Result<String, Failure> {
+    let id = api
+        .id("/users", "user", user, |_| true, |_| String::new())
+        .await?;
+    Ok(format!("/users/{id}"))
+}
+
+fn password(file: &std::path::Path) -> Result<Value, Failure> {
+    let secret = read_secret(file)
+        .map_err(|why| Failure::Failed(format!("cannot read the password: {why}")))?;
+    Ok(json!(secret.reveal()))
+}
+
+fn said(done: &'static str) -> impl FnOnce(&Value) -> Result<String, Failure> {
+    move |user| {
+        let (id, name, role) = (cell(&user["id"]), cell(&user["name"]), cell(&user["role"]));
+        Ok(format!("user {name} (id {id}, {role}) is {done}"))
+    }
+}
+
+fn list(items: &[Value]) -> String {
+    let rows = items
+        .iter()
+        .map(|item| {
+            ["id", "name", "role", "account", "created_by", "created_at"]
+                .map(|key| cell(&item[key]))
+        })
+        .collect();
+    table(["ID", "NAME", "ROLE", "ACCOUNT", "BY", "CREATED"], rows)
+}
+
+// === impl Role ===
+
+impl Role {
+    fn json(self) -> Value {
+        let value = self.to_possible_value();
+        json!(value.map(|value| value.get_name().to_owned()))
+    }
+}

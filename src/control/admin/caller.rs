@@ -1,0 +1,348 @@
+//! Who calls: read from the store for each request, remembered by nobody.
+
+use std::sync::PoisonError;
+
+use axum::http::{HeaderMap, StatusCode, header, request::Parts};
+
+use super::{
+    cookie,
+    extract::Reference,
+    guard,
+    problem::Problem,
+    rule::{Place, Reached, Rule, forbidden, may},
+    throttle::Failing,
+};
+use crate::{
+    clock,
+    control::{
+        Control, Error,
+        record::{self, Millis, Who},
+        scope::{Role, Scopes},
+        store::{CallerIs, CallerRow, Commit, Store, no_account_named},
+    },
+    model::{Secret, TokenKind},
+};
+
+/// How long a session lasts, whatever happens in it, and how long without a request.
+pub(super) const SESSION_ABSOLUTE_MS: u64 = 12 * 3_600_000;
+pub(super) const SESSION_IDLE_MS: u64 = 3_600_000;
+/// How old a written time of use may become before it is written again.
+const USE_MS: u64 = 50_000;
+
+/// Somebody, with what they may.
+pub(super) struct Caller {
+    row: CallerRow,
+    address: Option<String>,
+    /// Why nothing is for them at the moment.
+    stopped: Option<String>,
+}
+
+/// An admitted request: what its handler asks once more, when the body names an account.
+#[derive(Clone)]
+pub(super) struct Permit {
+    pub(super) caller: std::sync::Arc<Caller>,
+    rule: Rule,
+}
+
+/// Finds out who calls: by the token in the headers, else by the session's cookie. A changing call by cookie must carry
+/// the session's CSRF token too.
+pub(super) async fn identify(control: &Control, parts: &Parts) -> Result<Caller, Problem> {
+    let address = guard::address(parts);
+    let headers = &parts.headers;
+    let row = match (token(headers)?, cookie::read(headers)) {
+        (Some(token), _) => {
+            let found = by_token(control, &token).await?;
+            if found.is_none() {
+                let tokens = Failing::Tokens(address);
+                let charged = control.inner.throttle.charge(tokens);
+                charged.map_err(Problem::too_many)?;
+            }
+            found
+        }
+        (None, Some(secret)) => {
+            let found = by_session(control, &secret).await?;
+            if found.is_some() && !parts.method.is_safe() && !cookie::has_csrf(headers, &secret) {
+                return Err(forbidden(
+                    "a change in a session needs its X-CSRF-Token; GET /api/v1/session says it",
+                ));
+            }
+            found
+        }
+        (None, None) => None,
+    };
+    let address = address.map(|address| address.to_string());
+    let caller = row
+        .map(|row| Caller::new(row, address))
+        .ok_or_else(nobody)?;
+    caller.touch(control);
+    Ok(caller)
+}
+
+async fn by_token(control: &Control, token: &Secret) -> Result<Option<CallerRow>, Problem> {
+    // A typo or an invented token costs no look-up.
+    if !token.is_well_formed_token() || !TokenKind::Api.is_of(token) {
+        return Ok(None);
+    }
+    let store = &control.inner.store;
+    let digest = store.digest_key().digest(token.reveal().as_bytes());
+    let row = store.caller_by_token(&digest).await?;
+    Ok(row.filter(|row| !row.is_expired(clock::wall_seconds())))
+}
+
+async fn by_session(control: &Control, secret: &Secret) -> Result<Option<CallerRow>, Problem> {
+    let store = &control.inner.store;
+    let digest = store.digest_key().digest(secret.reveal().as_bytes());
+    let row = store.caller_by_session(&digest).await?;
+    Ok(row.filter(|row| !row.is_over(record::now())))
+}
+
+/// The one token that the headers carry; two different ones are nobody's.
+fn token(headers: &HeaderMap) -> Result<Option<Secret>, Problem> {
+    let bearer = headers.get_all(header::AUTHORIZATION).iter().map(|value| {
+        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+        scheme
+            .eq_ignore_ascii_case("bearer")
+            .then(|| token.trim().as_bytes())
+    });
+    let named = headers
+        .get_all("x-api-token")
+        .iter()
+        .map(|value| Some(value.as_bytes()));
+    let mut tokens = bearer.chain(named);
+    let Some(first) = tokens.next() else {
+        return Ok(None);
+    };
+    let token = first
+        .filter(|token| tokens.all(|other| other == Some(token)))
+        .and_then(|token| std::str::from_utf8(token).ok())
+        .ok_or_else(nobody)?;
+    Ok(Some(Secret::new(token.to_owned())))
+}
+
+fn nobody() -> Problem {
+    Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "give an API token as `Authorization: Bearer` or `X-API-TOKEN`, or log in with POST /api/v1/session; \
+         the first one lies in the file admin-token of the control plane's data folder",
+    )
+}
+
+// === impl Caller ===
+
+impl Caller {
+    fn new(row: CallerRow, address: Option<String>) -> Self {
+        let is_token = matches!(row.is, CallerIs::ApiToken { .. });
+        let stopped = row.home.as_ref().and_then(|home| {
+            if let Some(reason) = &home.suspended {
+                let colon = if reason.is_empty() { "" } else { ": " };
+                return Some(format!("account {} is suspended{colon}{reason}", home.id));
+            }
+            let plan = home.plan;
+            (is_token && !plan.has_api_tokens(clock::wall_seconds())).then(|| {
+                format!(
+                    "plan {} of account {} has no API tokens{}",
+                    plan.name(),
+                    home.id,
+                    if plan.trial_until().is_some() {
+                        " any more"
+                    } else {
+                        ""
+                    }
+                )
+            })
+        });
+        Self {
+            row,
+            address,
+            stopped,
+        }
+    }
+
+    /// For the audit log.
+    pub(super) fn who(&self) -> Who {
+        Who {
+            name: self.row.is.subject(),
+            address: self.address.clone(),
+        }
+    }
+
+    pub(super) fn is(&self) -> &CallerIs {
+        &self.row.is
+    }
+
+    pub(super) fn stopped(&self) -> Option<&str> {
+        self.stopped.as_deref()
+    }
+
+    pub(super) fn is_person(&self) -> bool {
+        matches!(self.row.is, CallerIs::User { .. })
+    }
+
+    pub(super) fn is_reader(&self) -> bool {
+        matches!(
+            self.row.is,
+            CallerIs::User {
+                role: Role::Reader,
+                ..
+            }
+        )
+    }
+
+    pub(super) fn is_operator(&self) -> bool {
+        self.row.home.is_none()
+    }
+
+    pub(super) fn scopes(&self) -> Scopes {
+        self.row.scopes
+    }
+
+    /// The account whose reach is theirs; `None` reaches everything.
+    pub(super) fn home(&self) -> Option<u64> {
+        self.row.home.as_ref().map(|home| home.id)
+    }
+
+    /// Whether an account is within reach; `None` is what belongs to operators.
+    pub(super) fn reaches(&self, account: Option<Reached>) -> bool {
+        match (self.home(), account) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(home), Some(account)) => account.id == home || account.from == Some(home),
+        }
+    }
+
+    /// Writes down that they were here, at most once a minute, and lets nobody wait for it.
+    fn touch(&self, control: &Control) {
+        if record::now() < self.row.used_at.saturating_add(USE_MS) {
+            return;
+        }
+        let (control, is) = (control.clone(), self.row.is.clone());
+        let subject = is.subject();
+        let touching = || control.inner.touching.lock();
+        // One write at a time for each, so as many at most as there are callers.
+        if !touching()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(subject.clone())
+        {
+            return;
+        }
+        let control = control.clone();
+        tokio::spawn(async move {
+            match control.inner.store.touch(&is).await {
+                Ok(()) | Err(Error::Closed) => {}
+                Err(error) => {
+                    tracing::warn!(%error, caller = subject, "the time of use is not kept")
+                }
+            }
+            let mut touching = control
+                .inner
+                .touching
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            touching.remove(&subject);
+        });
+    }
+}
+
+// === impl CallerRow ===
+
+impl CallerRow {
+    fn is_expired(&self, now: u32) -> bool {
+        matches!(self.is, CallerIs::ApiToken { expires_at, .. } if expires_at != 0 && expires_at <= now)
+    }
+
+    fn is_over(&self, now: Millis) -> bool {
+        let is_old = matches!(self.is, CallerIs::User { since, .. } if since.saturating_add(SESSION_ABSOLUTE_MS) <= now);
+        is_old || self.used_at.saturating_add(SESSION_IDLE_MS) <= now
+    }
+}
+
+// === impl Permit ===
+
+impl Permit {
+    pub(super) fn new(caller: Caller, rule: Rule) -> Self {
+        Self {
+            caller: caller.into(),
+            rule,
+        }
+    }
+
+    /// Where the caller's reach ends; `None` reaches everything.
+    pub(super) fn home(&self) -> Option<u64> {
+        self.caller.home()
+    }
+
+    /// The rule again, with what the body turned out to name.
+    pub(super) fn asks(&self, place: &Place) -> Result<(), Problem> {
+        may(&self.caller, &self.rule, Some(place))
+    }
+
+    /// The account that a body names, if the caller reaches it.
+    pub(super) async fn account(
+        &self,
+        commit: &mut Commit,
+        reference: &Reference,
+    ) -> Result<u64, Problem> {
+        match reference {
+            Reference::Id(id) => {
+                self.asks(&Place::account(&commit.account(*id).await?))?;
+                Ok(*id)
+            }
+            Reference::Name(name) => {
+                let id = commit.account_named(name).await?;
+                let row = commit.account(id).await?;
+                let place = Place::account(&row);
+                // Without its id: who may not see it must not learn it either.
+                if !self.caller.reaches(place.account) {
+                    return Err(no_account_named(name).into());
+                }
+                self.asks(&place)?;
+                Ok(id)
+            }
+        }
+    }
+
+    /// The account of that name, if the caller reaches it.
+    pub(super) async fn account_named(&self, store: &Store, name: &str) -> Result<u64, Problem> {
+        let id = store.account_named(name).await?;
+        let place = Place::account(&store.account(id).await?);
+        if !self.caller.reaches(place.account) {
+            return Err(no_account_named(name).into());
+        }
+        Ok(id)
+    }
+
+    /// Nobody gives more than they have: neither more scopes, nor a later end (0 = never).
+    pub(super) fn gives(&self, scopes: Scopes, until: u32) -> Result<(), Problem> {
+        if !scopes.within(self.caller.scopes()) {
+            return Err(forbidden(
+                "an API token gives no scope that it has not itself",
+            ));
+        }
+        match *self.caller.is() {
+            CallerIs::ApiToken { expires_at, .. }
+                if expires_at != 0 && (until == 0 || until > expires_at) =>
+            {
+                Err(forbidden(
+                    "an API token that ends gives nothing that ends later",
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is nobody's but the operators' is made by them.
+    pub(super) fn operators_make(&self, what: &str) -> Result<(), Problem> {
+        if self.caller.is_operator() {
+            return Ok(());
+        }
+        Err(forbidden(format!("only an operator makes {what}")))
+    }
+
+    /// A field that only operators set.
+    pub(super) fn operators_only(&self, field: &str, is_named: bool) -> Result<(), Problem> {
+        if is_named && !self.caller.is_operator() {
+            return Err(forbidden(format!("only an operator sets {field}")));
+        }
+        Ok(())
+    }
+}

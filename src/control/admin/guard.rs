@@ -1,0 +1,93 @@
+//! Before every handler: who calls, what it is about, and whether they may. All of it is read from the store now.
+
+use std::net::IpAddr;
+
+use axum::{
+    extract::{FromRequestParts as _, Request, State},
+    http::request::Parts,
+    middleware::Next,
+    response::Response,
+};
+
+use super::{
+    Actor,
+    caller::{Permit, identify},
+    extract::Id,
+    problem::Problem,
+    refused,
+    rule::{Concerns, Needs, Place, Rule, may},
+};
+use crate::{
+    control::{Control, Error},
+    operate::server::Peer,
+};
+
+/// Lets the request through to its handler, with its [`Permit`] and for the audit log its [`Actor`].
+pub(super) async fn admit(
+    State((control, rule)): State<(Control, Rule)>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let (mut parts, body) = request.into_parts();
+    if rule.needs != Needs::Open {
+        let permit = permit(&control, rule, &mut parts).await?;
+        parts.extensions.insert(Actor(permit.caller.who()));
+        parts.extensions.insert(permit);
+    }
+    Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
+/// Where the request came from.
+pub(super) fn address(parts: &Parts) -> Option<IpAddr> {
+    let Peer(address) = parts.extensions.get::<Peer>()?;
+    Some(address.ip().to_canonical())
+}
+
+async fn permit(control: &Control, rule: Rule, parts: &mut Parts) -> Result<Permit, Problem> {
+    let caller = identify(control, parts).await?;
+    // Operators reach everything: their handlers find out whether it exists.
+    let place = match caller.is_operator() {
+        true => None,
+        false => place(control, rule, parts).await?,
+    };
+    if let Err(problem) = may(&caller, &rule, place.as_ref()) {
+        refused::record(control, &caller, &rule, place.as_ref()).await;
+        return Err(problem);
+    }
+    Ok(Permit::new(caller, rule))
+}
+
+/// What the path names, and whose it is.
+async fn place(control: &Control, rule: Rule, parts: &mut Parts) -> Result<Option<Place>, Problem> {
+    let store = &control.inner.store;
+    let account = match rule.concerns {
+        Concerns::Nothing | Concerns::Listed | Concerns::Stated => return Ok(None),
+        Concerns::Account | Concerns::Token | Concerns::ApiToken | Concerns::User => {
+            let Id(id) = Id::from_request_parts(parts, control).await?;
+            match rule.concerns {
+                Concerns::Account => (format!("account {id}"), Some(id)),
+                Concerns::Token => {
+                    let row = store.token(id).await?;
+                    (format!("token {id}"), Some(row.token.account.0))
+                }
+                Concerns::User => {
+                    let row = store.user(id).await?;
+                    (format!("user {id}"), row.account)
+                }
+                _ => {
+                    let row = store.api_token(id).await?;
+                    (format!("API token {id}"), row.account)
+                }
+            }
+        }
+    };
+    Ok(Some(match account {
+        (name, None) => Place::operators(name),
+        (name, Some(id)) => match store.account(id).await {
+            Ok(row) => Place::of(name, &row),
+            // The account is gone, and what was its own with it.
+            Err(Error::NotFound(_)) => Place::operators(name),
+            Err(error) => return Err(error.into()),
+        },
+    }))
+}

@@ -1,0 +1,125 @@
+//! Every route on one page: its method and path, who answers it, and what it needs of a caller.
+//!
+//! The router, the check of each request and the API's description are made from here. A route without a rule is no
+//! row, and does not compile.
+
+use axum::routing::{self, MethodRouter};
+
+use super::{
+    accounts, api_tokens, audit, destinations, gateways, openapi,
+    rule::{Concerns, Needs, Readers, Rule},
+    session, tokens, users,
+};
+use crate::control::Control;
+
+/// A row of the page.
+pub(in crate::control) struct Route {
+    pub(in crate::control) rule: Rule,
+    pub(super) handler: MethodRouter<Control>,
+}
+
+macro_rules! routes {
+    ($($method:ident $path:literal $module:ident::$handler:ident $needs:ident $concerns:ident $readers:ident;)+) => {
+        /// What the handlers say of themselves.
+        #[derive(utoipa::OpenApi)]
+        #[openapi(paths($($module::$handler),+))]
+        pub(super) struct Described;
+
+        /// The page, row by row.
+        pub(in crate::control) fn table() -> Vec<Route> {
+            vec![$(Route {
+                rule: Rule {
+                    method: stringify!($method),
+                    path: $path,
+                    needs: Needs::$needs,
+                    concerns: Concerns::$concerns,
+                    readers: Readers::$readers,
+                },
+                handler: routing::$method($module::$handler),
+            }),+]
+        }
+    };
+}
+
+// needs     Open: nothing, not even a caller · Caller: any · Read, Tokens, Accounts: that scope · Operator: all accounts
+// concerns  Nothing · Listed: the handler lists what the caller reaches · Stated: the account that the body names ·
+//           Account, Token, ApiToken, User: the account of what the path's id names
+// readers   May · MayNot
+routes! {
+    get    "/openapi.json"         openapi::document      Open      Nothing   May;
+
+    post   "/session"              session::begin         Open      Nothing   May;
+    get    "/session"              session::show          Caller    Nothing   May;
+    patch  "/session"              session::change        Caller    Nothing   May;
+    delete "/session"              session::end           Caller    Nothing   May;
+
+    get    "/accounts"             accounts::list         Read      Listed    May;
+    post   "/accounts"             accounts::create       Accounts  Stated    MayNot;
+    get    "/accounts/{id}"        accounts::show         Read      Account   May;
+    patch  "/accounts/{id}"        accounts::change       Accounts  Account   MayNot;
+    delete "/accounts/{id}"        accounts::delete       Accounts  Account   MayNot;
+
+    get    "/tokens"               tokens::list           Read      Listed    May;
+    post   "/tokens"               tokens::create         Tokens    Stated    MayNot;
+    get    "/tokens/{id}"          tokens::show           Read      Token     May;
+    patch  "/tokens/{id}"          tokens::change         Tokens    Token     MayNot;
+    delete "/tokens/{id}"          tokens::delete         Tokens    Token     MayNot;
+    post   "/tokens/{id}/enable"   tokens::enable         Tokens    Token     MayNot;
+    post   "/tokens/{id}/disable"  tokens::disable        Tokens    Token     MayNot;
+    post   "/tokens/{id}/revoke"   tokens::revoke         Tokens    Token     MayNot;
+    post   "/tokens/{id}/rotate"   tokens::rotate         Tokens    Token     MayNot;
+    post   "/tokens/{id}/reveal"   tokens::reveal         Tokens    Token     MayNot;
+
+    get    "/api-tokens"           api_tokens::list       Accounts  Listed    MayNot;
+    post   "/api-tokens"           api_tokens::create     Accounts  Stated    MayNot;
+    get    "/api-tokens/{id}"      api_tokens::show       Accounts  ApiToken  MayNot;
+    post   "/api-tokens/{id}/revoke" api_tokens::revoke   Accounts  ApiToken  MayNot;
+
+    get    "/users"                users::list            Accounts  Listed    MayNot;
+    post   "/users"                users::create          Accounts  Stated    MayNot;
+    get    "/users/{id}"           users::show            Accounts  User      MayNot;
+    patch  "/users/{id}"           users::change          Accounts  User      MayNot;
+    delete "/users/{id}"           users::delete          Accounts  User      MayNot;
+
+    get    "/audit"                audit::list            Read      Listed    MayNot;
+    get    "/audit/verify"         audit::verify          Operator  Nothing   MayNot;
+
+    get    "/destinations"         destinations::list     Operator  Nothing   MayNot;
+    post   "/destinations"         destinations::create   Operator  Nothing   MayNot;
+    get    "/destinations/{id}"    destinations::show     Operator  Nothing   MayNot;
+    patch  "/destinations/{id}"    destinations::change   Operator  Nothing   MayNot;
+    delete "/destinations/{id}"    destinations::delete   Operator  Nothing   MayNot;
+
+    get    "/gateways"             gateways::list         Operator  Nothing   MayNot;
+    delete "/gateways/{name}"      gateways::retire       Operator  Nothing   MayNot;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use utoipa::OpenApi as _;
+
+    use super::*;
+
+    #[test]
+    fn every_handler_describes_the_route_it_stands_on() {
+        let document = serde_json::to_value(Described::openapi()).expect("JSON");
+        let described: BTreeSet<_> = document["paths"]
+            .as_object()
+            .expect("paths")
+            .iter()
+            .flat_map(|(path, item)| {
+                let methods = item.as_object().expect("methods").keys();
+                methods.map(move |method| (method.clone(), path.clone()))
+            })
+            .collect();
+        let table = table();
+        let stated: BTreeSet<_> = table
+            .iter()
+            .map(|route| (route.rule.method.to_owned(), route.rule.path.to_owned()))
+            .collect();
+        assert_eq!(described, stated);
+        assert_eq!(stated.len(), table.len(), "a route stands there twice");
+    }
+}

@@ -1,0 +1,150 @@
+//! `/users`: the people of accounts, and operators.
+
+use axum::{Extension, Json, extract::State, http::StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::{
+    Actor,
+    caller::Permit,
+    enforced::{Items, page},
+    extract::{Body, Id, Page, Query, Reference, name},
+    problem::Problem,
+};
+use crate::{
+    control::{Control, password, scope::Role, store::NewUser, view},
+    model::Secret,
+};
+
+/// A person to be added.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewUserBody {
+    /// Whose they are; an operator has none.
+    account: Option<Reference>,
+    /// Unique among all people.
+    name: String,
+    role: Role,
+    /// 12 to 256 bytes.
+    password: String,
+}
+
+/// What to change of a person; all their sessions end.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UserChange {
+    /// `admin` or `reader`; an operator stays one.
+    role: Option<Role>,
+    password: Option<String>,
+}
+
+/// Lists people by id.
+#[utoipa::path(get, path = "/users", params(("after" = Option<u64>, Query), ("limit" = Option<u32>, Query)),
+    responses((status = 200, body = Items<view::User>)))]
+pub(super) async fn list(
+    State(control): State<Control>,
+    Extension(permit): Extension<Permit>,
+    Query(query): Query<Page>,
+) -> Result<Json<Items<view::User>>, Problem> {
+    let (after, limit) = query.bounds()?;
+    let store = &control.inner.store;
+    let rows = store.users(permit.home(), after, limit + 1).await?;
+    let items = rows.iter().map(view::User::from).collect();
+    Ok(Json(page(items, limit, |item: &view::User| item.id)))
+}
+
+/// Shows a person.
+#[utoipa::path(get, path = "/users/{id}", params(("id" = u64, Path)),
+    responses((status = 200, body = view::User), (status = 404, body = Problem)))]
+pub(super) async fn show(
+    State(control): State<Control>,
+    Id(id): Id,
+) -> Result<Json<view::User>, Problem> {
+    let row = control.inner.store.user(id).await?;
+    Ok(Json((&row).into()))
+}
+
+/// Adds a person.
+#[utoipa::path(post, path = "/users", request_body = NewUserBody,
+    responses((status = 201, body = view::User), (status = 409, body = Problem)))]
+pub(super) async fn create(
+    State(control): State<Control>,
+    Extension(Actor(actor)): Extension<Actor>,
+    Extension(permit): Extension<Permit>,
+    Body(new): Body<NewUserBody>,
+) -> Result<(StatusCode, Json<view::User>), Problem> {
+    let name = name(new.name)?;
+    let password = Secret::new(new.password);
+    password::check(&password).map_err(Problem::invalid)?;
+    if (new.role == Role::Operator) != new.account.is_none() {
+        return Err(Problem::invalid(
+            "an operator has no account; admins and readers have one",
+        ));
+    }
+    permit.gives(new.role.scopes(), 0)?;
+    if new.account.is_none() {
+        permit.operators_make("an operator")?;
+    }
+    let password = control.inner.passwords.hash(password).await?;
+    let mut commit = control.inner.store.begin(&actor).await?;
+    let account = match &new.account {
+        Some(account) => Some(permit.account(&mut commit, account).await?),
+        None => None,
+    };
+    let new = NewUser {
+        account,
+        name,
+        role: new.role,
+        password,
+    };
+    let row = commit.insert_user(new).await?;
+    commit.finish_unpublished().await?;
+    Ok((StatusCode::CREATED, Json((&row).into())))
+}
+
+/// Changes a person's role or password; all their sessions end.
+#[utoipa::path(patch, path = "/users/{id}", request_body = UserChange, params(("id" = u64, Path)),
+    responses((status = 200, body = view::User), (status = 404, body = Problem)))]
+pub(super) async fn change(
+    State(control): State<Control>,
+    Extension(Actor(actor)): Extension<Actor>,
+    Extension(permit): Extension<Permit>,
+    Id(id): Id,
+    Body(change): Body<UserChange>,
+) -> Result<Json<view::User>, Problem> {
+    let password = match change.password.map(Secret::new) {
+        Some(password) => {
+            password::check(&password).map_err(Problem::invalid)?;
+            Some(control.inner.passwords.hash(password).await?)
+        }
+        None => None,
+    };
+    let mut commit = control.inner.store.begin(&actor).await?;
+    let old = commit.user(id).await?;
+    let role = change.role.unwrap_or(old.role);
+    if (role == Role::Operator) != (old.role == Role::Operator) {
+        return Err(Problem::invalid(
+            "an operator stays one, and nobody else becomes one",
+        ));
+    }
+    // Who sets a password can be that person.
+    permit.gives(role.scopes(), 0)?;
+    let row = commit.update_user(id, change.role, password).await?;
+    commit.finish_unpublished().await?;
+    Ok(Json((&row).into()))
+}
+
+/// Removes a person; all their sessions end.
+#[utoipa::path(delete, path = "/users/{id}", params(("id" = u64, Path)),
+    responses((status = 200), (status = 409, body = Problem)))]
+pub(super) async fn delete(
+    State(control): State<Control>,
+    Extension(Actor(actor)): Extension<Actor>,
+    Id(id): Id,
+) -> Result<Json<Value>, Problem> {
+    let mut commit = control.inner.store.begin(&actor).await?;
+    commit.delete_user(id).await?;
+    commit.finish_unpublished().await?;
+    Ok(Json(json!({"id": id})))
+}

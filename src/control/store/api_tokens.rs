@@ -1,0 +1,185 @@
+//! API tokens in the store: digests, and the sealed text of the first one alone.
+
+use serde_json::json;
+
+use super::{
+    Commit, Store,
+    database::{Query, Row, Value, query},
+    get_u64, positive, signed,
+};
+use crate::{
+    control::{Error, record::ApiTokenRow, scope::Scopes, view},
+    model::{Secret, TokenKind},
+};
+
+/// An API token to be made.
+pub(crate) struct NewApiToken {
+    /// `None` for an operator's.
+    pub(crate) account: Option<u64>,
+    pub(crate) name: String,
+    pub(crate) scopes: Scopes,
+    /// Seconds since 1970, 0 = never.
+    pub(crate) expires_at: u32,
+}
+
+const SELECT: &str = "SELECT id, account_id, name, scopes, expires_at, created_by, created_at, last_used_at, revoked_at \
+     FROM api_tokens WHERE id > ";
+
+/// Those after `after`, by id; with `home`, those of accounts that it reaches.
+fn select(after: u64, limit: u32, home: Option<u64>) -> Query {
+    let mut select = query(SELECT).and("$", [signed(after).into()]);
+    if let Some(home) = home {
+        let home = || Value::from(signed(home));
+        select = select.and(
+            " AND account_id IN (SELECT id FROM accounts WHERE id = $ OR (parent_id = $ AND accessible))",
+            [home(), home()],
+        );
+    }
+    select.and(" ORDER BY id LIMIT $", [limit.into()])
+}
+
+// === impl Store ===
+
+impl Store {
+    /// Those after `after`, by id, revoked ones too; with `home`, those of accounts that it reaches.
+    pub(crate) async fn api_tokens(
+        &self,
+        home: Option<u64>,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<ApiTokenRow>, Error> {
+        select(after, limit, home)
+            .fetch_all(&self.lister)
+            .await?
+            .iter()
+            .map(read)
+            .collect()
+    }
+
+    /// That one.
+    pub(crate) async fn api_token(&self, id: u64) -> Result<ApiTokenRow, Error> {
+        let row = select(id.saturating_sub(1), 1, None)
+            .fetch_optional(&self.reader)
+            .await?;
+        one(row, id)
+    }
+
+    /// The text of an API token that is kept.
+    pub(crate) async fn open_api_token(&self, id: u64) -> Result<Option<Secret>, Error> {
+        let sealed: Option<Vec<u8>> =
+            query("SELECT sealed FROM api_tokens WHERE id = $1 AND revoked_at IS NULL")
+                .bind(signed(id))
+                .fetch_value(&self.reader)
+                .await?;
+        sealed
+            .map(|sealed| self.sealer.open_text(&place(id), &sealed))
+            .transpose()
+    }
+}
+
+fn one(row: Option<Row>, id: u64) -> Result<ApiTokenRow, Error> {
+    let row = row.as_ref().map(read).transpose()?;
+    row.filter(|row| row.id == id)
+        .ok_or_else(|| Error::NotFound(format!("there is no API token {id}")))
+}
+
+// === impl Commit ===
+
+impl Commit {
+    /// Mints one. Its text can be read again only when it `is_kept`: for a file of our own.
+    pub(crate) async fn insert_api_token(
+        &mut self,
+        new: NewApiToken,
+        is_kept: bool,
+    ) -> Result<(ApiTokenRow, Secret), Error> {
+        let id = self.next_id("api_token").await?;
+        let (secret, digest) = self.mint(TokenKind::Api);
+        let sealed = match is_kept {
+            true => self.sealer.seal(&place(id), secret.reveal().as_bytes()),
+            false => Vec::new(),
+        };
+        let row = ApiTokenRow {
+            id,
+            account: new.account,
+            name: new.name,
+            scopes: new.scopes,
+            expires_at: new.expires_at,
+            created_by: self.who().name.clone(),
+            created_at: self.now,
+            last_used_at: None,
+            revoked_at: None,
+        };
+        query(
+            "INSERT INTO api_tokens (id, name, digest, sealed, created_at, account_id, scopes, expires_at, created_by) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        )
+        .bind(signed(id))
+        .bind(&row.name)
+        .bind(digest.0.to_vec())
+        .bind(sealed)
+        .bind(signed(row.created_at))
+        .bind(row.account.map(signed))
+        .bind(row.scopes.names().join(" "))
+        .bind(i64::from(row.expires_at))
+        .bind(&row.created_by)
+        .execute(self.connection()?)
+        .await?;
+        let new = json!(view::ApiToken::from(&row));
+        self.note(
+            "api_token.create",
+            format!("api_token/{id}"),
+            None,
+            Some(new),
+        );
+        Ok((row, secret))
+    }
+
+    /// Ends it for ever; a revoked one stays as it is.
+    pub(crate) async fn revoke_api_token(&mut self, id: u64) -> Result<ApiTokenRow, Error> {
+        let row = select(id.saturating_sub(1), 1, None)
+            .fetch_optional(self.connection()?)
+            .await?;
+        let old = one(row, id)?;
+        if old.revoked_at.is_some() {
+            return Ok(old);
+        }
+        let now = self.now;
+        query("UPDATE api_tokens SET revoked_at = $1 WHERE id = $2")
+            .bind(signed(now))
+            .bind(signed(id))
+            .execute(self.connection()?)
+            .await?;
+        let new = ApiTokenRow {
+            revoked_at: Some(now),
+            ..old.clone()
+        };
+        let states = [&old, &new].map(|row| json!(view::ApiToken::from(row)));
+        let [old, now] = states.map(Some);
+        self.note("api_token.revoke", format!("api_token/{id}"), old, now);
+        Ok(new)
+    }
+}
+
+fn place(id: u64) -> String {
+    format!("api_token/{id}")
+}
+
+fn read(row: &Row) -> Result<ApiTokenRow, Error> {
+    let optional = |column| -> Result<Option<u64>, Error> {
+        let value: Option<i64> = row.get(column)?;
+        value.map(positive).transpose()
+    };
+    Ok(ApiTokenRow {
+        id: get_u64(row, "id")?,
+        account: optional("account_id")?,
+        name: row.get("name")?,
+        scopes: Scopes::parse(row.get("scopes")?)
+            .ok_or_else(|| Error::damaged("scopes that there are not"))?,
+        expires_at: u32::try_from(get_u64(row, "expires_at")?)
+            .map_err(|_| Error::damaged("an expiry past 2106"))?,
+        created_by: row.get("created_by")?,
+        created_at: get_u64(row, "created_at")?,
+        last_used_at: optional("last_used_at")?,
+        revoked_at: optional("revoked_at")?,
+    })
+}

@@ -1,0 +1,304 @@
+//! People in the store, and their sessions: only what a password was hashed to, only the digest of a cookie.
+
+use serde_json::json;
+
+use super::{
+    Commit, Store,
+    database::{Query, Row, Value, query},
+    get_u64, positive, signed,
+};
+use crate::{
+    control::{
+        Error,
+        record::{Millis, UserRow},
+        scope::Role,
+        view,
+    },
+    model::Digest,
+};
+
+/// Sessions of one person at once; the oldest gives way.
+const SESSIONS_MAX: i64 = 20;
+
+/// A person to be added.
+pub(crate) struct NewUser {
+    /// `None` for an operator.
+    pub(crate) account: Option<u64>,
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    /// What the password was hashed to.
+    pub(crate) password: String,
+}
+
+/// From which moments on a session counts.
+#[derive(Clone, Copy)]
+pub(crate) struct SessionBounds {
+    pub(crate) created_after: Millis,
+    pub(crate) seen_after: Millis,
+}
+
+const SELECT: &str =
+    "SELECT id, account_id, name, role, created_by, created_at, updated_at FROM users WHERE id > ";
+
+fn select(after: u64, limit: u32, home: Option<u64>) -> Query {
+    let mut select = query(SELECT).and("$", [signed(after).into()]);
+    if let Some(home) = home {
+        let home = || Value::from(signed(home));
+        select = select.and(
+            " AND account_id IN (SELECT id FROM accounts WHERE id = $ OR (parent_id = $ AND accessible))",
+            [home(), home()],
+        );
+    }
+    select.and(" ORDER BY id LIMIT $", [limit.into()])
+}
+
+// === impl Store ===
+
+impl Store {
+    /// Those after `after`, by id; with `home`, those of accounts that it reaches.
+    pub(crate) async fn users(
+        &self,
+        home: Option<u64>,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<UserRow>, Error> {
+        select(after, limit, home)
+            .fetch_all(&self.lister)
+            .await?
+            .iter()
+            .map(read)
+            .collect()
+    }
+
+    /// That one.
+    pub(crate) async fn user(&self, id: u64) -> Result<UserRow, Error> {
+        let row = select(id.saturating_sub(1), 1, None)
+            .fetch_optional(&self.reader)
+            .await?;
+        one(row, id)
+    }
+
+    /// Who has that name, and what their password was hashed to.
+    pub(crate) async fn login(&self, name: &str) -> Result<Option<(u64, String)>, Error> {
+        let row = query("SELECT id, password FROM users WHERE name = $1")
+            .bind(name)
+            .fetch_optional(&self.reader)
+            .await?;
+        row.map(|row| Ok((get_u64(&row, "id")?, row.get("password")?)))
+            .transpose()
+    }
+
+    /// How many people there ever were.
+    pub(crate) async fn user_count(&self) -> Result<u64, Error> {
+        super::counter(&self.reader, "user").await
+    }
+}
+
+fn one(row: Option<Row>, id: u64) -> Result<UserRow, Error> {
+    let row = row.as_ref().map(read).transpose()?;
+    row.filter(|row| row.id == id)
+        .ok_or_else(|| Error::NotFound(format!("there is no user {id}")))
+}
+
+// === impl Commit ===
+
+impl Commit {
+    /// That one, as of this transaction.
+    pub(crate) async fn user(&mut self, id: u64) -> Result<UserRow, Error> {
+        let row = select(id.saturating_sub(1), 1, None)
+            .fetch_optional(self.connection()?)
+            .await?;
+        one(row, id)
+    }
+
+    /// How many people there ever were, as of this transaction.
+    pub(crate) async fn user_count(&mut self) -> Result<u64, Error> {
+        super::counter(self.connection()?, "user").await
+    }
+
+    /// Adds one.
+    pub(crate) async fn insert_user(&mut self, new: NewUser) -> Result<UserRow, Error> {
+        let taken: Option<i64> = query("SELECT id FROM users WHERE name = $1")
+            .bind(&new.name)
+            .fetch_value(self.connection()?)
+            .await?;
+        if taken.is_some() {
+            return Err(Error::Conflict(format!(
+                "there is a user named {:?} already",
+                new.name
+            )));
+        }
+        let row = UserRow {
+            id: self.next_id("user").await?,
+            account: new.account,
+            name: new.name,
+            role: new.role,
+            created_by: self.who().name.clone(),
+            created_at: self.now,
+            updated_at: self.now,
+        };
+        query(
+            "INSERT INTO users (id, account_id, name, role, password, created_by, created_at, updated_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $7)",
+        )
+        .bind(signed(row.id))
+        .bind(row.account.map(signed))
+        .bind(&row.name)
+        .bind(row.role.name())
+        .bind(new.password)
+        .bind(&row.created_by)
+        .bind(signed(row.created_at))
+        .execute(self.connection()?)
+        .await?;
+        self.tell_user("user.create", None, Some(&row));
+        Ok(row)
+    }
+
+    /// Another role, another password, or both; every session of theirs ends.
+    pub(crate) async fn update_user(
+        &mut self,
+        id: u64,
+        role: Option<Role>,
+        password: Option<String>,
+    ) -> Result<UserRow, Error> {
+        let old = self.user(id).await?;
+        let new = UserRow {
+            role: role.unwrap_or(old.role),
+            updated_at: self.now,
+            ..old.clone()
+        };
+        query("UPDATE users SET role = $1, updated_at = $2 WHERE id = $3")
+            .bind(new.role.name())
+            .bind(signed(new.updated_at))
+            .bind(signed(id))
+            .execute(self.connection()?)
+            .await?;
+        let has_password = password.is_some();
+        if let Some(password) = password {
+            query("UPDATE users SET password = $1 WHERE id = $2")
+                .bind(password)
+                .bind(signed(id))
+                .execute(self.connection()?)
+                .await?;
+        }
+        self.end_sessions(id).await?;
+        let action = match has_password {
+            true => "user.password",
+            false => "user.change",
+        };
+        self.tell_user(action, Some(&old), Some(&new));
+        Ok(new)
+    }
+
+    /// Removes one, and their sessions.
+    pub(crate) async fn delete_user(&mut self, id: u64) -> Result<(), Error> {
+        let old = self.user(id).await?;
+        let operators: i64 = query("SELECT count(*) FROM users WHERE account_id IS NULL")
+            .fetch_one(self.connection()?)
+            .await?;
+        if old.account.is_none() && operators == 1 {
+            return Err(Error::Conflict(format!(
+                "{:?} is the last operator; add another one first",
+                old.name
+            )));
+        }
+        self.end_sessions(id).await?;
+        query("DELETE FROM users WHERE id = $1")
+            .bind(signed(id))
+            .execute(self.connection()?)
+            .await?;
+        self.tell_user("user.delete", Some(&old), None);
+        Ok(())
+    }
+
+    /// Removes everybody of an account.
+    pub(super) async fn delete_users_of(&mut self, account: u64) -> Result<(), Error> {
+        let ids = query("SELECT id FROM users WHERE account_id = $1")
+            .bind(signed(account))
+            .fetch_all(self.connection()?)
+            .await?;
+        for row in ids {
+            self.delete_user(get_u64(&row, "id")?).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether it is still so that this person's password is what it was hashed to.
+    pub(crate) async fn has_password(&mut self, id: u64, hash: &str) -> Result<bool, Error> {
+        let current: Option<String> = query("SELECT password FROM users WHERE id = $1")
+            .bind(signed(id))
+            .fetch_value(self.connection()?)
+            .await?;
+        Ok(current.as_deref() == Some(hash))
+    }
+
+    /// Begins a session. Those past their bounds go, everybody's, and the person's oldest where there are too many.
+    pub(crate) async fn insert_session(
+        &mut self,
+        user: u64,
+        digest: &Digest,
+        bounds: SessionBounds,
+    ) -> Result<(), Error> {
+        query("DELETE FROM sessions WHERE created_at <= $1 OR seen_at <= $2")
+            .bind(signed(bounds.created_after))
+            .bind(signed(bounds.seen_after))
+            .execute(self.connection()?)
+            .await?;
+        query(
+            "DELETE FROM sessions WHERE user_id = $1 AND digest NOT IN \
+             (SELECT digest FROM sessions WHERE user_id = $1 ORDER BY created_at DESC LIMIT $2)",
+        )
+        .bind(signed(user))
+        .bind(SESSIONS_MAX - 1)
+        .execute(self.connection()?)
+        .await?;
+        let (now, address) = (signed(self.now), self.who().address.clone());
+        query("INSERT INTO sessions (digest, user_id, address, created_at, seen_at) VALUES ($1, $2, $3, $4, $4)")
+            .bind(digest.0.to_vec())
+            .bind(signed(user))
+            .bind(&address)
+            .bind(now)
+            .execute(self.connection()?)
+            .await?;
+        self.note("session.begin", format!("user/{user}"), None, None);
+        Ok(())
+    }
+
+    /// Ends one session.
+    pub(crate) async fn end_session(&mut self, user: u64, digest: &Digest) -> Result<(), Error> {
+        query("DELETE FROM sessions WHERE digest = $1")
+            .bind(digest.0.to_vec())
+            .execute(self.connection()?)
+            .await?;
+        self.note("session.end", format!("user/{user}"), None, None);
+        Ok(())
+    }
+
+    async fn end_sessions(&mut self, user: u64) -> Result<(), Error> {
+        query("DELETE FROM sessions WHERE user_id = $1")
+            .bind(signed(user))
+            .execute(self.connection()?)
+            .await?;
+        Ok(())
+    }
+
+    fn tell_user(&mut self, action: &'static str, old: Option<&UserRow>, new: Option<&UserRow>) {
+        let id = old.or(new).map_or(0, |row| row.id);
+        let [old, new] = [old, new].map(|row| row.map(|row| json!(view::User::from(row))));
+        self.note(action, format!("user/{id}"), old, new);
+    }
+}
+
+fn read(row: &Row) -> Result<UserRow, Error> {
+    let account: Option<i64> = row.get("account_id")?;
+    Ok(UserRow {
+        id: get_u64(row, "id")?,
+        account: account.map(positive).transpose()?,
+        name: row.get("name")?,
+        role: Role::parse(row.get("role")?)
+            .ok_or_else(|| Error::damaged("a role that there is not"))?,
+        created_by: row.get("created_by")?,
+        created_at: get_u64(row, "created_at")?,
+        updated_at: get_u64(row, "updated_at")?,
+    })
+}

@@ -1,0 +1,199 @@
+//! People log in and out, and what ends a session ends it at once.
+
+use serde_json::{Value, json};
+
+use super::people::{Hand, PASSWORD, People};
+
+async fn status(people: &People, hand: &Hand, method: &str, path: &str, body: Value) -> u16 {
+    people.call(hand, method, path, &body).await.0
+}
+
+#[tokio::test]
+async fn the_first_operator_logs_in_with_the_password_of_the_file() {
+    let people = People::new().await;
+    let path = people.world.folder.path().join("operator-password");
+    let password = super::world::text(&path);
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(&path).expect("there").permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+    let login = json!({"name": "operator", "password": password});
+    let (status, session) = people
+        .call(&Hand::Nothing, "POST", "/session", &login)
+        .await;
+    assert_eq!(status, 201);
+    assert_eq!(
+        (&session["role"], &session["account"]),
+        (&json!("operator"), &Value::Null)
+    );
+    assert!(!session.to_string().contains(&password));
+}
+
+#[tokio::test]
+async fn a_change_in_a_session_needs_the_token_that_only_our_answers_tell() {
+    let people = People::new().await;
+    let Hand::Session { cookie, csrf } = people.person(None, "anna", "operator").await else {
+        panic!("a session");
+    };
+    let with = |csrf: &str| Hand::Session {
+        cookie: cookie.clone(),
+        csrf: csrf.to_owned(),
+    };
+    let body = json!({"name": "acme"});
+    for wrong in ["", "x", &csrf.to_uppercase()] {
+        let hand = with(wrong);
+        assert_eq!(
+            status(&people, &hand, "POST", "/accounts", body.clone()).await,
+            403
+        );
+        assert_eq!(
+            status(&people, &hand, "GET", "/accounts", Value::Null).await,
+            200
+        );
+    }
+    let hand = with(&csrf);
+    let shown = people.ok(&hand, "GET", "/session", Value::Null).await;
+    assert_eq!(shown["csrf_token"], csrf);
+    people.ok(&hand, "POST", "/accounts", body).await;
+}
+
+#[tokio::test]
+async fn a_new_password_a_new_role_and_a_deletion_end_every_session_at_once() {
+    let people = People::new().await;
+    let account = people.account("acme", "pro").await;
+    let user = people.user(Some(account), "anna", "admin").await;
+    let path = format!("/users/{user}");
+    let other = json!({"password": "another one for anna"});
+    let same = json!({"password": PASSWORD});
+    for change in [json!({"role": "reader"}), other, same] {
+        let sessions = match change["password"] == PASSWORD {
+            // Nobody can log in with it yet.
+            true => Vec::new(),
+            false => vec![people.log_in("anna").await, people.log_in("anna").await],
+        };
+        for session in &sessions {
+            assert_eq!(
+                status(&people, session, "GET", "/tokens", Value::Null).await,
+                200
+            );
+        }
+        people.operate("PATCH", &path, change).await;
+        for session in &sessions {
+            assert_eq!(
+                status(&people, session, "GET", "/tokens", Value::Null).await,
+                401
+            );
+        }
+    }
+    let (first, second) = (people.log_in("anna").await, people.log_in("anna").await);
+    people.ok(&first, "DELETE", "/session", Value::Null).await;
+    assert_eq!(
+        status(&people, &first, "GET", "/session", Value::Null).await,
+        401
+    );
+    let own = json!({"password": PASSWORD, "new_password": "chosen by herself"});
+    people.ok(&second, "PATCH", "/session", own).await;
+    assert_eq!(
+        status(&people, &second, "GET", "/session", Value::Null).await,
+        401
+    );
+    let login = json!({"name": "anna", "password": "chosen by herself"});
+    people
+        .ok(&Hand::Nothing, "POST", "/session", login.clone())
+        .await;
+    people.operate("DELETE", &path, Value::Null).await;
+    assert_eq!(
+        status(&people, &Hand::Nothing, "POST", "/session", login).await,
+        401
+    );
+}
+
+#[tokio::test]
+async fn wrong_passwords_are_answered_alike_and_stopped_after_ten() {
+    let people = People::new().await;
+    people.user(None, "anna", "operator").await;
+    let login = |name: &str, password: &str| json!({"name": name, "password": password});
+    let mut answers = Vec::new();
+    for name in ["anna", "nobody of that name"] {
+        for _ in 0..10 {
+            let wrong = login(name, "a wrong password");
+            answers.push(
+                people
+                    .call(&Hand::Nothing, "POST", "/session", &wrong)
+                    .await,
+            );
+        }
+        // The right one is not tried either.
+        let right = login(name, PASSWORD);
+        let stopped = status(&people, &Hand::Nothing, "POST", "/session", right).await;
+        assert_eq!(stopped, 429, "{name}");
+    }
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
+    assert_eq!(answers[0].0, 401);
+    people.user(None, "bert", "operator").await;
+    people.log_in("bert").await;
+}
+
+#[tokio::test]
+async fn the_last_operator_stays_and_a_lost_password_is_made_anew() {
+    let people = People::new().await;
+    assert_eq!(
+        status(
+            &people,
+            &people.person(None, "anna", "operator").await,
+            "DELETE",
+            "/users/1",
+            Value::Null
+        )
+        .await,
+        200
+    );
+    let anna = people.log_in("anna").await;
+    assert_eq!(
+        status(&people, &anna, "DELETE", "/users/2", Value::Null).await,
+        409
+    );
+    let control = &people.world.control;
+    let path = control.reset_password("anna").await.expect("reset");
+    assert_eq!(
+        status(&people, &anna, "GET", "/session", Value::Null).await,
+        401
+    );
+    let login = json!({"name": "anna", "password": super::world::text(&path)});
+    people.ok(&Hand::Nothing, "POST", "/session", login).await;
+    assert!(control.reset_password("nobody").await.is_err());
+    let path = control
+        .reset_password("operator")
+        .await
+        .expect("made again");
+    let login = json!({"name": "operator", "password": super::world::text(&path)});
+    people.ok(&Hand::Nothing, "POST", "/session", login).await;
+}
+
+#[tokio::test]
+async fn neither_passwords_nor_sessions_stand_in_the_store() {
+    let people = People::new().await;
+    let hand = people.person(None, "anna", "operator").await;
+    let Hand::Session { cookie, csrf } = hand else {
+        panic!("a session");
+    };
+    let secret = cookie.split_once('=').expect("a pair").1.to_owned();
+    let (_, token) = people.api_token(None, &["read"]).await;
+    let Hand::Token(token) = token else {
+        panic!("a token");
+    };
+    let first = super::world::text(&people.world.folder.path().join("operator-password"));
+    let secrets = [PASSWORD.to_owned(), secret, csrf, token, first];
+    let mut files = 0;
+    for file in std::fs::read_dir(people.world.folder.path().join("control")).expect("read") {
+        let bytes = std::fs::read(file.expect("a file").path()).expect("read");
+        files += 1;
+        for secret in &secrets {
+            let found = bytes
+                .windows(secret.len())
+                .any(|window| window == secret.as_bytes());
+            assert!(!found);
+        }
+    }
+    assert!(files >= 2, "store and log");
+}
