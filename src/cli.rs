@@ -5,6 +5,7 @@ mod account;
 mod client;
 mod destination;
 mod output;
+mod store;
 mod token;
 
 use std::{
@@ -18,6 +19,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     app,
     config::{self, Config, Unusable},
+    control,
     operate::logging,
 };
 use access::Failure;
@@ -79,6 +81,11 @@ enum Command {
         #[command(subcommand)]
         verb: Box<destination::Verb>,
     },
+    /// The store itself: backed up, put back, moved to another database.
+    Store {
+        #[command(subcommand)]
+        verb: store::Verb,
+    },
     /// Shipping tokens: each opens one account and one signal.
     Token {
         #[command(flatten)]
@@ -119,6 +126,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     {
         return UNUSABLE;
     }
+    let of_the_store = error.downcast_ref::<control::Error>();
+    if of_the_store.is_some_and(control::Error::is_operators) {
+        return UNUSABLE;
+    }
     match error.downcast_ref::<Failure>() {
         Some(Failure::Usage(_)) => UNUSABLE,
         Some(Failure::NotEnforced(_)) => NOT_ENFORCED,
@@ -148,6 +159,7 @@ impl Arguments {
             Command::Destination { access, verb } => {
                 access.run(|| configured(file, data), async |api| verb.run(api).await)?;
             }
+            Command::Store { verb } => verb.run(&configured(file, data)?)?,
             Command::Token { access, verb } => {
                 access.run(|| configured(file, data), async |api| verb.run(api).await)?;
             }

@@ -89,15 +89,10 @@ impl ControlSide {
 
 /// What the operator has to change is told from what is broken.
 fn start_failure(error: control::Error) -> anyhow::Error {
-    match error {
-        control::Error::Locked(_)
-        | control::Error::WrongMasterKey
-        | control::Error::MissingMasterKey(_)
-        | control::Error::BadKey(_)
-        | control::Error::BadCertificate(_)
-        | control::Error::File { .. } => Unusable(error.to_string()).into(),
-        broken => broken.into(),
+    if error.is_operators() {
+        return Unusable(error.to_string()).into();
     }
+    error.into()
 }
 
 fn log<E: std::fmt::Display>(ended: Result<(), E>) {

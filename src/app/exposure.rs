@@ -23,6 +23,12 @@ pub(super) fn sentences(config: &Config, ports: &Ports, follows_remotely: bool) 
              in the clear; keep it on 127.0.0.1 behind a proxy that has TLS"
         ));
     }
+    if !follows_remotely && let Some(host) = config.control.exposed_store() {
+        sentences.push(format!(
+            "the store on {host} may be reached without TLS: the database's password and every row cross the network in \
+             the clear; add ?sslmode=verify-full to control.store"
+        ));
+    }
     let plain = |endpoint: &&String| {
         endpoint.parse::<http::Uri>().is_ok_and(|uri| {
             uri.scheme_str() == Some("http") && !uri.host().is_some_and(is_loopback)

@@ -1,8 +1,12 @@
 //! The control plane from outside: its API, its feed over pipes and sockets, its files.
 
+pub(super) mod stores;
 mod world;
 mod api;
 mod following;
+mod writers;
+mod sharing;
+mod moving;
 mod proof;
 mod keeping;
 mod killing;

@@ -3,14 +3,16 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use serde_json::{Value, json};
-use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 
-use super::world::{World, text};
+use super::{
+    stores,
+    world::{World, text},
+};
 use crate::control::{Config, Control, Error};
 
 async fn opening(folder: &Path) -> Result<Control, Error> {
-    Control::open(&Config::default(), folder).await
+    Control::open(&stores::config(folder).await, folder).await
 }
 
 #[tokio::test]
@@ -120,19 +122,21 @@ async fn no_secret_stands_in_the_store_in_clear() {
         secrets.push(text(&world.folder.path().join(name)));
     }
     let key = world.control.inner.store.digest_key().bytes().to_vec();
-    let mut files = 0;
-    for file in fs::read_dir(world.folder.path().join("control")).expect("read") {
-        let bytes = fs::read(file.expect("a file").path()).expect("read");
-        files += 1;
+    let found = stores::bytes(world.folder.path()).await;
+    for bytes in &found {
         for secret in secrets
             .iter()
             .map(|secret| secret.as_bytes())
             .chain([key.as_slice()])
         {
-            assert!(!bytes.windows(secret.len()).any(|window| window == secret));
+            // PostgreSQL shows bytes so.
+            let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+            for form in [secret, hex.as_bytes()] {
+                assert!(!bytes.windows(form.len()).any(|window| window == form));
+            }
         }
     }
-    assert!(files >= 2, "store and log");
+    assert!(found.len() >= 2, "store and log, or rows");
 }
 
 #[tokio::test]
@@ -144,11 +148,6 @@ async fn an_altered_or_cut_audit_log_is_found() {
     world.ok("POST", "/tokens/1/reveal", Value::Null).await;
     let records = world.control.verify_audit().await.expect("intact");
     assert_eq!(records, 12, "6 of the first start, 5 creations, 1 reading");
-    let url = format!(
-        "sqlite://{}",
-        world.folder.path().join("control/store.sqlite").display()
-    );
-    let mut connection = SqliteConnection::connect(&url).await.expect("opens");
     let broken_at = |found: Result<u64, Error>| match found {
         Err(Error::AuditBroken { seq }) => Some(seq),
         _ => None,
@@ -160,10 +159,7 @@ async fn an_altered_or_cut_audit_log_is_found() {
         ("UPDATE audit SET hash = previous WHERE seq = 2", 2),
         ("DELETE FROM audit", 1),
     ] {
-        sqlx::query(alter)
-            .execute(&mut connection)
-            .await
-            .expect("altered");
+        stores::alter(world.folder.path(), alter).await;
         assert_eq!(
             broken_at(world.control.verify_audit().await),
             Some(seq),
@@ -171,15 +167,7 @@ async fn an_altered_or_cut_audit_log_is_found() {
         );
     }
     let world = World::new().await;
-    let url = format!(
-        "sqlite://{}",
-        world.folder.path().join("control/store.sqlite").display()
-    );
-    let mut connection = SqliteConnection::connect(&url).await.expect("opens");
-    sqlx::query("DELETE FROM audit WHERE seq = 6")
-        .execute(&mut connection)
-        .await
-        .expect("cut");
+    stores::alter(world.folder.path(), "DELETE FROM audit WHERE seq = 6").await;
     assert_eq!(broken_at(world.control.verify_audit().await), Some(6));
 }
 
@@ -198,15 +186,8 @@ async fn a_dropped_commit_changes_nothing_and_the_next_one_goes_on() {
 #[tokio::test]
 async fn sealed_tokens_of_two_rows_cannot_be_swapped() {
     let world = World::new().await;
-    let url = format!(
-        "sqlite://{}",
-        world.folder.path().join("control/store.sqlite").display()
-    );
-    let mut connection = SqliteConnection::connect(&url).await.expect("opens");
-    sqlx::query("UPDATE shipping_tokens SET sealed = (SELECT sealed FROM shipping_tokens WHERE id = 2) WHERE id = 1")
-        .execute(&mut connection)
-        .await
-        .expect("swapped");
+    let swap = "UPDATE shipping_tokens SET sealed = (SELECT sealed FROM shipping_tokens WHERE id = 2) WHERE id = 1";
+    stores::alter(world.folder.path(), swap).await;
     assert_eq!(
         world.call("POST", "/tokens/1/reveal", Value::Null).await.0,
         500
