@@ -227,10 +227,18 @@ impl Group {
         connection: &mut Connection,
         revision: u64,
     ) -> Result<(), Error> {
-        for (actor, at, entries) in mem::take(&mut self.audit) {
+        let works = mem::take(&mut self.audit);
+        let count: usize = works.iter().map(|(.., entries)| entries.len()).sum();
+        if count == 0 {
+            return Ok(());
+        }
+        let newest = skip(connection, "audit", count as u64).await?;
+        let mut seq = newest - count as u64;
+        let mut hash = audit::hash(connection, seq).await?;
+        for (actor, at, entries) in works {
             for entry in entries {
-                let seq = next(connection, "audit").await?;
-                audit::append(connection, seq, revision, at, &actor, entry).await?;
+                seq += 1;
+                hash = audit::append(connection, seq, hash, revision, at, &actor, entry).await?;
             }
         }
         Ok(())
@@ -239,10 +247,21 @@ impl Group {
 
 /// The next number of that counter; never given twice.
 pub(super) async fn next(connection: &mut Connection, counter: &'static str) -> Result<u64, Error> {
-    let value: i64 = query("UPDATE counters SET value = value + 1 WHERE name = $1 RETURNING value")
-        .bind(counter)
-        .fetch_one(connection)
-        .await?;
+    skip(connection, counter, 1).await
+}
+
+/// The last of the next `count` numbers, which are the caller's.
+async fn skip(
+    connection: &mut Connection,
+    counter: &'static str,
+    count: u64,
+) -> Result<u64, Error> {
+    let value: i64 =
+        query("UPDATE counters SET value = value + $2 WHERE name = $1 RETURNING value")
+            .bind(counter)
+            .bind(signed(count))
+            .fetch_one(connection)
+            .await?;
     positive(value)
 }
 
