@@ -263,6 +263,18 @@ mod tests {
     }
 
     #[test]
+    fn who_is_behind_deltas_that_were_skipped_is_sent_to_the_store() {
+        let publisher = Publisher::new(4);
+        publisher.publish(5, Bytes::from_static(b"five"));
+        publisher.skip_to(9);
+        assert_eq!(publisher.head(), 9);
+        assert!(matches!(publisher.since(4), Since::Older));
+        assert!(matches!(publisher.since(9), Since::Deltas(none) if none.is_empty()));
+        publisher.publish(10, Bytes::from_static(b"ten"));
+        assert!(matches!(publisher.since(9), Since::Deltas(one) if one.len() == 1));
+    }
+
+    #[test]
     fn the_tail_stays_within_its_bytes_and_its_count() {
         let publisher = Publisher::new(0);
         for revision in 1..=40 {

@@ -11,7 +11,7 @@ use crate::{
 };
 
 struct Bench {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     store: &'static Store,
 }
 
@@ -46,10 +46,7 @@ impl Bench {
         commit.insert_account(account).await.expect("written");
         insert(&mut commit).await;
         commit.finish().await.expect("committed");
-        Self {
-            _folder: folder,
-            store,
-        }
+        Self { folder, store }
     }
 
     /// All of them come while another has the writer, which then makes a token, too.
@@ -227,7 +224,7 @@ async fn a_store_that_closes_commits_what_is_open() {
     for other in others {
         done += u64::from(other.await.expect("no panic").is_ok());
     }
-    let mut connection = stores::place(bench._folder.path())
+    let mut connection = stores::place(bench.folder.path())
         .await
         .connect()
         .await
@@ -238,6 +235,22 @@ async fn a_store_that_closes_commits_what_is_open() {
         1 + done,
         "what was answered is there, and nothing else"
     );
+}
+
+#[tokio::test]
+async fn a_database_that_has_gone_back_is_not_written_to() {
+    let bench = Bench::new().await;
+    bench.together(&[]).await;
+    assert_eq!(bench.head().await, 2);
+    let back = "UPDATE counters SET value = 1 WHERE name = 'revision'".to_owned();
+    let place = stores::place(bench.folder.path()).await;
+    super::run_sql(&place, back).await.expect("altered");
+    let refused = come(bench.store, Work::Token).await.expect("no panic");
+    let Err(Error::Together(why)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(matches!(*why, Error::WentBack { ours: 2, theirs: 1 }));
+    assert_eq!(bench.tokens().await, 2, "nothing was written");
 }
 
 #[tokio::test]

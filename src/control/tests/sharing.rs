@@ -114,3 +114,28 @@ async fn sessions_that_the_server_ends_are_opened_again() {
     }
     assert_eq!(follower.snapshots, 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn a_control_plane_that_cannot_vouch_for_its_gateways_sends_them_away() {
+    let world = World::new().await;
+    let mut follower = world.follow("a", Kept::default()).await;
+    follower.until(1).await;
+    // What it would see of a server that lost a commit: the same as of one that is not heard at all.
+    let back = "UPDATE counters SET value = 0 WHERE name = 'revision'";
+    stores::alter(world.folder.path(), back).await;
+    let since = Instant::now();
+    let end = loop {
+        if let Err(end) = follower.step().await {
+            break end;
+        }
+    };
+    assert_eq!(end.code(), tonic::Code::Unavailable);
+    assert!(since.elapsed() < Duration::from_secs(5));
+    let forward = "UPDATE counters SET value = 1 WHERE name = 'revision'";
+    stores::alter(world.folder.path(), forward).await;
+    let mut follower = world.follow("a", follower.kept.clone()).await;
+    world.token("x").await;
+    follower.until(2).await;
+    assert_eq!(follower.snapshots, 0);
+}
