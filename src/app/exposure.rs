@@ -85,6 +85,19 @@ mod tests {
     }
 
     #[test]
+    fn a_far_store_without_sure_tls_is_told_where_there_is_a_store() {
+        let mut config = Config::default();
+        config.control.store = "postgres://w@db/w".to_owned();
+        let told = |config: &Config, is_gateway| {
+            sentences(config, &Ports::default(), is_gateway).join(" ")
+        };
+        assert!(told(&config, false).contains("sslmode=verify-full"));
+        assert_eq!(told(&config, true), "");
+        config.control.store.push_str("?sslmode=verify-full");
+        assert_eq!(told(&config, false), "");
+    }
+
+    #[test]
     fn each_open_thing_has_its_sentence() {
         for (feed, admin, endpoint, word) in [
             (
