@@ -28,6 +28,8 @@ pub(super) struct Writer {
     terms: Terms,
     /// Of the transaction that is open.
     group: Option<Group>,
+    /// Set from BEGIN until the transaction is known to be over: a panic between the two must not hand it on.
+    is_open: bool,
     /// Set while a work is under way; one that was dropped half-way leaves it set.
     is_working: bool,
     is_closed: bool,
@@ -50,6 +52,7 @@ impl Writer {
             herald,
             terms,
             group: None,
+            is_open: false,
             is_working: false,
             is_closed: false,
         }
@@ -152,6 +155,7 @@ impl Writer {
         let connection = self.connection.as_mut().ok_or(Error::Closed)?;
         let written = group.write(connection, &self.terms).await?;
         query("COMMIT").execute(connection).await?;
+        self.is_open = false;
         Ok(written)
     }
 
@@ -159,6 +163,10 @@ impl Writer {
         if self.is_closed {
             return Err(Error::Closed);
         }
+        if self.is_open {
+            self.roll_back().await;
+        }
+        self.is_open = true;
         let is_shared = self.place.is_shared();
         if let Some(connection) = &mut self.connection {
             match within(is_shared, connection.begin(self.lock)).await {
@@ -192,6 +200,7 @@ impl Writer {
 
     async fn roll_back(&mut self) {
         let rolled_back = self.execute("ROLLBACK").await;
+        self.is_open = false;
         // A session whose state nobody knows is ended, so that the server gives up what it holds.
         if rolled_back.is_err() && self.place.is_shared() {
             self.connection = None;
