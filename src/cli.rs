@@ -8,6 +8,7 @@ mod client;
 mod destination;
 mod gateways;
 mod output;
+mod store;
 mod token;
 mod user;
 
@@ -91,6 +92,11 @@ enum Command {
         #[command(subcommand)]
         verb: gateways::Verb,
     },
+    /// The store itself: backed up, put back, moved to another database.
+    Store {
+        #[command(subcommand)]
+        verb: store::Verb,
+    },
     /// Shipping tokens: each opens one account and one signal.
     Token {
         #[command(flatten)]
@@ -152,6 +158,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     {
         return UNUSABLE;
     }
+    let of_the_store = error.downcast_ref::<control::Error>();
+    if of_the_store.is_some_and(control::Error::is_operators) {
+        return UNUSABLE;
+    }
     match error.downcast_ref::<Failure>() {
         Some(Failure::Usage(_)) => UNUSABLE,
         Some(Failure::NotEnforced(_)) => NOT_ENFORCED,
@@ -184,6 +194,7 @@ impl Arguments {
             Command::Gateways { access, verb } => {
                 access.run(|| configured(file, data), async |api| verb.run(api).await)?;
             }
+            Command::Store { verb } => verb.run(&configured(file, data)?)?,
             Command::Token { access, verb } => {
                 access.run(|| configured(file, data), async |api| verb.run(api).await)?;
             }

@@ -1,7 +1,7 @@
 //! Floor 3: the control plane; blind to the gateway.
 //!
 //! `store` keeps accounts, destinations and tokens; `publish` knows the newest changes and who enforces them;
-//! `feed` streams them to gateways; `admin` is how people change them.
+//! `feed` streams them to gateways; `admin` is how people change them; `upkeep` is done to a store beside serving it.
 
 mod error;
 mod plan;
@@ -15,6 +15,7 @@ mod publish;
 mod store;
 mod feed;
 mod admin;
+pub mod upkeep;
 #[cfg(test)]
 mod tests;
 
@@ -54,6 +55,12 @@ const JOIN_KEY_BYTES_MIN: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Where the store is: `""` for SQLite's file in the data folder, `sqlite:///path`, or
+    /// `postgres://user@host:port/database`.
+    pub store: String,
+    /// Holds the password to PostgreSQL; nobody else may read it.
+    #[serde(deserialize_with = "text::optional_path")]
+    pub store_password_file: Option<PathBuf>,
     /// Between two heartbeats on a quiet feed. 500 ms.
     #[serde(deserialize_with = "text::positive_duration")]
     pub heartbeat: Duration,
@@ -141,6 +148,8 @@ pub struct FeedState {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            store: String::new(),
+            store_password_file: None,
             heartbeat: Duration::from_millis(500),
             keep_changes: 100_000,
             join_key_file: None,
@@ -153,6 +162,23 @@ impl Default for Config {
 }
 
 impl Config {
+    /// What is wrong with `store`, in words that never repeat it.
+    ///
+    /// # Errors
+    /// It is no URL of a store, or there is a password in it.
+    pub fn check_store(&self) -> Result<(), String> {
+        store::check(&self.store)
+    }
+
+    /// The host to which the password and every row would travel for others to read.
+    pub fn exposed_store(&self) -> Option<String> {
+        store::exposed(&self.store)
+    }
+
+    fn place(&self, data: &Path) -> Result<store::Place, Error> {
+        store::Place::new(&self.store, self.store_password_file.as_deref(), data)
+    }
+
     /// Of the feed over TCP; `None` unless both certificate and key are named.
     pub fn feed_tls(&self) -> Option<FeedTls> {
         Some(FeedTls {
@@ -166,14 +192,14 @@ impl Config {
 // === impl Control ===
 
 impl Control {
-    /// Opens the store under `data`, made when there is none, and locks the folder until [`Control::close`].
+    /// Opens the store, made when there is none, and locks the data folder until [`Control::close`].
     ///
     /// # Errors
-    /// The folder is locked or unusable, a key is missing or wrong, the store is damaged.
+    /// The folder is locked or unusable, the store can't be reached, a key is missing or wrong, the store is damaged.
     pub async fn open(config: &Config, data: &Path) -> Result<Self, Error> {
         secret_file::make_folder(data)?;
         let lock = lock(data)?;
-        let store = Store::open(data, config.keep_changes).await?;
+        let store = Store::open(data, config.place(data)?, config.keep_changes).await?;
         let join_key = join_key(config, data)?;
         store.publisher().gateways.remember(store.gateways().await?);
         Ok(Self {
@@ -201,10 +227,7 @@ impl Control {
         let inner = &*self.inner;
         let is_new = match inner.store.first_things().await? {
             Some(_) => false,
-            None => {
-                self.make_first_things().await?;
-                true
-            }
+            None => self.make_first_things().await?,
         };
         let Some(first) = inner.store.first_things().await? else {
             return Err(Error::damaged("what the first start made"));
@@ -265,9 +288,13 @@ impl Control {
         Ok(archived)
     }
 
-    async fn make_first_things(&self) -> Result<(), Error> {
+    /// No, if another control plane came first.
+    async fn make_first_things(&self) -> Result<bool, Error> {
         let store = &self.inner.store;
         let mut commit = store.begin("first start").await?;
+        if commit.has_first_things().await? {
+            return Ok(false);
+        }
         let archive = Destination::new(DestinationId(0), "archive", DestinationKind::Archive);
         let archive = commit.insert_destination(archive).await?.destination.id;
         let account = NewAccount {
@@ -307,7 +334,7 @@ impl Control {
         };
         commit.keep_first_things(&first).await?;
         commit.finish().await?;
-        Ok(())
+        Ok(true)
     }
 
     /// What gateways present on the feed.

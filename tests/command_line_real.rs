@@ -15,7 +15,7 @@ use world::{
 
 /// A running `serve` and a shell that finds it by its configuration, as an operator's does.
 struct Shell {
-    _serve: Process,
+    serve: Process,
     config: PathBuf,
     folder: tempfile::TempDir,
     bulk: u16,
@@ -30,7 +30,7 @@ impl Shell {
         let serve = Process::start("serve", &config, &folder.path().join("data"), operate);
         serve.ready().await;
         Self {
-            _serve: serve,
+            serve,
             config,
             folder,
             bulk,
@@ -308,17 +308,53 @@ async fn a_folder_that_is_in_use_and_a_lost_key_end_with_2() {
         "{error}"
     );
 
-    let Shell {
-        _serve: serve,
-        folder,
-        ..
-    } = shell;
+    let Shell { serve, folder, .. } = shell;
     assert_eq!(serve.terminate(), Some(0));
     std::fs::remove_file(folder.path().join("data/master.key")).expect("there is a key");
     let output = second(&data);
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains("master key"), "{error}");
+}
+
+#[tokio::test]
+async fn a_store_is_backed_up_while_it_is_served_and_put_back_while_it_is_not() {
+    let shell = Shell::start().await;
+    shell.says("account create --name before");
+    shell.says("store backup backup.sqlite");
+    let twice = shell.fails("store backup backup.sqlite", 2);
+    assert!(twice.contains("backup.sqlite"), "{twice}");
+    shell.says("account create --name after");
+    let running = shell.fails("store restore backup.sqlite", 2);
+    assert!(running.contains("is in use by another"), "{running}");
+    let Shell {
+        serve,
+        config,
+        folder,
+        bulk,
+    } = shell;
+    let operate = serve.operate;
+    assert_eq!(serve.terminate(), Some(0));
+    let data = folder.path().join("data");
+    let mut restore = Command::new(env!("CARGO_BIN_EXE_wharfinger"));
+    restore
+        .args(["store", "restore", "backup.sqlite", "--config"])
+        .arg(&config)
+        .arg("--data")
+        .arg(&data)
+        .current_dir(folder.path());
+    assert!(restore.status().expect("starts").success());
+    let serve = Process::start("serve", &config, &data, operate);
+    serve.ready().await;
+    let shell = Shell {
+        serve,
+        config,
+        folder,
+        bulk,
+    };
+    let accounts = shell.says("account list");
+    assert!(accounts.contains("before"), "{accounts}");
+    assert!(!accounts.contains("after"), "{accounts}");
 }
 
 #[tokio::test]

@@ -106,18 +106,13 @@ impl ControlSide {
 
 /// What the operator has to change is told from what is broken.
 fn start_failure(error: control::Error, data: &Path) -> anyhow::Error {
-    match error {
-        error if error.is_unusable_store() => {
-            Unusable(format!("{}: {error}", data.join("control").display())).into()
-        }
-        control::Error::Locked(_)
-        | control::Error::WrongMasterKey
-        | control::Error::MissingMasterKey(_)
-        | control::Error::BadKey(_)
-        | control::Error::BadCertificate(_)
-        | control::Error::File { .. } => Unusable(error.to_string()).into(),
-        broken => broken.into(),
+    if error.is_unusable_store() {
+        return Unusable(format!("{}: {error}", data.join("control").display())).into();
     }
+    if error.is_operators() {
+        return Unusable(error.to_string()).into();
+    }
+    error.into()
 }
 
 /// The feed over TCP, served anew with every set of certificates.

@@ -23,6 +23,12 @@ pub(super) fn sentences(config: &Config, ports: &Ports, follows_remotely: bool) 
              in the clear; keep it on 127.0.0.1 behind a proxy that has TLS"
         ));
     }
+    if !follows_remotely && let Some(host) = config.control.exposed_store() {
+        sentences.push(format!(
+            "the store on {host} may be reached without TLS: the database's password and every row cross the network in \
+             the clear; add ?sslmode=verify-full to control.store"
+        ));
+    }
     let plain = |endpoint: &&String| {
         endpoint.parse::<http::Uri>().is_ok_and(|uri| {
             uri.scheme_str() == Some("http") && !uri.host().is_some_and(is_loopback)
@@ -76,6 +82,19 @@ mod tests {
             assert_eq!(told, Vec::<String>::new());
         }
         assert!(told("0.0.0.0:1", "127.0.0.1:2", true, "https://a:1").is_empty());
+    }
+
+    #[test]
+    fn a_far_store_without_sure_tls_is_told_where_there_is_a_store() {
+        let mut config = Config::default();
+        config.control.store = "postgres://w@db/w".to_owned();
+        let told = |config: &Config, is_gateway| {
+            sentences(config, &Ports::default(), is_gateway).join(" ")
+        };
+        assert!(told(&config, false).contains("sslmode=verify-full"));
+        assert_eq!(told(&config, true), "");
+        config.control.store.push_str("?sslmode=verify-full");
+        assert_eq!(told(&config, false), "");
     }
 
     #[test]

@@ -195,6 +195,15 @@ fn control(config: &Config, checks: &mut Checks<'_>) {
             "is above half of directory.fresh_within, so one late heartbeat would turn every unknown token's 401 into 503",
         );
     }
+    if let Err(why) = control.check_store() {
+        checks.refuse(&["control.store"], why);
+    }
+    if control.store_password_file.is_some() && !control.store.starts_with("postgres") {
+        checks.refuse(
+            &["control.store_password_file", "control.store"],
+            "is for a store on PostgreSQL, and control.store names none",
+        );
+    }
     if control.feed_certificate.is_some() != control.feed_key.is_some() {
         checks.refuse(
             &["control.feed_key", "control.feed_certificate"],

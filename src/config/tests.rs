@@ -402,3 +402,24 @@ fn heartbeats_that_come_too_late_to_keep_a_table_fresh_are_a_mistake() {
     let found = mistakes("[directory]\nfresh_within = \"900ms\"\n");
     assert!(found[0].contains("fresh_within"), "{found:#?}");
 }
+
+#[test]
+fn a_password_in_the_stores_url_is_a_mistake_that_nobody_repeats() {
+    let text = |url: &str| format!("[control]\nstore = \"{url}\"\nstore_password_file = \"p\"\n");
+    let found = mistakes(&text("postgres://w:hunter2@db/w"));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(
+        found[0].starts_with("2:1: control.store: holds a password"),
+        "{found:#?}"
+    );
+    assert!(!found[0].contains("hunter2"), "{found:#?}");
+    assert!(read(&text("postgres://w@db/w?sslmode=verify-full"), &[]).is_ok());
+    let idle = mistakes(&text("sqlite:///store.sqlite"));
+    assert!(
+        idle[0].starts_with("3:1: control.store_password_file: is for a store on PostgreSQL"),
+        "{idle:#?}"
+    );
+    let variable = [("WHARFINGER_CONTROL__STORE", "postgres://w:hunter2@db/w")];
+    let found = read("", &variable).expect_err("a mistake");
+    assert!(!found[0].contains("hunter2"), "{found:#?}");
+}

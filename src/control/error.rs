@@ -1,6 +1,6 @@
 //! What can go wrong in the control plane, in words for the person who must act on it.
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, sync::Arc};
 
 use sqlx::sqlite::SqliteError;
 
@@ -29,6 +29,28 @@ pub enum Error {
     /// A key of ours is not what it must be.
     #[error("{0}")]
     BadKey(String),
+    /// The store's place is not what it must be.
+    #[error("{0}")]
+    BadStore(String),
+    /// Nobody may serve from a copy that was never completed.
+    #[error(
+        "{0} is a copy that was never completed: empty it and run `wharfinger store copy` again"
+    )]
+    HalfCopied(String),
+    /// The database has lost what was published from it.
+    #[error(
+        "the store is at revision {theirs}, and {ours} was published from it already: it was put back to an older state, \
+         or its server lost commits; restart every control plane, and every gateway takes a snapshot"
+    )]
+    WentBack {
+        /// What gateways have seen.
+        ours: u64,
+        /// What the database has.
+        theirs: u64,
+    },
+    /// The commit that several changes shared failed for all of them.
+    #[error("{0}")]
+    Together(Arc<Error>),
     /// A certificate of ours, or its key, is not what it must be.
     #[error("{0}")]
     BadCertificate(String),
@@ -93,6 +115,21 @@ impl Error {
             }
             _ => false,
         }
+    }
+
+    /// Whether it goes away when somebody changes the configuration or a file, and not before.
+    pub fn is_operators(&self) -> bool {
+        matches!(
+            self,
+            Self::Locked(_)
+                | Self::WrongMasterKey
+                | Self::MissingMasterKey(_)
+                | Self::BadKey(_)
+                | Self::BadStore(_)
+                | Self::HalfCopied(_)
+                | Self::BadCertificate(_)
+                | Self::File { .. }
+        )
     }
 
     pub(super) fn damaged(what: impl Into<String>) -> Self {

@@ -85,16 +85,27 @@ impl Publisher {
         }
     }
 
-    /// The caller holds the store's writer, so that revisions come in order.
+    /// The caller sees to it that revisions come in order.
     pub(super) fn publish(&self, revision: u64, delta: Bytes) -> Published {
         self.tail().push(revision, delta);
-        let gateways = self.gateways.names();
+        let published = self.published(revision);
         self.head.send_replace(revision);
+        published
+    }
+
+    /// A commit that goes out by another way.
+    pub(super) fn published(&self, revision: u64) -> Published {
         Published {
             revision,
             at: Instant::now(),
-            gateways,
+            gateways: self.gateways.names(),
         }
+    }
+
+    /// Moves the head past deltas that are no longer kept: who follows asks the store, and gets a snapshot.
+    pub(super) fn skip_to(&self, revision: u64) {
+        self.tail().clear(revision);
+        self.head.send_replace(revision);
     }
 
     /// The newest revision that went out.
@@ -173,8 +184,7 @@ impl Tail {
     fn push(&mut self, revision: u64, delta: Bytes) {
         // A commit whose outcome the database could not tell may have left a hole: the store has what is missing.
         if revision != self.newest + 1 {
-            self.deltas.clear();
-            self.bytes = 0;
+            self.clear(revision);
         }
         self.newest = revision;
         self.bytes += delta.len();
@@ -185,6 +195,12 @@ impl Tail {
             };
             self.bytes -= oldest.len();
         }
+    }
+
+    fn clear(&mut self, revision: u64) {
+        self.newest = revision;
+        self.deltas.clear();
+        self.bytes = 0;
     }
 
     fn since(&self, revision: u64, head: u64) -> Since {
@@ -246,6 +262,18 @@ mod tests {
         publisher.publish(3, Bytes::from_static(b"three"));
         assert_eq!(deltas(&publisher.tail(), 1), None);
         assert_eq!(deltas(&publisher.tail(), 2).map(|d| d.len()), Some(1));
+    }
+
+    #[test]
+    fn who_is_behind_deltas_that_were_skipped_is_sent_to_the_store() {
+        let publisher = Publisher::new(4);
+        publisher.publish(5, Bytes::from_static(b"five"));
+        publisher.skip_to(9);
+        assert_eq!(publisher.head(), 9);
+        assert!(matches!(publisher.since(4), Since::Older));
+        assert!(matches!(publisher.since(9), Since::Deltas(none) if none.is_empty()));
+        publisher.publish(10, Bytes::from_static(b"ten"));
+        assert!(matches!(publisher.since(9), Since::Deltas(one) if one.len() == 1));
     }
 
     #[test]

@@ -1,7 +1,12 @@
-//! The store: SQLite on disk, one writer at a time, every commit with its revision, its delta and its audit records.
+//! The store: SQLite or PostgreSQL, one writer at a time, every commit with its revision, its delta and its audit records.
 
 mod database;
+mod place;
 mod seal;
+mod open;
+mod herald;
+mod group;
+mod writer;
 mod commit;
 mod destinations;
 mod accounts;
@@ -14,37 +19,47 @@ mod callers;
 mod changes;
 mod audit;
 mod first;
+mod tables;
+mod copy;
+mod backup;
+#[cfg(test)]
+mod tests;
 
-use std::{path::Path, sync::Arc, time::Duration};
-
-use sqlx::{
-    ConnectOptions, Connection as _, SqliteConnection,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+use std::{
+    path::Path,
+    sync::{Arc, Mutex as Lock, PoisonError},
 };
+
 use tokio::sync::Mutex;
+use tokio_util::task::AbortOnDropHandle;
 
 pub(super) use accounts::{AccountEdit, NewAccount, no_account_named};
 pub(super) use api_tokens::NewApiToken;
 pub(super) use audit::AuditFilter;
+pub(super) use backup::{backup, restore};
 pub(super) use callers::{CallerIs, CallerRow};
 pub(super) use changes::Kept;
 pub(super) use commit::Commit;
+pub(super) use copy::copy;
 pub(super) use first::FirstThings;
+pub(super) use place::{Place, check, exposed};
+#[cfg(test)]
+pub(super) use place::{contents, run_sql};
 pub(super) use seal::{Sealer, fill, random};
 pub(super) use tokens::{Filter, NewToken};
 pub(super) use users::{NewUser, SessionBounds};
 
-use database::{Connection, On, Pool, Row, query};
+use database::{On, Pool, Row, query};
+use herald::Herald;
+use writer::Writer;
 
 use super::{Error, publish::Publisher};
 use crate::model::{Digest, DigestKey, Signal};
 
-/// Readers at once; each is a thread.
+/// Readers at once; with SQLite each is a thread.
 const READERS_MAX: u32 = 4;
 /// Lists of tokens at once. A filter may visit every row, also after its caller has gone: the feed must not wait for that.
 const LISTERS_MAX: u32 = 2;
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-const DIGEST_KEY_ID: u32 = 1;
 
 /// Cheap to share; all writes go through one connection.
 pub(super) struct Store {
@@ -55,62 +70,55 @@ pub(super) struct Store {
     digest_key: DigestKey,
     id: String,
     publisher: Arc<Publisher>,
-    keep_changes: u64,
-}
-
-struct Writer {
-    /// `None` once the store is closed.
-    connection: Option<Connection>,
-    /// Set while a transaction is open; a commit that was dropped half-way leaves it set.
-    is_open: bool,
+    herald: Arc<Herald>,
+    /// Of tasks that follow other control planes on the same database.
+    followers: Lock<Vec<AbortOnDropHandle<()>>>,
 }
 
 // === impl Store ===
 
 impl Store {
-    /// Opens `<data>/control/store.sqlite`, made on the first call. The caller holds the data folder's lock.
-    pub(super) async fn open(data: &Path, keep_changes: u64) -> Result<Self, Error> {
-        let folder = data.join("control");
-        super::secret_file::make_folder(&folder)?;
-        let path = folder.join("store.sqlite");
-        let sealer = Sealer::load(data, path.exists())?;
-        // Before SQLite does: the files beside it get this one's mode.
-        super::secret_file::make_private(&path)?;
-        let options = SqliteConnectOptions::new()
-            .filename(&path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT)
-            .disable_statement_logging();
-        let mut connection = SqliteConnection::connect_with(&options).await?;
-        sqlx::migrate!("src/control/store/migrations/sqlite")
-            .run_direct(None, &mut connection, false)
-            .await?;
-        // One that can only be read is found now, not at the first revocation.
-        sqlx::query("UPDATE counters SET value = value")
-            .execute(&mut connection)
-            .await?;
-        let mut connection = Connection::Sqlite(connection);
-        let (id, digest_key) = identity(&mut connection, &sealer).await?;
+    /// Opens the store, made on the first call; its master key is in `data`. The caller holds that folder's lock.
+    pub(super) async fn open(data: &Path, place: Place, keep_changes: u64) -> Result<Self, Error> {
+        let mut connection = place.connect().await?;
+        open::migrate(&mut connection, None).await?;
+        let lock = open::lock(&mut connection).await?;
+        let identity = open::identity(&mut connection, lock, &place, data).await?;
         let head = counter(&mut connection, "revision").await?;
-        let options = options.create_if_missing(false).read_only(true);
-        let pool = |size| SqlitePoolOptions::new().max_connections(size);
-        let reader = Pool::Sqlite(pool(READERS_MAX).connect_with(options.clone()).await?);
-        let lister = Pool::Sqlite(pool(LISTERS_MAX).connect_lazy_with(options));
+        let (reader, lister) = (place.pool(READERS_MAX), place.pool(LISTERS_MAX));
+        let sealer = Arc::new(identity.sealer);
+        let publisher = Arc::new(Publisher::new(head));
+        let herald = Arc::new(Herald::new(
+            reader.clone(),
+            sealer.clone(),
+            publisher.clone(),
+            place.is_shared(),
+        ));
+        let channel = format!("wharfinger_{}", identity.id);
+        let followers = match place.pool(1) {
+            Pool::Postgres(pool) => {
+                herald::follow_others(herald.clone(), pool, channel.clone()).into()
+            }
+            Pool::Sqlite(_) => Vec::new(),
+        };
+        let terms = group::Terms {
+            sealer: sealer.clone(),
+            publisher: publisher.clone(),
+            keep_changes,
+            open_max: group::OPEN_MAX,
+            channel: place.is_shared().then_some(channel),
+        };
+        let writer = Writer::new(connection, place, lock, herald.clone(), terms);
         Ok(Self {
             reader,
             lister,
-            writer: Arc::new(Mutex::new(Writer {
-                connection: Some(connection),
-                is_open: false,
-            })),
-            sealer: Arc::new(sealer),
-            digest_key,
-            id,
-            publisher: Arc::new(Publisher::new(head)),
-            keep_changes,
+            writer: Arc::new(Mutex::new(writer)),
+            sealer,
+            digest_key: identity.digest_key,
+            id: identity.id,
+            publisher,
+            herald,
+            followers: Lock::new(followers),
         })
     }
 
@@ -132,41 +140,30 @@ impl Store {
         counter(&self.reader, "revision").await
     }
 
+    /// Publishes what other control planes have committed until this call.
+    pub(super) async fn catch_up(&self) -> Result<(), Error> {
+        self.herald.catch_up().await
+    }
+
+    /// Whether the publisher knows of all commits but those of this moment.
+    pub(super) fn is_current(&self) -> bool {
+        self.herald.is_current()
+    }
+
     /// Waits for the commit under way, then lets go of the files.
     pub(super) async fn close(&self) -> Result<(), Error> {
+        let followers = std::mem::take(
+            &mut *self
+                .followers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        drop(followers);
+        let closed = self.writer.lock().await.close().await;
         self.lister.close().await;
         self.reader.close().await;
-        let connection = self.writer.lock().await.connection.take();
-        if let Some(connection) = connection {
-            connection.close().await?;
-        }
-        Ok(())
+        closed
     }
-}
-
-/// The store's id and the key of its digests, made on the first call.
-async fn identity(
-    connection: &mut Connection,
-    sealer: &Sealer,
-) -> Result<(String, DigestKey), Error> {
-    let row = format!("digest_key/{DIGEST_KEY_ID}");
-    if let Some(sealed) = meta(&mut *connection, "digest_key").await? {
-        let key = sealer.open(&row, &sealed).ok_or(Error::WrongMasterKey)?;
-        let key =
-            <[u8; 32]>::try_from(key.as_slice()).map_err(|_| Error::damaged("the digest key"))?;
-        let id = meta(&mut *connection, "store").await?.unwrap_or_default();
-        let id = String::from_utf8(id).map_err(|_| Error::damaged("the store's id"))?;
-        return Ok((id, DigestKey::new(DIGEST_KEY_ID, key)));
-    }
-    let id: String = random::<16>().iter().map(|b| format!("{b:02x}")).collect();
-    let key = random::<32>();
-    // One statement: both are there, or neither.
-    query("INSERT INTO meta (name, value) VALUES ('digest_key', $1), ('store', $2)")
-        .bind(sealer.seal(&row, &key))
-        .bind(id.clone().into_bytes())
-        .execute(connection)
-        .await?;
-    Ok((id, DigestKey::new(DIGEST_KEY_ID, key)))
 }
 
 async fn meta(on: impl Into<On<'_>>, name: &str) -> Result<Option<Vec<u8>>, Error> {

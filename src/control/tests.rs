@@ -1,5 +1,6 @@
 //! The control plane from outside: its API, its feed over pipes and sockets, its files.
 
+pub(super) mod stores;
 mod world;
 mod people;
 mod api;
@@ -9,6 +10,9 @@ mod accounts;
 mod sessions;
 mod audit;
 mod following;
+mod writers;
+mod sharing;
+mod moving;
 mod proof;
 mod keeping;
 mod killing;

@@ -66,7 +66,14 @@ impl From<Error> for Problem {
             Error::Closed | Error::Store(sqlx::Error::PoolClosed) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
+            Error::Together(error) if matches!(**error, Error::Closed) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Error::File { .. }
+            | Error::BadStore(_)
+            | Error::HalfCopied(_)
+            | Error::WentBack { .. }
+            | Error::Together(_)
             | Error::Locked(_)
             | Error::WrongMasterKey
             | Error::MissingMasterKey(_)

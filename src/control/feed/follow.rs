@@ -39,6 +39,8 @@ const PAGE_ROWS: u32 = 10_000;
 const PAGE_LARGE_ROWS: u32 = 16;
 /// A chunk is sent once it is past this; one change more fits under 1 MiB.
 const CHUNK_BYTES: usize = 128 << 10;
+/// Said instead of a heartbeat that nobody could vouch for: another control plane may be better off.
+const UNHEARD: &str = "this control plane cannot hear the store, and others may have changed it";
 
 struct Follower<'a> {
     store: &'a Store,
@@ -80,6 +82,8 @@ async fn converse(
     let hello = timeout(HELLO_MAX, greeting(inbox))
         .await
         .map_err(|_| Status::deadline_exceeded("no hello came"))??;
+    // What another control plane has sent to this gateway must not look like a future that never happened.
+    store.catch_up().await.map_err(unheard)?;
     // Before the head is looked at: what is committed from here on is waited for.
     let caller = Caller {
         name: &hello.gateway,
@@ -212,6 +216,9 @@ impl Follower<'_> {
                 biased;
                 _ = beat.tick() => {
                     self.live().await?;
+                    if !self.store.is_current() {
+                        return Err(Status::unavailable(UNHEARD));
+                    }
                     // All up to here is on the stream, so nobody is told of a head without its deltas.
                     self.send(Message::Heartbeat(feed::Heartbeat { head: self.sent })).await?;
                 }
@@ -381,6 +388,11 @@ impl Follower<'_> {
             )),
         }
     }
+}
+
+fn unheard(error: Error) -> Status {
+    tracing::debug!(%error, "a gateway is sent away");
+    Status::unavailable(UNHEARD)
 }
 
 fn internal(error: Error) -> Status {

@@ -84,20 +84,25 @@ pub(super) fn account_of(subject: &str, old: Option<&Value>, new: Option<&Value>
     }
 }
 
-/// Appends a record at `seq`, which must be the next.
+/// The hash of the record at `seq`; of the one before the first, nothing.
+pub(super) async fn hash(connection: &mut Connection, seq: u64) -> Result<Vec<u8>, Error> {
+    let hash: Option<Vec<u8>> = query("SELECT hash FROM audit WHERE seq = $1")
+        .bind(signed(seq))
+        .fetch_value(connection)
+        .await?;
+    Ok(hash.unwrap_or_else(|| NOTHING.to_vec()))
+}
+
+/// Appends a record at `seq`, which must be the next after the one with the hash `previous`; its own hash.
 pub(super) async fn append(
     connection: &mut Connection,
     seq: u64,
+    previous: Vec<u8>,
     revision: u64,
     at: u64,
     who: &Who,
     entry: Entry,
-) -> Result<(), Error> {
-    let previous: Option<Vec<u8>> = query("SELECT hash FROM audit WHERE seq = $1")
-        .bind(signed(seq - 1))
-        .fetch_value(&mut *connection)
-        .await?;
-    let previous = previous.unwrap_or_else(|| NOTHING.to_vec());
+) -> Result<Vec<u8>, Error> {
     let old = entry.old.map(|state| state.to_string());
     let new = entry.new.map(|state| state.to_string());
     let record = Record {
@@ -123,12 +128,12 @@ pub(super) async fn append(
     .bind(&old)
     .bind(&new)
     .bind(previous)
-    .bind(hash)
+    .bind(hash.clone())
     .bind(&who.address)
     .bind(entry.account.map(signed))
     .execute(connection)
     .await?;
-    Ok(())
+    Ok(hash)
 }
 
 fn select(after: u64, limit: u32, filter: &AuditFilter) -> Query {

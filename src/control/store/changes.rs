@@ -3,7 +3,13 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::{Store, commit::framed, database::query, get_u64, signed};
+use super::{
+    Sealer, Store,
+    database::{Pool, query},
+    get_u64,
+    group::framed,
+    signed,
+};
 use crate::{control::Error, rpc::feed};
 
 /// Deltas read at once: a few large ones must not fill the memory.
@@ -21,35 +27,7 @@ impl Store {
     /// The next deltas after `revision`, which must be below `head`, and none past it: the database is a moment ahead
     /// of what has been published.
     pub(crate) async fn kept_since(&self, revision: u64, head: u64) -> Result<Kept, Error> {
-        let rows = query(
-            "SELECT revision, delta FROM changes WHERE revision > $1 AND revision <= $2 \
-             ORDER BY revision LIMIT $3",
-        )
-        .bind(signed(revision))
-        .bind(signed(head))
-        .bind(DELTAS_MAX)
-        .fetch_all(&self.reader)
-        .await?;
-        let mut last = revision;
-        let mut deltas = Vec::with_capacity(rows.len());
-        for row in rows {
-            let revision = get_u64(&row, "revision")?;
-            if revision != last + 1 {
-                break;
-            }
-            let place = format!("change/{revision}");
-            let delta = self
-                .sealer
-                .open(&place, row.get("delta")?)
-                .ok_or_else(|| Error::damaged(format!("{place} does not open")))?;
-            deltas.push(framed(&delta));
-            last = revision;
-        }
-        Ok(if deltas.is_empty() {
-            Kept::Gone
-        } else {
-            Kept::Deltas(deltas)
-        })
+        kept_since(&self.reader, &self.sealer, revision, head).await
     }
 }
 
@@ -73,15 +51,55 @@ impl Store {
     }
 }
 
+/// See [`Store::kept_since`].
+pub(super) async fn kept_since(
+    reader: &Pool,
+    sealer: &Sealer,
+    revision: u64,
+    head: u64,
+) -> Result<Kept, Error> {
+    let rows = query(
+        "SELECT revision, delta FROM changes WHERE revision > $1 AND revision <= $2 \
+         ORDER BY revision LIMIT $3",
+    )
+    .bind(signed(revision))
+    .bind(signed(head))
+    .bind(DELTAS_MAX)
+    .fetch_all(reader)
+    .await?;
+    let mut last = revision;
+    let mut deltas = Vec::with_capacity(rows.len());
+    for row in rows {
+        let revision = get_u64(&row, "revision")?;
+        if revision != last + 1 {
+            break;
+        }
+        let place = format!("change/{revision}");
+        let delta = sealer
+            .open(&place, row.get("delta")?)
+            .ok_or_else(|| Error::damaged(format!("{place} does not open")))?;
+        deltas.push(framed(&delta));
+        last = revision;
+    }
+    Ok(if deltas.is_empty() {
+        Kept::Gone
+    } else {
+        Kept::Deltas(deltas)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Destination, DestinationId, DestinationKind};
+    use crate::{
+        control::tests::stores,
+        model::{Destination, DestinationId, DestinationKind},
+    };
 
     #[tokio::test]
     async fn what_is_committed_and_not_yet_published_stays_back() {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = Store::open(folder.path(), 100).await.expect("opens");
+        let store = stores::open(folder.path(), 100).await;
         for name in ["a", "b", "c"] {
             let new = Destination::new(DestinationId(0), name, DestinationKind::Archive);
             let mut commit = store.begin("test").await.expect("begins");

@@ -1,44 +1,39 @@
-//! A commit: what it writes is one transaction, and what gateways must know of it goes out before the next one begins.
+//! A commit from its caller's side: what it writes is in one transaction, perhaps with what others write, and what
+//! gateways must know of it goes out before the next transaction begins.
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use prost::{
-    Message,
-    encoding::{WireType, encode_key, encode_varint},
-};
 use serde_json::Value;
-use tokio::sync::OwnedMutexGuard;
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedMutexGuard, oneshot::error::TryRecvError},
+};
 
+pub(super) use super::group::Table;
 use super::{
-    Sealer, Store, Writer, audit,
+    Sealer, Store, audit,
     bounds::Counted,
-    database::{Connection, query},
-    positive, seal, signed,
+    database::Connection,
+    group::{self, Work},
+    seal,
+    writer::Writer,
 };
 use crate::{
     control::{
         Error,
-        publish::{Published, Publisher},
+        publish::Published,
         record::{self, Who},
     },
     model::{Change, Digest, DigestKey, Secret, TokenKind},
-    rpc::feed,
 };
 
-/// Field number of `FromControl.delta`.
-const DELTA_FIELD: u32 = 5;
-/// Old deltas are dropped once in so many commits.
-const PRUNE_EVERY: u64 = 256;
-
-/// A transaction that holds the store's only writer. Dropped without [`Commit::finish`], it has changed nothing.
+/// Holds the store's only writer. Dropped without [`Commit::finish`], it has changed nothing.
 pub(crate) struct Commit {
-    writer: OwnedMutexGuard<Writer>,
-    publisher: Arc<Publisher>,
+    /// `None` once it has been handed on.
+    writer: Option<OwnedMutexGuard<Writer>>,
     pub(super) sealer: Arc<Sealer>,
     pub(super) digest_key: DigestKey,
     who: Who,
-    keep_changes: u64,
     pub(super) now: record::Millis,
     changes: Vec<Change>,
     stamps: Vec<(Table, u64)>,
@@ -46,64 +41,47 @@ pub(crate) struct Commit {
     audit: Vec<audit::Entry>,
 }
 
-/// Tables whose rows carry the revision that last changed them.
-#[derive(Clone, Copy)]
-pub(super) enum Table {
-    Destinations,
-    Accounts,
-    Tokens,
-}
-
 // === impl Store ===
 
 impl Store {
     /// Waits for the writer. `who` asks, for the audit log.
     pub(crate) async fn begin(&self, who: impl Into<Who>) -> Result<Commit, Error> {
-        let mut writer = self.writer.clone().lock_owned().await;
-        if writer.is_open {
-            // After a COMMIT that failed there may be nothing to roll back; BEGIN below says if it mattered.
-            let _ = query("ROLLBACK").execute(writer.connection()?).await;
-        }
-        writer.is_open = true;
-        if let Err(error) = query("BEGIN IMMEDIATE").execute(writer.connection()?).await {
-            writer.is_open = false;
-            return Err(error);
-        }
-        Ok(Commit {
-            writer,
-            publisher: self.publisher.clone(),
+        let writer = self.writer.clone().lock_owned().await;
+        let commit = Commit {
+            writer: Some(writer),
             sealer: self.sealer.clone(),
             digest_key: self.digest_key.clone(),
-            who: who.into(),
-            keep_changes: self.keep_changes,
             now: record::now(),
+            who: who.into(),
             changes: Vec::new(),
             stamps: Vec::new(),
             counted: Counted::new(),
             audit: Vec::new(),
-        })
-    }
-}
-
-// === impl Writer ===
-
-impl Writer {
-    fn connection(&mut self) -> Result<&mut Connection, Error> {
-        self.connection.as_mut().ok_or(Error::Closed)
+        };
+        // Begun to its end even if the caller stops waiting: nobody could tell how far it came.
+        settle(tokio::spawn(commit.begun())).await
     }
 }
 
 // === impl Commit ===
 
 impl Commit {
+    async fn begun(mut self) -> Result<Self, Error> {
+        match &mut self.writer {
+            Some(writer) => writer.start().await?,
+            None => return Err(Error::Closed),
+        }
+        Ok(self)
+    }
+
     /// Inside the transaction.
     pub(super) fn connection(&mut self) -> Result<&mut Connection, Error> {
-        self.writer.connection()
+        self.writer.as_mut().ok_or(Error::Closed)?.connection()
     }
 
     /// The next number of that counter; never given twice.
     pub(super) async fn next_id(&mut self, counter: &'static str) -> Result<u64, Error> {
-        next(self.connection()?, counter).await
+        group::next(self.connection()?, counter).await
     }
 
     /// A new token with its digest.
@@ -158,78 +136,60 @@ impl Commit {
         });
     }
 
-    /// Takes the revision, commits, and hands the delta out.
+    /// Commits, together with those who come at the same time, and hands the delta out.
     ///
     /// Runs to its end even if the caller stops waiting: a commit that happened must be published.
     pub(crate) async fn finish(mut self) -> Result<Published, Error> {
+        // Before others join: what it refuses, it refuses of this one alone.
         self.within_plans().await?;
-        settle(tokio::spawn(self.commit_and_publish())).await
+        settle(tokio::spawn(self.join(true)))
+            .await?
+            .ok_or(Error::Closed)
     }
 
     /// Commits what gateways need not know: audit records alone.
-    pub(crate) async fn finish_unpublished(mut self) -> Result<(), Error> {
-        settle(tokio::spawn(async move {
-            let revision = super::counter(self.connection()?, "revision").await?;
-            self.append_audit(revision).await?;
-            self.commit().await
-        }))
-        .await
+    pub(crate) async fn finish_unpublished(self) -> Result<(), Error> {
+        settle(tokio::spawn(self.join(false))).await.map(drop)
     }
 
-    async fn commit_and_publish(mut self) -> Result<Published, Error> {
-        // Last of all rows, so that with several writers it is held for the shortest time.
-        let revision = next(self.connection()?, "revision").await?;
-        let delta = feed::Delta {
-            revision,
-            changes: self.changes.iter().map(Into::into).collect(),
-            history: u64::from_le_bytes(seal::random()).max(1),
-        };
-        let delta = delta.encode_to_vec();
-        for (table, id) in std::mem::take(&mut self.stamps) {
-            let update = match table {
-                Table::Destinations => "UPDATE destinations SET revision = $1 WHERE id = $2",
-                Table::Accounts => "UPDATE accounts SET revision = $1 WHERE id = $2",
-                Table::Tokens => "UPDATE shipping_tokens SET revision = $1 WHERE id = $2",
+    async fn join(mut self, is_published: bool) -> group::Outcome {
+        let mut writer = self.writer.take().ok_or(Error::Closed)?;
+        let outcome = writer.join(Work {
+            who: self.who.clone(),
+            at: self.now,
+            is_published,
+            changes: std::mem::take(&mut self.changes),
+            stamps: std::mem::take(&mut self.stamps),
+            audit: std::mem::take(&mut self.audit),
+        });
+        let mut outcome = outcome.await?;
+        if !writer.is_full() {
+            // Behind all who wait now: they work in the same transaction, and one of us commits it.
+            let queue = OwnedMutexGuard::mutex(&writer).clone();
+            drop(writer);
+            writer = tokio::select! {
+                biased;
+                heard = &mut outcome => return heard.unwrap_or(Err(Error::Closed)),
+                writer = queue.lock_owned() => writer,
             };
-            query(update)
-                .bind(signed(revision))
-                .bind(signed(id))
-                .execute(self.connection()?)
-                .await?;
+            writer.tidy().await;
         }
-        let sealed = self.sealer.seal(&format!("change/{revision}"), &delta);
-        let now = signed(self.now);
-        query("INSERT INTO changes (revision, delta, at) VALUES ($1, $2, $3)")
-            .bind(signed(revision))
-            .bind(sealed)
-            .bind(now)
-            .execute(self.connection()?)
-            .await?;
-        if revision.is_multiple_of(PRUNE_EVERY) {
-            let until = revision.saturating_sub(self.keep_changes);
-            query("DELETE FROM changes WHERE revision <= $1")
-                .bind(signed(until))
-                .execute(self.connection()?)
-                .await?;
+        match outcome.try_recv() {
+            Ok(heard) => return heard,
+            Err(TryRecvError::Closed) => return Err(Error::Closed),
+            Err(TryRecvError::Empty) => writer.commit().await,
         }
-        self.append_audit(revision).await?;
-        self.commit().await?;
-        Ok(self.publisher.publish(revision, framed(&delta)))
+        outcome.await.unwrap_or(Err(Error::Closed))
     }
+}
 
-    async fn append_audit(&mut self, revision: u64) -> Result<(), Error> {
-        let (who, now) = (self.who.clone(), self.now);
-        for entry in std::mem::take(&mut self.audit) {
-            let seq = self.next_id("audit").await?;
-            audit::append(self.connection()?, seq, revision, now, &who, entry).await?;
+impl Drop for Commit {
+    fn drop(&mut self) {
+        let writer = self.writer.take();
+        // At once, and not by the next one: who came before waits for the commit, and other control planes for the lock.
+        if let (Some(mut writer), Ok(runtime)) = (writer, Handle::try_current()) {
+            runtime.spawn(async move { writer.tidy().await });
         }
-        Ok(())
-    }
-
-    async fn commit(&mut self) -> Result<(), Error> {
-        query("COMMIT").execute(self.connection()?).await?;
-        self.writer.is_open = false;
-        Ok(())
     }
 }
 
@@ -238,42 +198,5 @@ async fn settle<T>(task: tokio::task::JoinHandle<Result<T, Error>>) -> Result<T,
         Ok(outcome) => outcome,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Err(_) => Err(Error::Closed),
-    }
-}
-
-async fn next(connection: &mut Connection, counter: &'static str) -> Result<u64, Error> {
-    let value: i64 = query("UPDATE counters SET value = value + 1 WHERE name = $1 RETURNING value")
-        .bind(counter)
-        .fetch_one(connection)
-        .await?;
-    positive(value)
-}
-
-/// An encoded `Delta` as the `FromControl` message that every stream sends, so that it is encoded once.
-pub(super) fn framed(delta: &[u8]) -> Bytes {
-    let mut message = BytesMut::with_capacity(delta.len() + 11);
-    encode_key(DELTA_FIELD, WireType::LengthDelimited, &mut message);
-    encode_varint(delta.len() as u64, &mut message);
-    message.put_slice(delta);
-    message.freeze()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_framed_delta_reads_as_the_message_it_stands_for() {
-        let delta = feed::Delta {
-            revision: 300,
-            changes: vec![feed::Change::from(&Change::AccountRemoved(
-                crate::model::AccountId(9),
-            ))],
-            history: 7,
-        };
-        let message = feed::FromControl {
-            message: Some(feed::from_control::Message::Delta(delta.clone())),
-        };
-        assert_eq!(framed(&delta.encode_to_vec()), message.encode_to_vec());
     }
 }

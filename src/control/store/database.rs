@@ -41,9 +41,10 @@ pub(super) enum Row {
 }
 
 /// An argument. Null has a type too: PostgreSQL asks for it.
+#[derive(Clone)]
 pub(super) enum Value {
     Integer(Option<i64>),
-    Boolean(bool),
+    Boolean(Option<bool>),
     Text(Option<String>),
     Bytes(Option<Vec<u8>>),
 }
@@ -192,6 +193,25 @@ impl Row {
 // === impl Connection ===
 
 impl Connection {
+    /// Begins a transaction that writes, once it is this process' turn: what others committed before is seen in it.
+    pub(super) async fn begin(&mut self, lock: i64) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(connection) => {
+                sqlx::query("BEGIN IMMEDIATE").execute(connection).await?;
+            }
+            Self::Postgres(connection) => {
+                // Each statement must see what was committed while the lock was waited for, whatever is the server's default.
+                let begin = format!(
+                    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_advisory_xact_lock({lock})"
+                );
+                sqlx::raw_sql(AssertSqlSafe(begin))
+                    .execute(connection)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Says goodbye.
     pub(super) async fn close(self) -> Result<(), Error> {
         match self {
@@ -257,7 +277,7 @@ impl From<Option<i64>> for Value {
 
 impl From<bool> for Value {
     fn from(value: bool) -> Self {
-        Self::Boolean(value)
+        Self::Boolean(Some(value))
     }
 }
 

@@ -40,6 +40,11 @@ impl Store {
 }
 
 impl Commit {
+    /// As of this transaction.
+    pub(crate) async fn has_first_things(&mut self) -> Result<bool, Error> {
+        Ok(meta(self.connection()?, NAME).await?.is_some())
+    }
+
     /// In the same transaction as the things themselves: a crash leaves all or nothing.
     pub(crate) async fn keep_first_things(&mut self, first: &FirstThings) -> Result<(), Error> {
         let mut tokens = [0; 3];

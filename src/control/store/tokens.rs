@@ -40,14 +40,19 @@ const SELECT: &str = "SELECT t.id, t.account_id, a.name AS account_name, t.signa
      FROM shipping_tokens t JOIN accounts a ON a.id = t.account_id WHERE t.deleted_at IS NULL AND t.id > ";
 
 /// Only conditions that are asked for stand in it, and one of them chooses the index: a name, else an account, else a
-/// signal. The plus keeps the others' indexes out of the choice: SQLite has no figures to choose by.
+/// signal. What the others are compared by is no bare column, so that their indexes are out of the choice: SQLite has no
+/// figures to choose by.
 fn select(after: u64, limit: u32, filter: &Filter) -> Query {
     let mut select = query(SELECT).and("$", [signed(after).into()]);
     let mut is_chosen = false;
     let mut column = |select: Query, name: &str, value: Value| {
-        let plus = if is_chosen { "+" } else { "" };
+        let column = match (is_chosen, &value) {
+            (false, _) => format!("t.{name}"),
+            (true, Value::Text(_)) => format!("t.{name} || ''"),
+            (true, _) => format!("+t.{name}"),
+        };
         is_chosen = true;
-        select.and(&format!(" AND {plus}t.{name} = $"), [value])
+        select.and(&format!(" AND {column} = $"), [value])
     };
     if let Some(name) = &filter.name {
         select = column(select, "name", name.into());
@@ -334,6 +339,7 @@ fn read(row: &Row) -> Result<TokenRow, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::store::Place;
 
     /// Which index finds the tokens; sorts are told too.
     async fn plan(store: &Store, filter: &Filter) -> String {
@@ -349,7 +355,9 @@ mod tests {
     #[tokio::test]
     async fn every_filter_with_an_index_uses_it_and_nothing_is_sorted() {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = Store::open(folder.path(), 100).await.expect("opens");
+        // SQLite has no figures to choose an index by; PostgreSQL has.
+        let place = Place::new("", None, folder.path()).expect("a place");
+        let store = Store::open(folder.path(), place, 100).await.expect("opens");
         for (name, account, signal, index) in [
             (false, false, false, "(id>?)"),
             (

@@ -3,17 +3,20 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use serde_json::{Value, json};
-use sqlx::{Connection, SqliteConnection};
+use sqlx::Connection as _;
 use tempfile::TempDir;
 
-use super::world::{World, text};
+use super::{
+    stores,
+    world::{World, text},
+};
 use crate::{
     control::{Config, Control, Error, FirstStart, scope::Scopes, store::NewApiToken},
     model::{AccountState, Signal},
 };
 
 async fn opening(folder: &Path) -> Result<Control, Error> {
-    Control::open(&Config::default(), folder).await
+    Control::open(&stores::config(folder).await, folder).await
 }
 
 #[tokio::test]
@@ -210,19 +213,21 @@ async fn no_secret_stands_in_the_store_in_clear() {
         secrets.push(text(&world.folder.path().join(name)));
     }
     let key = world.control.inner.store.digest_key().bytes().to_vec();
-    let mut files = 0;
-    for file in fs::read_dir(world.folder.path().join("control")).expect("read") {
-        let bytes = fs::read(file.expect("a file").path()).expect("read");
-        files += 1;
+    let found = stores::bytes(world.folder.path()).await;
+    for bytes in &found {
         for secret in secrets
             .iter()
             .map(|secret| secret.as_bytes())
             .chain([key.as_slice()])
         {
-            assert!(!bytes.windows(secret.len()).any(|window| window == secret));
+            // PostgreSQL shows bytes so.
+            let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+            for form in [secret, hex.as_bytes()] {
+                assert!(!bytes.windows(form.len()).any(|window| window == form));
+            }
         }
     }
-    assert!(files >= 2, "store and log");
+    assert!(found.len() >= 2, "store and log, or rows");
 }
 
 #[tokio::test]
@@ -234,11 +239,6 @@ async fn an_altered_or_cut_audit_log_is_found() {
     world.ok("POST", "/tokens/1/reveal", Value::Null).await;
     let records = world.control.verify_audit().await.expect("intact");
     assert_eq!(records, 13, "7 of the first start, 5 creations, 1 reading");
-    let url = format!(
-        "sqlite://{}",
-        world.folder.path().join("control/store.sqlite").display()
-    );
-    let mut connection = SqliteConnection::connect(&url).await.expect("opens");
     let broken_at = |found: Result<u64, Error>| match found {
         Err(Error::AuditBroken { seq }) => Some(seq),
         _ => None,
@@ -250,10 +250,7 @@ async fn an_altered_or_cut_audit_log_is_found() {
         ("UPDATE audit SET hash = previous WHERE seq = 2", 2),
         ("DELETE FROM audit", 1),
     ] {
-        sqlx::query(alter)
-            .execute(&mut connection)
-            .await
-            .expect("altered");
+        stores::alter(world.folder.path(), alter).await;
         assert_eq!(
             broken_at(world.control.verify_audit().await),
             Some(seq),
@@ -261,15 +258,7 @@ async fn an_altered_or_cut_audit_log_is_found() {
         );
     }
     let world = World::new().await;
-    let url = format!(
-        "sqlite://{}",
-        world.folder.path().join("control/store.sqlite").display()
-    );
-    let mut connection = SqliteConnection::connect(&url).await.expect("opens");
-    sqlx::query("DELETE FROM audit WHERE seq = 7")
-        .execute(&mut connection)
-        .await
-        .expect("cut");
+    stores::alter(world.folder.path(), "DELETE FROM audit WHERE seq = 7").await;
     assert_eq!(broken_at(world.control.verify_audit().await), Some(7));
 }
 
@@ -294,15 +283,8 @@ async fn a_dropped_commit_changes_nothing_and_the_next_one_goes_on() {
 #[tokio::test]
 async fn sealed_tokens_of_two_rows_cannot_be_swapped() {
     let world = World::new().await;
-    let url = format!(
-        "sqlite://{}",
-        world.folder.path().join("control/store.sqlite").display()
-    );
-    let mut connection = SqliteConnection::connect(&url).await.expect("opens");
-    sqlx::query("UPDATE shipping_tokens SET sealed = (SELECT sealed FROM shipping_tokens WHERE id = 2) WHERE id = 1")
-        .execute(&mut connection)
-        .await
-        .expect("swapped");
+    let swap = "UPDATE shipping_tokens SET sealed = (SELECT sealed FROM shipping_tokens WHERE id = 2) WHERE id = 1";
+    stores::alter(world.folder.path(), swap).await;
     assert_eq!(
         world.call("POST", "/tokens/1/reveal", Value::Null).await.0,
         500
@@ -354,7 +336,7 @@ async fn a_store_of_the_first_schema_goes_on_with_its_accounts_unbounded_and_its
     let mut first = sqlx::migrate!("src/control/store/migrations/sqlite");
     first.migrations.to_mut().retain(|step| step.version == 1);
     let options: sqlx::sqlite::SqliteConnectOptions = url.parse().expect("a URL");
-    let mut connection = SqliteConnection::connect_with(&options.create_if_missing(true))
+    let mut connection = sqlx::SqliteConnection::connect_with(&options.create_if_missing(true))
         .await
         .expect("opens");
     first.run(&mut connection).await.expect("migrates");
@@ -383,7 +365,8 @@ async fn a_store_of_the_first_schema_goes_on_with_its_accounts_unbounded_and_its
     .expect("written");
     connection.close().await.expect("closed");
 
-    let control = opening(folder.path()).await.expect("opens");
+    let control = Control::open(&Config::default(), folder.path()).await;
+    let control = control.expect("opens");
     assert_eq!(control.verify_audit().await.expect("intact"), 1);
     let row = control.inner.store.account(1).await.expect("there");
     assert_eq!(row.plan.name(), "unlimited");

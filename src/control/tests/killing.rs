@@ -9,7 +9,10 @@ use std::{
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::world::{Kept, World};
+use super::{
+    stores,
+    world::{Kept, World},
+};
 use crate::{
     control::{Config, Control, store::NewToken},
     model::Signal,
@@ -25,7 +28,8 @@ async fn the_victim() {
     let Ok(path) = std::env::var(FOLDER) else {
         return;
     };
-    let control = Control::open(&Config::default(), Path::new(&path)).await;
+    let folder = Path::new(&path);
+    let control = Control::open(&stores::config(folder).await, folder).await;
     let control = control.expect("opens");
     control.first_start().await.expect("starts");
     loop {

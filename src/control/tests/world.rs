@@ -20,6 +20,7 @@ use tonic::{
 };
 use tower::ServiceExt;
 
+use super::stores;
 use crate::{
     control::{Config, Control, store::Filter},
     model::Change,
@@ -47,7 +48,10 @@ impl World {
         Self::within(config, folder).await
     }
 
-    pub(super) async fn within(config: Config, folder: TempDir) -> Self {
+    pub(super) async fn within(mut config: Config, folder: TempDir) -> Self {
+        if config.store.is_empty() {
+            config.store = stores::url(folder.path()).await;
+        }
         let control = Control::open(&config, folder.path()).await.expect("opens");
         let first = control.first_start().await.expect("starts");
         let admin_token = text(&first.admin_token);
@@ -158,10 +162,17 @@ impl World {
         for row in store.accounts(0, 10_000).await.expect("read") {
             apply(&mut state, Change::Account(row.account));
         }
-        for token in store.token_page(0, 100_000).await.expect("read") {
-            apply(&mut state, Change::Token(token));
+        let mut after = 0;
+        loop {
+            let page = store.token_page(after, 10_000).await.expect("read");
+            let Some(last) = page.last() else {
+                return state;
+            };
+            after = last.id.0;
+            for token in page {
+                apply(&mut state, Change::Token(token));
+            }
         }
-        state
     }
 
     pub(super) async fn live_tokens(&self) -> Vec<u64> {

@@ -1,0 +1,147 @@
+//! Several control planes on one PostgreSQL; `tests/postgres/run` runs these.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use super::{
+    stores,
+    world::{Kept, World},
+    writers::{dose, pair, write_and_check},
+};
+use crate::control::{Config, Control, Error, scope::Scopes, store::NewApiToken};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn sixteen_writers_on_two_control_planes_leave_no_gap() {
+    let config = Config {
+        keep_changes: dose() * 2,
+        ..Config::default()
+    };
+    let (one, other) = pair(config).await;
+    write_and_check(&[one, other]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn a_change_on_one_control_plane_reaches_the_gateways_of_the_other() {
+    let (one, other) = pair(Config::default()).await;
+    let mut follower = other.follow("a", Kept::default()).await;
+    follower.until(1).await;
+    let mut times = Vec::new();
+    for revision in 2..102 {
+        one.token("x").await;
+        let answered = Instant::now();
+        follower.until(revision).await;
+        times.push(answered.elapsed());
+    }
+    times.sort_unstable();
+    println!(
+        "answer to the other's gateway: p50 {:?} worst {:?}",
+        times[50], times[99]
+    );
+    assert_eq!(follower.kept.state, one.state().await);
+    assert!(times[50] < Duration::from_millis(250), "by polling alone");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn a_gateway_that_changes_to_the_other_control_plane_gets_no_snapshot() {
+    let (one, other) = pair(Config::default()).await;
+    let mut follower = one.follow("a", Kept::default()).await;
+    follower.until(1).await;
+    for round in 0..20 {
+        let (here, there) = if round % 2 == 0 {
+            (&one, &other)
+        } else {
+            (&other, &one)
+        };
+        here.token("x").await;
+        follower.until(here.control.feed_state().head).await;
+        // At once: the other one may not have heard yet.
+        follower = there.follow("a", follower.kept.clone()).await;
+        there.token("y").await;
+        follower.until(there.control.feed_state().head).await;
+        assert_eq!(follower.snapshots, 0, "round {round}");
+    }
+    assert_eq!(follower.kept.revision, 41);
+    assert_eq!(follower.kept.state, one.state().await);
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn another_master_key_is_refused() {
+    let world = World::new().await;
+    let store = stores::url(world.folder.path()).await;
+    let config = Config {
+        store,
+        ..Config::default()
+    };
+    let folder = TempDir::new().expect("a folder");
+    let missing = Control::open(&config, folder.path()).await.err();
+    assert!(
+        matches!(missing, Some(Error::MissingMasterKey(_))),
+        "{missing:?}"
+    );
+    let other = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+    fs::write(folder.path().join("master.key"), other).expect("written");
+    let wrong = Control::open(&config, folder.path()).await.err();
+    assert!(matches!(wrong, Some(Error::WrongMasterKey)), "{wrong:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL, alone"]
+async fn sessions_that_the_server_ends_are_opened_again() {
+    let (one, other) = pair(Config::default()).await;
+    let mut follower = other.follow("a", Kept::default()).await;
+    follower.until(1).await;
+    for round in 0..5_u64 {
+        stores::alter(
+            one.folder.path(),
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE pid <> pg_backend_pid() AND datname = current_database()",
+        )
+        .await;
+        let store = &one.control.inner.store;
+        let mut commit = store.begin("test").await.expect("begun again");
+        let new = NewApiToken {
+            account: None,
+            name: "x".to_owned(),
+            scopes: Scopes::ALL,
+            expires_at: 0,
+        };
+        commit.insert_api_token(new, false).await.expect("written");
+        let published = commit.finish().await.expect("committed");
+        assert_eq!(published.revision, round + 2, "no gap");
+        follower.until(round + 2).await;
+    }
+    assert_eq!(follower.snapshots, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn a_control_plane_that_cannot_vouch_for_its_gateways_sends_them_away() {
+    let world = World::new().await;
+    let mut follower = world.follow("a", Kept::default()).await;
+    follower.until(1).await;
+    // What it would see of a server that lost a commit: the same as of one that is not heard at all.
+    let back = "UPDATE counters SET value = 0 WHERE name = 'revision'";
+    stores::alter(world.folder.path(), back).await;
+    let since = Instant::now();
+    let end = loop {
+        if let Err(end) = follower.step().await {
+            break end;
+        }
+    };
+    assert_eq!(end.code(), tonic::Code::Unavailable);
+    assert!(since.elapsed() < Duration::from_secs(5));
+    let forward = "UPDATE counters SET value = 1 WHERE name = 'revision'";
+    stores::alter(world.folder.path(), forward).await;
+    let mut follower = world.follow("a", follower.kept.clone()).await;
+    world.token("x").await;
+    follower.until(2).await;
+    assert_eq!(follower.snapshots, 0);
+}
