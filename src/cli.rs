@@ -6,6 +6,7 @@ mod client;
 mod destination;
 mod output;
 mod token;
+mod usage;
 
 use std::{
     path::{Path, PathBuf},

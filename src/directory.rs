@@ -1,12 +1,14 @@
 //! Floor 2: every token and account in memory, followed from the feed and kept on disk.
 //!
 //! The full set, not a cache that misses: a token that is not in a fresh table does not exist. Readers never wait.
+//! What is counted by token goes the other way on the same feed: [`usage`].
 
 mod table;
 mod accounts;
 mod state;
 mod keep;
 mod follow;
+pub mod usage;
 
 use std::{
     sync::{
@@ -25,6 +27,7 @@ pub use accounts::Account;
 pub use follow::{FollowConfig, Source, follow};
 pub use keep::{Keep, Loaded};
 pub use state::{Collected, content_hash};
+pub use usage::Usage;
 
 use self::{
     accounts::Registers,
@@ -51,6 +54,9 @@ pub struct Config {
     /// A table not fresh for so long is stale. 24 h.
     #[serde(deserialize_with = "text::duration")]
     pub stale_after: Duration,
+    /// How often usage is written down and told to the control plane. 10 s.
+    #[serde(deserialize_with = "text::positive_duration")]
+    pub usage_every: Duration,
 }
 
 /// What is known of a token.
@@ -99,6 +105,7 @@ impl Default for Config {
         Self {
             fresh_within: Duration::from_secs(2),
             stale_after: Duration::from_secs(24 * 3600),
+            usage_every: Duration::from_secs(10),
         }
     }
 }

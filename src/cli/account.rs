@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{
     access::{Api, Failure, reference},
     output::{cell, table},
+    usage::Buckets,
 };
 use crate::model::Signal;
 
@@ -42,6 +43,13 @@ pub(super) enum Verb {
     Disable {
         /// Name or id.
         account: String,
+    },
+    /// Shows what an account shipped, in buckets of time.
+    Usage {
+        /// Name or id.
+        account: String,
+        #[command(flatten)]
+        buckets: Buckets,
     },
     /// Deletes an account that has no tokens but revoked ones.
     Delete {
@@ -102,6 +110,10 @@ impl Verb {
             }
             Self::Disable { account } => {
                 patch(api, &account, json!({"state": "suspended"}), "suspended").await
+            }
+            Self::Usage { account, buckets } => {
+                let path = path(api, &account).await?;
+                buckets.run(api, &path).await
             }
             Self::Delete { account } => {
                 let path = path(api, &account).await?;

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::{
     access::{Api, Failure, encoded, is_number, reference},
     output::{SecretFile, cell, table},
+    usage,
 };
 use crate::clock;
 
@@ -65,6 +66,8 @@ pub(super) enum Verb {
         #[command(flatten)]
         out: Out,
     },
+    /// Shows who shipped with a token last: agent, address and time.
+    Senders(Named),
     /// Hides a revoked token from lists.
     Delete(Named),
 }
@@ -152,6 +155,7 @@ impl Verb {
             Self::Enable(named) => named.switch(api, "enable", "enabled").await,
             Self::Disable(named) => named.switch(api, "disable", "disabled").await,
             Self::Revoke(named) => named.switch(api, "revoke", "revoked").await,
+            Self::Senders(named) => usage::senders(api, &named.path(api, false).await?).await,
             Self::Delete(named) => {
                 let path = named.path(api, true).await?;
                 let sentence = format!("token {} is deleted", named.token);
@@ -204,13 +208,21 @@ fn list(items: &[Value]) -> String {
                 cell(&item["signal"]),
                 cell(&item["state"]),
                 cell(&item["expires_at"]),
+                cell(&item["last_used_at"]),
                 cell(&item["created_at"]),
             ]
         })
         .collect();
     table(
         [
-            "ID", "NAME", "ACCOUNT", "SIGNAL", "STATE", "EXPIRES", "CREATED",
+            "ID",
+            "NAME",
+            "ACCOUNT",
+            "SIGNAL",
+            "STATE",
+            "EXPIRES",
+            "LAST USED",
+            "CREATED",
         ],
         rows,
     )

@@ -8,6 +8,7 @@ mod destinations;
 mod endpoint;
 mod tokens;
 mod gateways;
+mod usage;
 mod openapi;
 
 use axum::{
@@ -61,6 +62,7 @@ pub(super) fn router(control: Control) -> Router {
         .route("/tokens/{id}/rotate", post(tokens::rotate))
         .route("/tokens/{id}/reveal", post(tokens::reveal))
         .route("/gateways", get(gateways::list))
+        .merge(usage::routes())
         .route_layer(from_fn_with_state(control.clone(), authenticate));
     let api = guarded.route("/openapi.json", get(openapi::document));
     Router::new()

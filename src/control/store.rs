@@ -7,6 +7,7 @@ mod destinations;
 mod accounts;
 mod tokens;
 mod changes;
+mod usage;
 mod audit;
 mod first;
 
@@ -23,6 +24,7 @@ pub(super) use commit::Commit;
 pub(super) use first::FirstThings;
 pub(super) use seal::{Sealer, random};
 pub(super) use tokens::{Filter, NewToken};
+pub(super) use usage::{Clocks, Cursor, Filed, Group, SeenSender, Select, Series, Step, TokenUse};
 
 use database::{Connection, On, Pool, Row, query};
 

@@ -8,3 +8,4 @@ mod keeping;
 mod killing;
 mod figures;
 mod port;
+mod usage;

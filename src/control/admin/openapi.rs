@@ -12,7 +12,7 @@ use utoipa::{
     },
 };
 
-use super::{accounts, destinations, extract, gateways, problem, tokens};
+use super::{accounts, destinations, extract, gateways, problem, tokens, usage};
 use crate::control::{publish, view};
 
 #[derive(OpenApi)]
@@ -33,6 +33,7 @@ use crate::control::{publish, view};
         tokens::list, tokens::show, tokens::create, tokens::change, tokens::enable, tokens::disable,
         tokens::revoke, tokens::rotate, tokens::reveal, tokens::delete,
         gateways::list,
+        usage::account, usage::senders,
     ),
     components(schemas(
         problem::Problem, extract::Reference, publish::Enforcement, view::AccountLimits, view::Header,

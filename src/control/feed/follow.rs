@@ -17,8 +17,9 @@ use crate::{
         Control, Error,
         publish::{Publisher, Session, Since},
         store::{Kept, Store},
+        usage,
     },
-    model::Change,
+    model::{Change, usage::REPORT_TOKENS_MAX},
     rpc::feed::{
         self, FromGateway, Hello, SnapshotBegin, SnapshotChunk, SnapshotEnd, Welcome,
         from_control::Message, from_gateway,
@@ -26,7 +27,7 @@ use crate::{
 };
 
 /// How long a gateway may leave its messages lying before it is cut.
-const STALL_MAX: Duration = Duration::from_secs(10);
+pub(in crate::control) const STALL_MAX: Duration = Duration::from_secs(10);
 /// How long a gateway may take to say who it is.
 const HELLO_MAX: Duration = Duration::from_secs(10);
 /// Bytes of a name or version.
@@ -99,9 +100,12 @@ async fn converse(
     tracing::info!(gateway = %hello.gateway, version = %hello.version, revision = hello.revision, head,
         snapshot = !is_known, "gateway follows");
     let heartbeat = control.inner.config.heartbeat;
+    // Aside: what is applied slowly must hold up neither deltas nor acknowledgements.
+    let (desk, reports) = mpsc::channel(1);
     let end = tokio::select! {
         end = follower.run(is_known, heartbeat) => end,
-        end = acknowledgements(inbox, &session, publisher) => end,
+        end = said(inbox, &session, publisher, &desk) => end,
+        end = usage::file_all(control, &hello.gateway, reports, outbox) => end,
         () = session.replaced() => Err(Status::aborted("another stream came under this gateway's name")),
     };
     if let Err(status) = &end {
@@ -127,10 +131,11 @@ async fn greeting(inbox: &mut Streaming<FromGateway>) -> Result<Hello, Status> {
     Ok(hello)
 }
 
-async fn acknowledgements(
+async fn said(
     inbox: &mut Streaming<FromGateway>,
     session: &Session,
     publisher: &Publisher,
+    desk: &mpsc::Sender<feed::Usage>,
 ) -> Result<Infallible, Status> {
     while let Some(message) = inbox.message().await? {
         match message.message {
@@ -139,6 +144,10 @@ async fn acknowledgements(
                     return Err(Status::invalid_argument("acknowledged what was never sent"));
                 }
                 session.acknowledge(acknowledge.revision);
+            }
+            Some(from_gateway::Message::Usage(usage)) => {
+                // One that finds the last one still there is sent again: it was not waited for.
+                let _ = desk.try_send(usage);
             }
             Some(from_gateway::Message::Hello(_)) => {
                 return Err(Status::invalid_argument("a second hello"));
@@ -161,6 +170,7 @@ impl Follower<'_> {
             digest_key: key.bytes().to_vec(),
             head: self.publisher.head(),
             heartbeat_ms: heartbeat.as_millis().try_into().unwrap_or(u32::MAX),
+            usage_tokens_max: REPORT_TOKENS_MAX.try_into().unwrap_or(u32::MAX),
         }))
         .await?;
         if !is_known || !self.catch_up().await? {

@@ -200,6 +200,8 @@ pub(super) struct Follower {
     pub(super) deltas: usize,
     outbox: mpsc::Sender<FromGateway>,
     pub(super) inbox: Streaming<FromControl>,
+    /// The last usage report acknowledged.
+    pub(super) applied: Option<(u64, u64)>,
     snapshot: Option<Snapshot>,
 }
 
@@ -239,6 +241,7 @@ impl Follower {
             deltas: 0,
             outbox,
             inbox,
+            applied: None,
             snapshot: None,
         })
     }
@@ -299,6 +302,9 @@ impl Follower {
                 self.kept.state = snapshot.state;
                 self.kept.revision = end.revision;
             }
+            Message::UsageAcknowledge(applied) => {
+                self.applied = Some((applied.epoch, applied.sequence));
+            }
             Message::Heartbeat(heartbeat) => {
                 assert!(self.snapshot.is_none());
                 assert_eq!(
@@ -319,9 +325,13 @@ impl Follower {
     }
 
     pub(super) async fn acknowledge(&self, revision: u64) {
-        let acknowledge = from_gateway::Message::Acknowledge(Acknowledge { revision });
+        self.say(from_gateway::Message::Acknowledge(Acknowledge { revision }))
+            .await;
+    }
+
+    pub(super) async fn say(&self, message: from_gateway::Message) {
         let message = FromGateway {
-            message: Some(acknowledge),
+            message: Some(message),
         };
         self.outbox.send(message).await.expect("room");
     }

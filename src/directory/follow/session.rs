@@ -13,7 +13,7 @@ use tokio_stream::wrappers::WatchStream;
 use tonic::{Streaming, metadata::MetadataValue, transport::Channel};
 use tracing::info;
 
-use super::{FollowConfig, Lost, collect::Collecting};
+use super::{FollowConfig, Lost, collect::Collecting, report::Reporting};
 use crate::{
     clock,
     directory::{
@@ -61,6 +61,7 @@ pub(super) struct Session {
 struct Stream {
     inbound: Streaming<FromControl>,
     acknowledged: watch::Sender<u64>,
+    reporting: Reporting,
     store: String,
     key: DigestKey,
     /// The newest head told, and when.
@@ -133,7 +134,9 @@ impl Session {
             WatchStream::from_changes(acknowledgements).map(|revision| FromGateway {
                 message: Some(Said::Acknowledge(Acknowledge { revision })),
             });
-        let mut request = tonic::Request::new(stream::iter([hello]).chain(acknowledgements));
+        let (reporting, usage) = Reporting::new(self.config.usage.clone());
+        let told = stream::select(acknowledgements, usage);
+        let mut request = tonic::Request::new(stream::iter([hello]).chain(told));
         if let Some(join_key) = &self.config.join_key {
             let mut value = MetadataValue::try_from(format!("Bearer {}", join_key.reveal()))
                 .map_err(|_| Lost::Connect("the join key can't be sent".into()))?;
@@ -150,7 +153,7 @@ impl Session {
         let Some(Told::Welcome(welcome)) = first.message else {
             return Err(Lost::Protocol("it doesn't begin with a welcome"));
         };
-        self.welcomed(welcome, inbound, acknowledged, begun_at_nothing)
+        self.welcomed(welcome, inbound, acknowledged, reporting, begun_at_nothing)
     }
 
     /// What is enforced *and* kept: a control plane may take it as acknowledged.
@@ -177,6 +180,7 @@ impl Session {
         welcome: feed::Welcome,
         inbound: Streaming<FromControl>,
         acknowledged: watch::Sender<u64>,
+        mut reporting: Reporting,
         begun_at_nothing: bool,
     ) -> Result<Stream, Lost> {
         let key = <[u8; 32]>::try_from(&welcome.digest_key[..])
@@ -197,9 +201,11 @@ impl Session {
             0 => 1_000,
             ms => u64::from(ms).clamp(10, 60_000),
         });
+        reporting.welcomed(welcome.usage_tokens_max);
         let mut stream = Stream {
             inbound,
             acknowledged,
+            reporting,
             store: welcome.store,
             key,
             head: (head, std::time::Instant::now()),
@@ -236,6 +242,7 @@ impl Session {
                     changed.map_err(|_| Lost::Protocol("nothing is kept any more"))?;
                     self.acknowledge(stream);
                 }
+                () = stream.reporting.due() => stream.reporting.send(),
                 () = time::sleep_until(silent_at) => return Err(Lost::Silent),
             }
         }
@@ -246,6 +253,10 @@ impl Session {
             // A kind of message that this version doesn't know.
             None => Ok(()),
             Some(Told::Welcome(_)) => Err(Lost::Protocol("a second welcome")),
+            Some(Told::UsageAcknowledge(applied)) => {
+                stream.reporting.acknowledged(&applied);
+                Ok(())
+            }
             Some(Told::Heartbeat(heartbeat)) => {
                 self.heartbeat(stream, Revision(heartbeat.head));
                 Ok(())

@@ -1,6 +1,7 @@
 //! Following the feed: a scripted control plane at the other end of a pipe.
 
 mod history;
+mod usage;
 
 use std::{
     path::Path,
@@ -86,6 +87,10 @@ struct World {
 
 impl World {
     fn start(folder: &Path) -> Self {
+        Self::start_with(folder, None)
+    }
+
+    fn start_with(folder: &Path, usage: Option<Reports>) -> Self {
         let (pipes, accepted) = mpsc::channel(4);
         let (sender, connections) = mpsc::channel(4);
         let incoming = ReceiverStream::new(accepted).map(Ok::<_, std::io::Error>);
@@ -99,6 +104,7 @@ impl World {
         let config = FollowConfig {
             gateway: "g1".into(),
             join_key: Some(Secret::new("join".into())),
+            usage,
         };
         let followed = follow(
             Arc::clone(&directory),
@@ -155,6 +161,7 @@ impl Connection {
             digest_key: key().bytes().to_vec(),
             head,
             heartbeat_ms: 1_000,
+            ..Welcome::default()
         }))
         .await;
     }
@@ -429,6 +436,7 @@ async fn a_silent_feed_is_left_and_impossible_changes_are_not_acknowledged() {
             digest_key: key().bytes().to_vec(),
             head: 0,
             heartbeat_ms: 20,
+            ..Welcome::default()
         }))
         .await;
     connection.closed().await;

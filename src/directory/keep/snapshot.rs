@@ -116,6 +116,7 @@ fn write_file(file: File, frozen: &Frozen, seal: &Seal, fresh_at: u64) -> io::Re
         digest_key: frozen.key.bytes().to_vec(),
         head: frozen.revision.0,
         heartbeat_ms: 0,
+        ..feed::Welcome::default()
     };
     let secret = Zeroizing::new(welcome.encode_to_vec());
     let version = env!("CARGO_PKG_VERSION").as_bytes();
