@@ -10,6 +10,7 @@ mod gateways;
 mod output;
 mod store;
 mod token;
+mod usage;
 mod user;
 
 use std::{

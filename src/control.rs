@@ -1,7 +1,8 @@
 //! Floor 3: the control plane; blind to the gateway.
 //!
 //! `store` keeps accounts, destinations and tokens; `publish` knows the newest changes and who enforces them;
-//! `feed` streams them to gateways; `admin` is how people change them; `upkeep` is done to a store beside serving it.
+//! `feed` streams them to gateways, whose `usage` comes back the same way; `admin` is how people change them; `upkeep` is
+//! done to a store beside serving it.
 
 mod error;
 mod plan;
@@ -12,6 +13,7 @@ mod secret_file;
 mod password;
 mod people;
 mod publish;
+mod usage;
 mod store;
 mod feed;
 mod admin;
@@ -48,6 +50,8 @@ use record::{Settings, TokenRow};
 use scope::Scopes;
 use store::{NewAccount, NewApiToken, NewToken, Store};
 
+const DAY_SECONDS: u64 = 86_400;
+
 /// How short a join key may be.
 const JOIN_KEY_BYTES_MIN: usize = 16;
 
@@ -66,6 +70,15 @@ pub struct Config {
     pub heartbeat: Duration,
     /// How many deltas the store keeps; a gateway further behind gets a snapshot. 100,000.
     pub keep_changes: u64,
+    /// How long usage is kept by the minute. 48 h.
+    #[serde(deserialize_with = "text::positive_duration")]
+    pub keep_usage_minutes: Duration,
+    /// How long usage is kept by the hour. 60 days.
+    #[serde(deserialize_with = "text::positive_duration")]
+    pub keep_usage_hours: Duration,
+    /// How long usage is kept by the day. Three years.
+    #[serde(deserialize_with = "text::positive_duration")]
+    pub keep_usage_days: Duration,
     /// Holds the key that gateways present; `<data>/join-key`, made at the first start, when unset.
     #[serde(deserialize_with = "text::optional_path")]
     pub join_key_file: Option<PathBuf>,
@@ -111,6 +124,7 @@ struct Inner {
     refusals: Allowance,
     throttle: Throttle,
     passwords: Passwords,
+    usage: usage::Desk,
     stop: CancellationToken,
     lock: File,
 }
@@ -152,6 +166,9 @@ impl Default for Config {
             store_password_file: None,
             heartbeat: Duration::from_millis(500),
             keep_changes: 100_000,
+            keep_usage_minutes: Duration::from_secs(48 * 3600),
+            keep_usage_hours: Duration::from_secs(60 * DAY_SECONDS),
+            keep_usage_days: Duration::from_secs(3 * 366 * DAY_SECONDS),
             join_key_file: None,
             enforced_wait: Duration::from_secs(10),
             feed_certificate: None,
@@ -212,6 +229,7 @@ impl Control {
                 refusals: Allowance::new(),
                 throttle: Throttle::new(),
                 passwords: Passwords::new(),
+                usage: usage::Desk::default(),
                 stop: CancellationToken::new(),
                 lock,
             }),

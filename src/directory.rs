@@ -1,6 +1,7 @@
 //! Floor 2: every token and account in memory, followed from the feed and kept on disk.
 //!
 //! The full set, not a cache that misses: a token that is not in a fresh table does not exist. Readers never wait.
+//! What is counted by token goes the other way on the same feed: [`usage`].
 
 mod table;
 mod accounts;
@@ -8,6 +9,7 @@ mod state;
 mod taken;
 mod keep;
 mod follow;
+pub mod usage;
 
 use std::{
     sync::{
@@ -26,6 +28,7 @@ pub use follow::{FollowConfig, Source, TlsFiles, follow};
 pub use keep::{Keep, Loaded};
 pub use state::{Collected, content_hash};
 pub(crate) use taken::Taken;
+pub use usage::Usage;
 
 use self::{
     accounts::Registers,
@@ -51,6 +54,9 @@ pub struct Config {
     pub stale_after: Duration,
     /// A store that may take the place of another one, however many tokens that takes away. Empty: none.
     pub accept_store: String,
+    /// How often usage is written down and told to the control plane. 10 s.
+    #[serde(deserialize_with = "text::positive_duration")]
+    pub usage_every: Duration,
 }
 
 /// What is known of a token.
@@ -102,6 +108,7 @@ impl Default for Config {
             fresh_within: Duration::from_secs(2),
             stale_after: Duration::from_secs(24 * 3600),
             accept_store: String::new(),
+            usage_every: Duration::from_secs(10),
         }
     }
 }

@@ -26,7 +26,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 
 use crate::{
-    directory::Directory,
+    directory::{Directory, usage::Meter},
     model::{Delivery, Rejection},
     operate::metrics::RequestMetrics,
 };
@@ -47,6 +47,7 @@ pub struct Gateway {
     memory: Arc<Memory>,
     destinations: Rc<Destinations>,
     metrics: RequestMetrics,
+    meter: Meter,
     ids: RequestIds,
     listen: Arc<listen::Config>,
     receive: receive::Config,
@@ -61,7 +62,7 @@ impl Gateway {
         request: Request<Incoming>,
         connection: &Connection,
     ) -> Response<Reply> {
-        let receipt = Receipt::open(&self.ids, &self.metrics);
+        let receipt = Receipt::open(&self.ids, &self.metrics, &self.meter);
         let entered = self.enter(&request, connection, &receipt);
         let mut body = request.into_body();
         let outcome = match entered {
@@ -87,8 +88,9 @@ impl Gateway {
         framing::check(request, &self.listen).inspect_err(|_| connection.leave())?;
         let entrance = entrance?;
         doors::check(request, entrance)?;
-        let caller = receipt.presented(authenticate(&self.directory, request, entrance))?;
-        let permit = admit(&self.memory, caller, entrance, request)?;
+        let caller = authenticate(&self.directory, request, entrance);
+        let caller = receipt.presented(caller, request, connection.peer.ip())?;
+        let permit = admit(&self.memory, &self.meter, caller, entrance, request)?;
         Ok((permit, entrance))
     }
 

@@ -30,7 +30,7 @@
 //! floor 1  operate    metrics, logging, the operators' server
 //!          wire       bytes and formats, no policy: scanners, inflation, gRPC framing, transcoders
 //!          rpc        the feed's generated types, and their conversion to the model
-//! floor 2  directory  every token and account in memory, followed from the feed, kept on disk
+//! floor 2  directory  every token and account in memory, followed from the feed, kept on disk; usage, told back over it
 //! floor 3  gateway    the life of a request
 //!          control    the store, the feed and the admin API; blind to the gateway
 //! above    app        starts the parts in order and drains them in order; cli, config

@@ -13,6 +13,7 @@ mod token;
 
 pub mod destination;
 pub mod text;
+pub mod usage;
 
 pub use account::{Account, AccountId, AccountState};
 pub use batch::{Chunks, Content, Counts, Encoding, LineCounts, Payload, WriteCounts};
@@ -27,3 +28,4 @@ pub use outcome::{Delivery, Rejection, Written};
 pub use revision::{Position, Revision};
 pub use signal::Signal;
 pub use token::{Digest, DigestKey, Secret, TokenId, TokenKind, TokenState};
+pub use usage::{TokenUsage, UsageReport};

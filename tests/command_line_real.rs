@@ -26,7 +26,11 @@ impl Shell {
         let folder = tempfile::tempdir().expect("a folder");
         let [bulk, admin, operate] = std::array::from_fn(|_| free_port());
         let open = [("bulk", bulk), ("admin", admin), ("operate", operate)];
-        let config = write_config(folder.path(), &open, "[gateway]\nworkers = 1\n");
+        let config = write_config(
+            folder.path(),
+            &open,
+            "[gateway]\nworkers = 1\n[directory]\nusage_every = \"50ms\"\n",
+        );
         let serve = Process::start("serve", &config, &folder.path().join("data"), operate);
         serve.ready().await;
         Self {
@@ -238,6 +242,48 @@ async fn people_api_tokens_and_the_audit_log_are_worked_from_a_shell() {
     assert!(!list.to_string().contains("horse"));
     let intact = shell.says("audit verify");
     assert!(intact.starts_with("the audit log is intact: "), "{intact}");
+}
+
+#[tokio::test]
+async fn usage_and_senders_are_shown_to_people_scripts_and_spreadsheets() {
+    let shell = Shell::start().await;
+    let token = shell.says("token create --account main --signal logs --name web --wait");
+    for _ in 0..3 {
+        assert_eq!(shell.ships(token.trim_end()).await, 200);
+    }
+    let by_token = "account usage main --step day --group token";
+    world::eventually("usage is told", async || {
+        shell.object(by_token)["items"][0]["items"] == 3
+    })
+    .await;
+    let row = &shell.object(by_token)["items"][0];
+    assert_eq!((&row["token"], &row["bytes"]), (&4.into(), &24.into()));
+    let table = shell.says("account usage 1 --signal logs");
+    assert!(
+        table.starts_with("START") && table.contains("  3         3      24     3"),
+        "{table}"
+    );
+    let csv = shell.says("account usage main --step minute --group signal --csv");
+    let sums = csv.lines().skip(1).map(|line| line.split(',').nth(4));
+    let items: u64 = sums.flatten().filter_map(|it| it.parse::<u64>().ok()).sum();
+    assert_eq!(items, 3, "{csv}");
+    assert_eq!(
+        shell.says("account usage main --token 1").lines().count(),
+        1
+    );
+    shell.fails("account usage main --step week", 2);
+    let wrong = shell.fails("account usage main --from yesterday", 1);
+    assert!(wrong.contains("is not a time"), "{wrong}");
+
+    let senders = shell.says("token senders web");
+    assert!(senders.contains("127.0.0.1"), "{senders}");
+    assert_eq!(
+        shell.object("token senders 4")["items"][0]["address"],
+        "127.0.0.1"
+    );
+    let unused = shell.object("token senders 1");
+    assert_eq!(unused["items"].as_array().map(Vec::len), Some(0));
+    assert!(shell.object("token list --account main")["items"][3]["last_used_at"].is_string());
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 use super::{gateway_name, operators::GatewayParts, ports::Bound};
 use crate::{
     config::{self, Config, Unusable},
-    directory::{Directory, FollowConfig, Keep, Source, TlsFiles, follow},
+    directory::{Directory, FollowConfig, Keep, Source, TlsFiles, Usage, follow},
     gateway::{
         admit::Memory,
         deliver::{
@@ -35,6 +35,9 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(1);
 /// How often the certificate files are looked at: three metadata calls.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(5);
+
+/// For the control plane to take the last usage report: a round trip and a commit, a few times over.
+const USAGE_GRACE: Duration = Duration::from_secs(1);
 
 /// How long the doors stay closed for a control plane elsewhere.
 const CATCH_UP_MAX: Duration = Duration::from_secs(2);
@@ -116,6 +119,10 @@ impl GatewaySide {
         let metrics = Metrics::new()?;
         let directory = Arc::new(Directory::new(config.directory.clone()));
         let keep = load_kept(folder.join("directory"), &directory).await?;
+        // After the directory's folder is locked: no other process keeps usage here.
+        let usage = Usage::start(&folder.join("usage"), config.directory.usage_every)
+            .map_err(|error| Unusable(format!("usage in {}: {error}", folder.display())))?;
+        let usage = Arc::new(usage);
         let stop = CancellationToken::new();
         let following = tokio::spawn(follow(
             Arc::clone(&directory),
@@ -124,6 +131,7 @@ impl GatewaySide {
                 gateway: gateway_name::find(config, &folder)?,
                 instance: gateway_name::instance(&folder)?,
                 join_key: upline.join_key,
+                usage: Some(usage.reports()),
             },
             upline.source,
             stop.clone().cancelled_owned(),
@@ -154,6 +162,7 @@ impl GatewaySide {
             memory,
             gate,
             metrics: metrics.requests(),
+            usage,
             archive,
             listen,
             receive: config.receive.clone(),
@@ -280,10 +289,16 @@ impl GatewaySide {
         if !ends_within(left.max(GRACE), move || archive.close()).await {
             warn!("drain timeout: the archive did not end");
         }
+        // Everything is counted by now. What nobody takes in time stays on disk, and is told after the next start.
+        let usage = self.shared.usage;
+        if !usage.finish(USAGE_GRACE).await {
+            info!("usage is not told in full yet; the rest is kept for the next start");
+        }
         self.stop.cancel();
         if let Ok(Err(error)) = self.following.await {
             error!(%error, "the feed's follower");
         }
+        usage.close().await;
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
     access::{Api, Failure, reference},
     output::{cell, table},
     token::expiry,
+    usage::Buckets,
 };
 use crate::model::Signal;
 
@@ -49,6 +50,13 @@ pub(super) enum Verb {
         /// Why; its people and its API tokens are told.
         #[arg(long)]
         reason: Option<String>,
+    },
+    /// Shows what an account shipped, in buckets of time.
+    Usage {
+        /// Name or id.
+        account: String,
+        #[command(flatten)]
+        buckets: Buckets,
     },
     /// Deletes an account that has no tokens but revoked ones.
     Delete {
@@ -130,6 +138,10 @@ impl Verb {
                     body["reason"] = json!(reason);
                 }
                 patch(api, &account, body, "suspended").await
+            }
+            Self::Usage { account, buckets } => {
+                let path = path(api, &account).await?;
+                buckets.run(api, &path).await
             }
             Self::Delete { account } => {
                 let path = path(api, &account).await?;

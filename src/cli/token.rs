@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::{
     access::{Api, Failure, encoded, is_number, reference},
     output::{SecretFile, cell, table},
+    usage,
 };
 use crate::clock;
 
@@ -71,6 +72,8 @@ pub(super) enum Verb {
         #[command(flatten)]
         out: Out,
     },
+    /// Shows who shipped with a token last: agent, address and time.
+    Senders(Named),
     /// Hides a revoked token from lists.
     Delete(Named),
 }
@@ -165,6 +168,7 @@ impl Verb {
                 named.switch(api, verb, "disabled").await
             }
             Self::Revoke(named) => named.switch(api, "revoke", "revoked").await,
+            Self::Senders(named) => usage::senders(api, &named.path(api, false).await?).await,
             Self::Delete(named) => {
                 let path = named.path(api, true).await?;
                 let sentence = format!("token {} is deleted", named.token);
@@ -217,13 +221,21 @@ fn list(items: &[Value]) -> String {
                 cell(&item["signal"]),
                 cell(&item["state"]),
                 cell(&item["expires_at"]),
+                cell(&item["last_used_at"]),
                 cell(&item["created_at"]),
             ]
         })
         .collect();
     table(
         [
-            "ID", "NAME", "ACCOUNT", "SIGNAL", "STATE", "EXPIRES", "CREATED",
+            "ID",
+            "NAME",
+            "ACCOUNT",
+            "SIGNAL",
+            "STATE",
+            "EXPIRES",
+            "LAST USED",
+            "CREATED",
         ],
         rows,
     )

@@ -22,6 +22,7 @@ mod users;
 mod session;
 mod audit;
 mod gateways;
+mod usage;
 mod openapi;
 
 use axum::{

@@ -4,6 +4,9 @@ mod port;
 mod follow;
 mod messages;
 
+pub(super) use follow::STALL_MAX;
+pub(super) use messages::encoded;
+
 use std::{
     convert::Infallible,
     fs,
@@ -40,8 +43,8 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// A gateway needs one; a replaced one may linger for a moment.
 const STREAMS_MAX: u32 = 16;
-/// A gateway sends a greeting and acknowledgements; nothing of it is large.
-const MESSAGE_BYTES_MAX: usize = 16 << 10;
+/// The largest that a gateway sends is a usage report, with five senders of each of its tokens: some 300 KiB.
+const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Messages on their way to one gateway; the largest are chunks, so some 2 MiB at worst.
 const OUTBOX_MESSAGES_MAX: usize = 8;
 

@@ -17,6 +17,7 @@ mod api_tokens;
 mod users;
 mod callers;
 mod changes;
+mod usage;
 mod audit;
 mod first;
 mod tables;
@@ -47,6 +48,7 @@ pub(super) use place::{Place, check, exposed};
 pub(super) use place::{contents, run_sql};
 pub(super) use seal::{Sealer, fill, random};
 pub(super) use tokens::{Filter, NewToken};
+pub(super) use usage::{Clocks, Cursor, Filed, Group, SeenSender, Select, Series, Step, TokenUse};
 pub(super) use users::{NewUser, SessionBounds};
 
 use database::{On, Pool, Row, query};

@@ -18,3 +18,4 @@ mod keeping;
 mod killing;
 mod figures;
 mod port;
+mod usage;

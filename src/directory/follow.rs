@@ -2,6 +2,7 @@
 
 mod collect;
 mod connect;
+mod report;
 mod session;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -11,7 +12,7 @@ use tonic::transport::ClientTlsConfig;
 use tracing::{debug, error, warn};
 
 use self::session::Session;
-use super::{Directory, Keep, Taken};
+use super::{Directory, Keep, Taken, usage::Reports};
 use crate::model::Secret;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
@@ -26,6 +27,8 @@ pub struct FollowConfig {
     pub instance: String,
     /// Sent as `authorization: Bearer`; `None` over a pipe or where the client certificate is enough.
     pub join_key: Option<Secret>,
+    /// What is counted here, told to control planes that take it; `None` tells nothing.
+    pub usage: Option<Reports>,
 }
 
 /// Where the feed comes from.

@@ -3,7 +3,7 @@
 //! The folder (0700) holds `table.snapshot`, `table.<revision>.log`, `table.mark`, `seal.key` and `lock`
 //! (0600 each).
 
-mod record;
+pub(in crate::directory) mod record;
 mod seal;
 mod snapshot;
 mod log;

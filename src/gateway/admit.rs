@@ -17,8 +17,8 @@ use super::{
     doors::Entrance,
 };
 use crate::{
-    directory::Account,
-    model::{Content, Door, Encoding, Limits, Rejection, Signal, Tally},
+    directory::{Account, usage::Meter},
+    model::{Content, Door, Encoding, Limits, Rejection, Signal, Tally, TokenId},
 };
 use memory::Claim;
 
@@ -50,6 +50,7 @@ pub struct Permit {
 /// In this order: content type and encoding, announced size, the account's ceilings, the gateway's.
 pub fn admit(
     memory: &Arc<Memory>,
+    meter: &Meter,
     caller: Caller,
     entrance: Entrance,
     head: &Request<impl Sized>,
@@ -66,7 +67,7 @@ pub fn admit(
     let claim = memory.enter(&caller.account)?;
     let line_type = line_type(entrance.door, head);
     Ok(Permit {
-        line: Line::open(&caller.account, caller.signal),
+        line: Line::open(&caller, meter),
         caller,
         content,
         encoding,
@@ -166,23 +167,32 @@ impl Permit {
     }
 }
 
-/// One request's line in its account's books: what is open when it is dropped is settled there and then.
+/// One request's line in its account's books: what is open when it is dropped is settled there and then, and all of it
+/// is counted as the token's.
 #[derive(Debug)]
 struct Line {
     account: Arc<Account>,
     signal: Signal,
+    token: TokenId,
+    meter: Meter,
     open: Tally,
+    received: Tally,
+    delivered: Tally,
     is_whole: bool,
 }
 
 // === impl Line ===
 
 impl Line {
-    fn open(account: &Arc<Account>, signal: Signal) -> Self {
+    fn open(caller: &Caller, meter: &Meter) -> Self {
         Self {
-            account: Arc::clone(account),
-            signal,
+            account: Arc::clone(&caller.account),
+            signal: caller.signal,
+            token: caller.token,
+            meter: meter.clone(),
             open: Tally::default(),
+            received: Tally::default(),
+            delivered: Tally::default(),
             is_whole: false,
         }
     }
@@ -190,6 +200,7 @@ impl Line {
     fn receive(&mut self, tally: Tally) {
         self.account.books.received(self.signal, tally);
         self.open += tally;
+        self.received += tally;
     }
 
     fn refuse(&mut self, reason: usize, tally: Tally) {
@@ -199,12 +210,17 @@ impl Line {
 
     fn deliver(&mut self) {
         self.account.books.delivered(self.signal, self.open);
+        self.delivered += self.open;
         self.open = Tally::default();
     }
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
+        if self.received != Tally::default() {
+            self.meter
+                .settled(self.token, self.received, self.delivered);
+        }
         if self.open == Tally::default() {
             return;
         }

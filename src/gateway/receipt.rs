@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    net::IpAddr,
     sync::{
         OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -9,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Request, header};
 use tracing::debug;
 
 use super::{
@@ -18,6 +19,7 @@ use super::{
     doors::{self, Entrance},
 };
 use crate::{
+    directory::usage::Meter,
     model::{Delivery, Door, Rejection, Signal, TokenId},
     operate::metrics::{Outcome, RequestMetrics},
 };
@@ -69,6 +71,7 @@ pub struct Receipt {
     door: Cell<Option<Door>>,
     token: Cell<Option<TokenId>>,
     metrics: RequestMetrics,
+    meter: Meter,
     is_filed: Cell<bool>,
 }
 
@@ -138,7 +141,7 @@ impl Default for RequestIds {
 
 impl Receipt {
     /// Opens a request's receipt.
-    pub fn open(ids: &RequestIds, metrics: &RequestMetrics) -> Self {
+    pub fn open(ids: &RequestIds, metrics: &RequestMetrics, meter: &Meter) -> Self {
         Self {
             id: ids.next(),
             opened: Instant::now(),
@@ -146,6 +149,7 @@ impl Receipt {
             door: Cell::new(None),
             token: Cell::new(None),
             metrics: metrics.clone(),
+            meter: meter.clone(),
             is_filed: Cell::new(false),
         }
     }
@@ -177,16 +181,26 @@ impl Receipt {
         self.door.set(Some(entrance.door));
     }
 
-    /// The token's public number is known, whether or not it opens anything.
+    /// The token's public number is known, whether or not it opens anything: from here on the request is the token's.
     ///
     /// # Errors
     /// Passed through.
-    pub fn presented(&self, caller: Result<Caller, Refused>) -> Result<Caller, Rejection> {
+    pub fn presented(
+        &self,
+        caller: Result<Caller, Refused>,
+        head: &Request<impl Sized>,
+        peer: IpAddr,
+    ) -> Result<Caller, Rejection> {
         let token = match &caller {
             Ok(caller) => Some(caller.token),
             Err(refused) => refused.token,
         };
         self.token.set(token);
+        if let Some(token) = token {
+            let agent = head.headers().get(header::USER_AGENT);
+            let agent = agent.map_or(&b""[..], HeaderValue::as_bytes);
+            self.meter.presented(token, agent, peer);
+        }
         caller.map_err(|refused| refused.rejection)
     }
 
@@ -219,6 +233,9 @@ impl Receipt {
                     detail = ?rejection,
                     "refused"
                 );
+                if let Some(token) = self.token.get() {
+                    self.meter.refused(token, rejection.index());
+                }
                 Outcome::Refused(rejection.index())
             }
         };

@@ -29,7 +29,10 @@ use super::{
     receipt::RequestIds,
     receive,
 };
-use crate::{directory::Directory, operate::metrics::RequestMetrics};
+use crate::{
+    directory::{Directory, Usage},
+    operate::metrics::RequestMetrics,
+};
 
 /// What the workers of a gateway share.
 #[derive(Clone)]
@@ -42,6 +45,8 @@ pub struct Shared {
     pub gate: Arc<Gate>,
     /// Counters of requests.
     pub metrics: RequestMetrics,
+    /// Counters by token; each worker takes its own.
+    pub usage: Arc<Usage>,
     /// The archive's queue.
     pub archive: Archive,
     /// Limits on connections and heads.
@@ -130,6 +135,7 @@ async fn run(shared: Shared, bound: Vec<Bound>) {
         memory,
         gate,
         metrics,
+        usage,
         archive,
         listen,
         receive,
@@ -148,6 +154,7 @@ async fn run(shared: Shared, bound: Vec<Bound>) {
         directory,
         memory: Arc::clone(&memory),
         metrics,
+        meter: usage.meter(),
         ids: RequestIds::new(),
         listen: Arc::clone(&listen),
         receive,

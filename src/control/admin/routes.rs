@@ -8,7 +8,7 @@ use axum::routing::{self, MethodRouter};
 use super::{
     accounts, api_tokens, audit, destinations, gateways, openapi,
     rule::{Concerns, Needs, Readers, Rule},
-    session, tokens, users,
+    session, tokens, usage, users,
 };
 use crate::control::Control;
 
@@ -58,6 +58,7 @@ routes! {
     get    "/accounts/{id}"        accounts::show         Read      Account   May;
     patch  "/accounts/{id}"        accounts::change       Accounts  Account   MayNot;
     delete "/accounts/{id}"        accounts::delete       Accounts  Account   MayNot;
+    get    "/accounts/{id}/usage"  usage::account         Read      Account   May;
 
     get    "/tokens"               tokens::list           Read      Listed    May;
     post   "/tokens"               tokens::create         Tokens    Stated    MayNot;
@@ -69,6 +70,7 @@ routes! {
     post   "/tokens/{id}/revoke"   tokens::revoke         Tokens    Token     MayNot;
     post   "/tokens/{id}/rotate"   tokens::rotate         Tokens    Token     MayNot;
     post   "/tokens/{id}/reveal"   tokens::reveal         Tokens    Token     MayNot;
+    get    "/tokens/{id}/senders"  usage::senders         Read      Token     May;
 
     get    "/api-tokens"           api_tokens::list       Accounts  Listed    MayNot;
     post   "/api-tokens"           api_tokens::create     Accounts  Stated    MayNot;

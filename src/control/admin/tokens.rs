@@ -11,6 +11,7 @@ use super::{
     enforced::{ForcedWait, Items, Wait, answer, page},
     extract::{Body, Id, NoBody, Page, Query, Reference, name, nullable, seconds},
     problem::Problem,
+    usage::{UsedToken, used, used_one},
 };
 use crate::{
     clock,
@@ -98,12 +99,12 @@ pub(super) struct ListQuery {
 /// Lists tokens by id; deleted ones are hidden.
 #[utoipa::path(get, path = "/tokens", params(("account" = Option<String>, Query), ("signal" = Option<String>, Query),
     ("name" = Option<String>, Query, description = "Exactly this name"), ("state" = Option<String>, Query), ("after" = Option<u64>, Query), ("limit" = Option<u32>, Query)),
-    responses((status = 200, body = Items<view::Token>)))]
+    responses((status = 200, body = Items<UsedToken>)))]
 pub(super) async fn list(
     State(control): State<Control>,
     Extension(permit): Extension<Permit>,
     Query(query): Query<ListQuery>,
-) -> Result<Json<Items<view::Token>>, Problem> {
+) -> Result<Json<Items<UsedToken>>, Problem> {
     let (after, limit) = Page::new(query.after, query.limit).bounds()?;
     let store = &control.inner.store;
     let account = match query.account {
@@ -128,19 +129,19 @@ pub(super) async fn list(
         home: permit.home(),
     };
     let rows = store.tokens(after, limit + 1, &filter).await?;
-    let items = rows.iter().map(view::Token::from).collect();
-    Ok(Json(page(items, limit, |item: &view::Token| item.id)))
+    let items = used(&control, &rows).await?;
+    Ok(Json(page(items, limit, UsedToken::id)))
 }
 
 /// Shows a token's record.
 #[utoipa::path(get, path = "/tokens/{id}", params(("id" = u64, Path)),
-    responses((status = 200, body = view::Token), (status = 404, body = Problem)))]
+    responses((status = 200, body = UsedToken), (status = 404, body = Problem)))]
 pub(super) async fn show(
     State(control): State<Control>,
     Id(id): Id,
-) -> Result<Json<view::Token>, Problem> {
+) -> Result<Json<UsedToken>, Problem> {
     let row = control.inner.store.token(id).await?;
-    Ok(Json((&row).into()))
+    Ok(Json(used_one(&control, &row).await?))
 }
 
 /// Makes a token; the answer carries it as `token`.

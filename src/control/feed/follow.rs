@@ -17,8 +17,9 @@ use crate::{
         Control, Error,
         publish::{Caller, Publisher, Session, Since, Taken},
         store::{Kept, Store},
+        usage,
     },
-    model::Change,
+    model::{Change, usage::REPORT_TOKENS_MAX},
     rpc::feed::{
         self, FromGateway, Hello, SnapshotBegin, SnapshotChunk, SnapshotEnd, Welcome,
         from_control::Message, from_gateway,
@@ -26,7 +27,7 @@ use crate::{
 };
 
 /// How long a gateway may leave its messages lying before it is cut.
-const STALL_MAX: Duration = Duration::from_secs(10);
+pub(in crate::control) const STALL_MAX: Duration = Duration::from_secs(10);
 /// How long a gateway may take to say who it is.
 const HELLO_MAX: Duration = Duration::from_secs(10);
 /// How old `last_seen_at` may be after a crash of the control plane.
@@ -118,9 +119,12 @@ async fn converse(
     tracing::info!(gateway = %hello.gateway, version = %hello.version, revision = hello.revision, head,
         snapshot = !is_known, "gateway follows");
     let heartbeat = control.inner.config.heartbeat;
+    // Aside: what is applied slowly must hold up neither deltas nor acknowledgements.
+    let (desk, reports) = mpsc::channel(1);
     let end = tokio::select! {
         end = follower.run(is_known, heartbeat) => end,
-        end = acknowledgements(inbox, &session, publisher) => end,
+        end = said(inbox, &session, publisher, &desk) => end,
+        end = usage::file_all(control, &hello.gateway, reports, outbox) => end,
         end = keep_remembering(store, &session) => end,
         () = session.replaced() => Err(Status::aborted("another stream came under this gateway's name")),
     };
@@ -168,10 +172,11 @@ async fn greeting(inbox: &mut Streaming<FromGateway>) -> Result<Hello, Status> {
     Ok(hello)
 }
 
-async fn acknowledgements(
+async fn said(
     inbox: &mut Streaming<FromGateway>,
     session: &Session,
     publisher: &Publisher,
+    desk: &mpsc::Sender<feed::Usage>,
 ) -> Result<Infallible, Status> {
     while let Some(message) = inbox.message().await? {
         match message.message {
@@ -180,6 +185,10 @@ async fn acknowledgements(
                     return Err(Status::invalid_argument("acknowledged what was never sent"));
                 }
                 session.acknowledge(acknowledge.revision);
+            }
+            Some(from_gateway::Message::Usage(usage)) => {
+                // One that finds the last one still there is sent again: it was not waited for.
+                let _ = desk.try_send(usage);
             }
             Some(from_gateway::Message::Hello(_)) => {
                 return Err(Status::invalid_argument("a second hello"));
@@ -204,6 +213,7 @@ impl Follower<'_> {
             heartbeat_ms: heartbeat.as_millis().try_into().unwrap_or(u32::MAX),
             continues: is_known,
             history: 0,
+            usage_tokens_max: REPORT_TOKENS_MAX.try_into().unwrap_or(u32::MAX),
         }))
         .await?;
         if !is_known || !self.catch_up().await? {

@@ -13,7 +13,7 @@ use crate::rpc::feed::{FromControl, FromGateway, from_control};
 pub(super) struct Codec;
 
 /// A message as every stream sends it.
-pub(super) fn encoded(message: from_control::Message) -> Bytes {
+pub(in crate::control) fn encoded(message: from_control::Message) -> Bytes {
     let message = FromControl {
         message: Some(message),
     };

@@ -26,7 +26,7 @@ async fn problem(world: &World, request: Request<Body>, status: u16) {
     );
 }
 
-const ROUTES: [(&str, &str); 21] = [
+const ROUTES: [(&str, &str); 23] = [
     ("GET", "/accounts"),
     ("POST", "/accounts"),
     ("GET", "/accounts/1"),
@@ -48,6 +48,8 @@ const ROUTES: [(&str, &str); 21] = [
     ("POST", "/tokens/1/rotate"),
     ("POST", "/tokens/1/reveal"),
     ("GET", "/gateways"),
+    ("GET", "/accounts/1/usage"),
+    ("GET", "/tokens/1/senders"),
 ];
 
 #[tokio::test]

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     control::store::NewToken,
-    model::{Signal, TokenKind},
+    model::{Signal, TokenKind, usage::REPORT_TOKENS_MAX},
+    rpc::feed::{TokenUsage, Usage, from_gateway},
 };
 
 const CHANGES: u32 = 200;
@@ -132,6 +133,68 @@ async fn asking_who_calls_at_each_request() {
             assert!([200, 401, 429].contains(&status));
         }
         println!("{what}: {}", show(&mut times));
+    }
+}
+
+/// A gateway that reports as fast as it is acknowledged; how many reports, once told to stop.
+async fn report_on(world: &World, name: &str, stop: &std::sync::atomic::AtomicBool) -> u64 {
+    let mut follower = world.follow(name, Kept::default()).await;
+    let mut sequence = 0;
+    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+        sequence += 1;
+        let tokens = (1..=REPORT_TOKENS_MAX as u64).map(|token| TokenUsage {
+            token,
+            requests: 1,
+            items: 10,
+            bytes: 1_000,
+            last_used_at: 1_800_000_000,
+            ..TokenUsage::default()
+        });
+        let usage = Usage {
+            epoch: 1,
+            sequence,
+            at: 1_800_000_000,
+            sent_at: 1_800_000_000,
+            tokens: tokens.collect(),
+            ..Usage::default()
+        };
+        follower.say(from_gateway::Message::Usage(usage)).await;
+        while follower.applied != Some((1, sequence)) {
+            follower.step().await.expect("the stream goes on");
+        }
+    }
+    sequence
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints figures, proves nothing"]
+async fn token_changes_beside_usage_reports() {
+    let world = World::new().await;
+    for _ in 0..REPORT_TOKENS_MAX {
+        world.token("x").await;
+    }
+    for gateways in [0, 1, 4] {
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let names: Vec<_> = (0..gateways).map(|n| format!("g{n}")).collect();
+        let reporters = names.iter().map(|name| report_on(&world, name, &stop));
+        let reporters = futures_util::future::join_all(reporters);
+        let changes = async {
+            let start = Instant::now();
+            let mut times = Vec::new();
+            for _ in 0..CHANGES {
+                let asked = Instant::now();
+                world.token("x").await;
+                times.push(asked.elapsed());
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            (show(&mut times), start.elapsed().as_secs_f64())
+        };
+        let (reports, (times, seconds)) = tokio::join!(reporters, changes);
+        let reports: u64 = reports.into_iter().sum();
+        println!(
+            "{gateways} gateways report: a token change takes {times}; {:.0} reports/s of {REPORT_TOKENS_MAX} tokens",
+            reports as f64 / seconds
+        );
     }
 }
 

@@ -213,6 +213,8 @@ pub(super) struct Follower {
     pub(super) deltas: usize,
     outbox: mpsc::Sender<FromGateway>,
     pub(super) inbox: Streaming<FromControl>,
+    /// The last usage report acknowledged.
+    pub(super) applied: Option<(u64, u64)>,
     snapshot: Option<Snapshot>,
 }
 
@@ -256,6 +258,7 @@ impl Follower {
             deltas: 0,
             outbox,
             inbox,
+            applied: None,
             snapshot: None,
         })
     }
@@ -321,6 +324,9 @@ impl Follower {
                 self.kept.revision = end.revision;
                 self.kept.history = snapshot.history;
             }
+            Message::UsageAcknowledge(applied) => {
+                self.applied = Some((applied.epoch, applied.sequence));
+            }
             Message::Heartbeat(heartbeat) => {
                 assert!(self.snapshot.is_none());
                 assert_eq!(
@@ -341,9 +347,13 @@ impl Follower {
     }
 
     pub(super) async fn acknowledge(&self, revision: u64) {
-        let acknowledge = from_gateway::Message::Acknowledge(Acknowledge { revision });
+        self.say(from_gateway::Message::Acknowledge(Acknowledge { revision }))
+            .await;
+    }
+
+    pub(super) async fn say(&self, message: from_gateway::Message) {
         let message = FromGateway {
-            message: Some(acknowledge),
+            message: Some(message),
         };
         self.outbox.send(message).await.expect("room");
     }

@@ -90,3 +90,11 @@ pub(super) fn position(delta: &feed::Delta) -> Position {
         history: delta.history,
     }
 }
+
+/// Where a snapshot begins.
+pub(super) fn begins(begin: &feed::SnapshotBegin) -> Position {
+    Position {
+        revision: Revision(begin.revision),
+        history: begin.history,
+    }
+}

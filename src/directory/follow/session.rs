@@ -15,7 +15,8 @@ use tracing::info;
 
 use super::{
     FollowConfig, Lost,
-    collect::{Collecting, position},
+    collect::{Collecting, begins, position},
+    report::Reporting,
     work,
 };
 use crate::{
@@ -65,6 +66,7 @@ pub(super) struct Session {
 struct Stream {
     inbound: Streaming<FromControl>,
     acknowledged: watch::Sender<u64>,
+    reporting: Reporting,
     store: String,
     key: DigestKey,
     /// The newest head told, and when.
@@ -146,7 +148,9 @@ impl Session {
             WatchStream::from_changes(acknowledgements).map(|revision| FromGateway {
                 message: Some(Said::Acknowledge(Acknowledge { revision })),
             });
-        let mut request = tonic::Request::new(stream::iter([hello]).chain(acknowledgements));
+        let (reporting, usage) = Reporting::new(self.config.usage.clone());
+        let told = stream::select(acknowledgements, usage);
+        let mut request = tonic::Request::new(stream::iter([hello]).chain(told));
         if let Some(join_key) = &self.config.join_key {
             let mut value = MetadataValue::try_from(format!("Bearer {}", join_key.reveal()))
                 .map_err(|_| Lost::Connect("the join key can't be sent".into()))?;
@@ -163,7 +167,7 @@ impl Session {
         let Some(Told::Welcome(welcome)) = first.message else {
             return Err(Lost::Protocol("it doesn't begin with a welcome"));
         };
-        self.welcomed(welcome, inbound, acknowledged, said)
+        self.welcomed(welcome, inbound, acknowledged, reporting, said)
     }
 
     /// What is enforced *and* kept: a control plane may take it as acknowledged.
@@ -192,6 +196,7 @@ impl Session {
         welcome: feed::Welcome,
         inbound: Streaming<FromControl>,
         acknowledged: watch::Sender<u64>,
+        mut reporting: Reporting,
         said: Position,
     ) -> Result<Stream, Lost> {
         let begun_at_nothing = said == Position::default();
@@ -213,9 +218,11 @@ impl Session {
             0 => 1_000,
             ms => u64::from(ms).clamp(10, 60_000),
         });
+        reporting.welcomed(welcome.usage_tokens_max);
         let mut stream = Stream {
             inbound,
             acknowledged,
+            reporting,
             store: welcome.store,
             key,
             head: (head, std::time::Instant::now()),
@@ -252,6 +259,7 @@ impl Session {
                     changed.map_err(|_| Lost::Protocol("nothing is kept any more"))?;
                     self.acknowledge(stream);
                 }
+                () = stream.reporting.due() => stream.reporting.send(),
                 () = time::sleep_until(silent_at) => return Err(Lost::Silent),
             }
         }
@@ -262,6 +270,10 @@ impl Session {
             // A kind of message that this version doesn't know.
             None => Ok(()),
             Some(Told::Welcome(_)) => Err(Lost::Protocol("a second welcome")),
+            Some(Told::UsageAcknowledge(applied)) => {
+                stream.reporting.acknowledged(&applied);
+                Ok(())
+            }
             Some(Told::Heartbeat(heartbeat)) => {
                 self.heartbeat(stream, Revision(heartbeat.head));
                 Ok(())
@@ -269,14 +281,7 @@ impl Session {
             Some(Told::SnapshotBegin(begin)) => {
                 let floor = self.floor(stream);
                 info!(store = %stream.store, revision = begin.revision, tokens = begin.tokens, "a snapshot begins");
-                let collecting = stream.collect(
-                    Position {
-                        revision: Revision(begin.revision),
-                        history: begin.history,
-                    },
-                    begin.tokens,
-                    floor,
-                );
+                let collecting = stream.collect(begins(&begin), begin.tokens, floor);
                 stream.collecting = Some(collecting);
                 stream.is_following = false;
                 Ok(())

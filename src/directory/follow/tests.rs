@@ -1,6 +1,7 @@
 //! Following the feed: a scripted control plane at the other end of a pipe.
 
 mod history;
+mod usage;
 
 use std::{
     path::Path,
@@ -86,10 +87,10 @@ struct World {
 
 impl World {
     fn start(folder: &Path) -> Self {
-        Self::start_with(folder, Config::default())
+        Self::start_with(folder, Config::default(), None)
     }
 
-    fn start_with(folder: &Path, config: Config) -> Self {
+    fn start_with(folder: &Path, config: Config, usage: Option<Reports>) -> Self {
         let (pipes, accepted) = mpsc::channel(4);
         let (sender, connections) = mpsc::channel(4);
         let incoming = ReceiverStream::new(accepted).map(Ok::<_, std::io::Error>);
@@ -104,6 +105,7 @@ impl World {
             gateway: "g1".into(),
             instance: "i1".into(),
             join_key: Some(Secret::new("join".into())),
+            usage,
         };
         let followed = follow(
             Arc::clone(&directory),
@@ -168,7 +170,7 @@ impl Connection {
             continues: self.hello.store == store
                 && (1..=head).contains(&self.hello.revision)
                 && self.hello.history == history(self.hello.revision),
-            history: 0,
+            ..Welcome::default()
         }))
         .await;
     }
@@ -435,8 +437,7 @@ async fn a_silent_feed_is_left_and_impossible_changes_are_not_acknowledged() {
             digest_key: key().bytes().to_vec(),
             head: 0,
             heartbeat_ms: 20,
-            continues: false,
-            history: 0,
+            ..Welcome::default()
         }))
         .await;
     connection.closed().await;

@@ -18,7 +18,7 @@ pub(super) const RECORD_BYTES_MAX: usize = 256 << 20;
 /// What a record holds; the letter in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Kind {
+pub(in crate::directory) enum Kind {
     /// First in a file: what it continues.
     Head = b'H',
     /// Changes (snapshot) or a delta (log).
@@ -45,7 +45,7 @@ impl Kind {
 }
 
 /// Appends a record.
-pub(super) fn put(out: &mut Vec<u8>, kind: Kind, bytes: &[u8]) -> io::Result<()> {
+pub(in crate::directory) fn put(out: &mut Vec<u8>, kind: Kind, bytes: &[u8]) -> io::Result<()> {
     let length = u32::try_from(bytes.len() + 1)
         .ok()
         .filter(|length| *length as usize <= RECORD_BYTES_MAX)
@@ -84,7 +84,7 @@ pub(super) fn whole_at(bytes: &[u8]) -> Option<(Kind, &[u8])> {
 }
 
 /// Reads records from a file; stops at its end or at the first one that is not whole.
-pub(super) struct Records {
+pub(in crate::directory) struct Records {
     file: BufReader<File>,
     /// Bytes of the file not read yet.
     left: u64,
@@ -94,7 +94,7 @@ pub(super) struct Records {
 }
 
 /// How reading the next record went.
-pub(super) enum Next<'a> {
+pub(in crate::directory) enum Next<'a> {
     /// A whole one.
     Record(Kind, &'a [u8]),
     /// The file ends after a whole record.
@@ -105,7 +105,7 @@ pub(super) enum Next<'a> {
 
 impl Records {
     /// Opens a file that starts with that magic; `None` when it doesn't.
-    pub(super) fn open(path: &Path, magic: &[u8; 8]) -> io::Result<Option<Self>> {
+    pub(in crate::directory) fn open(path: &Path, magic: &[u8; 8]) -> io::Result<Option<Self>> {
         let file = File::open(path)?;
         let left = file.metadata()?.len();
         let mut records = Self {
@@ -132,7 +132,7 @@ impl Records {
     ///
     /// # Errors
     /// The disk's own; damage is not an error.
-    pub(super) fn next(&mut self) -> io::Result<Next<'_>> {
+    pub(in crate::directory) fn next(&mut self) -> io::Result<Next<'_>> {
         let torn = self.left;
         if torn == 0 {
             return Ok(Next::End);
@@ -180,14 +180,14 @@ impl Records {
 }
 
 /// A new, empty file that only we may read.
-pub(super) fn create_private(path: &Path) -> io::Result<File> {
+pub(in crate::directory) fn create_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     options.open(path)
 }
 
 /// Makes a folder's names durable.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(in crate::directory) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
@@ -195,7 +195,7 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// The folder can't be written.
-pub(super) fn set_aside(path: &Path) -> io::Result<()> {
+pub(in crate::directory) fn set_aside(path: &Path) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".refused");
     fs::rename(path, &name).or_else(|_| {

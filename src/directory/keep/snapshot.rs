@@ -117,7 +117,7 @@ fn write_file(file: File, frozen: &Frozen, seal: &Seal, fresh_at: u64) -> io::Re
         head: frozen.position.revision.0,
         history: frozen.position.history,
         heartbeat_ms: 0,
-        continues: false,
+        ..feed::Welcome::default()
     };
     let secret = Zeroizing::new(welcome.encode_to_vec());
     let version = env!("CARGO_PKG_VERSION").as_bytes();

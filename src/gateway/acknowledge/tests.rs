@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{Reply, acknowledge};
 use crate::{
+    directory::usage::Meter,
     gateway::{
         doors,
         listen::BareSlash,
@@ -22,7 +23,7 @@ use crate::{
 /// Answers whatever comes as if its account's quota were spent.
 async fn answer(request: Request<Incoming>, is_final: bool) -> Response<Reply> {
     let metrics = Metrics::new().expect("metrics").requests();
-    let receipt = Receipt::open(&RequestIds::new(), &metrics);
+    let receipt = Receipt::open(&RequestIds::new(), &metrics, &Meter::default());
     receipt.entered(doors::find(&request, BareSlash::Bulk).ok(), &request);
     let rejection = Rejection::QuotaGone {
         retry_after: Duration::from_secs(3600),

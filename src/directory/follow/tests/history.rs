@@ -164,7 +164,7 @@ async fn another_store_that_would_take_most_tokens_away_is_held_until_it_is_acce
         accept_store: "b".into(),
         ..Config::default()
     };
-    let mut world = World::start_with(folder.path(), accepting);
+    let mut world = World::start_with(folder.path(), accepting, None);
     let mut connection = world.accept().await;
     connection.welcome("b", 1).await;
     connection.begin(1, 1).await;

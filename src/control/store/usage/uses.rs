@@ -1,0 +1,143 @@
+//! When and by whom each token was last used.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Clocks, Line, ROWS, one_of, values};
+use crate::{
+    control::{
+        Error,
+        record::Millis,
+        store::{
+            Commit, Store,
+            database::{Row, query},
+            get_u64, signed,
+        },
+    },
+    model::usage::SENDERS_MAX,
+};
+
+const SELECT: &str = "SELECT token_id, last_used_at, senders FROM token_uses WHERE token_id IN (";
+
+/// A token's last use.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TokenUse {
+    /// 0 = never.
+    pub(crate) last_used_at: Millis,
+    /// The latest first.
+    pub(crate) senders: Vec<SeenSender>,
+}
+
+/// Who shipped with a token, and when last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SeenSender {
+    pub(crate) agent: String,
+    pub(crate) address: IpAddr,
+    pub(crate) last_used_at: Millis,
+}
+
+// === impl Store ===
+
+impl Store {
+    /// The last use of those tokens; what was never used is left out.
+    pub(crate) async fn token_uses(&self, ids: &[u64]) -> Result<BTreeMap<u64, TokenUse>, Error> {
+        let mut uses = BTreeMap::new();
+        for ids in ids.chunks(ROWS) {
+            let rows = one_of(query(SELECT), ids).fetch_all(&self.reader).await?;
+            for row in rows {
+                let (token, used) = read(&row)?;
+                uses.insert(token, used);
+            }
+        }
+        Ok(uses)
+    }
+}
+
+// === impl Commit ===
+
+impl Commit {
+    /// Merges a report's last uses and senders into what is known.
+    pub(super) async fn add_uses(
+        &mut self,
+        lines: &[Line<'_>],
+        clocks: Clocks,
+    ) -> Result<(), Error> {
+        for lines in lines.chunks(ROWS) {
+            let ids: Vec<_> = lines.iter().map(|line| line.token).collect();
+            let rows = one_of(query(SELECT), &ids)
+                .fetch_all(self.connection()?)
+                .await?;
+            let mut uses = BTreeMap::new();
+            for row in rows {
+                let (token, used) = read(&row)?;
+                uses.insert(token, used);
+            }
+            for line in lines.iter().filter(|line| line.usage.last_used_at != 0) {
+                let used = uses.entry(line.token).or_default();
+                used.last_used_at = used.last_used_at.max(clocks.ours(line.usage.last_used_at));
+                for sender in &line.usage.senders {
+                    used.seen(SeenSender {
+                        agent: sender.agent.clone(),
+                        address: sender.address,
+                        last_used_at: clocks.ours(sender.last_used_at),
+                    });
+                }
+            }
+            if uses.is_empty() {
+                continue;
+            }
+            let rows = uses.iter().map(|(token, used)| {
+                let senders = serde_json::to_string(&used.senders).unwrap_or_default();
+                [
+                    signed(*token).into(),
+                    signed(used.last_used_at).into(),
+                    senders.into(),
+                ]
+            });
+            let insert = query("INSERT INTO token_uses (token_id, last_used_at, senders) VALUES ");
+            values(insert, rows)
+                .and(
+                    " ON CONFLICT (token_id) DO UPDATE SET last_used_at = excluded.last_used_at, \
+                     senders = excluded.senders",
+                    [],
+                )
+                .execute(self.connection()?)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+// === impl TokenUse ===
+
+impl TokenUse {
+    fn seen(&mut self, sender: SeenSender) {
+        let is_same = |it: &SeenSender| it.address == sender.address && it.agent == sender.agent;
+        let before = self.senders.iter().position(is_same);
+        let before = before.map_or(0, |at| self.senders.remove(at).last_used_at);
+        let last_used_at = before.max(sender.last_used_at);
+        let at = self
+            .senders
+            .partition_point(|it| it.last_used_at > last_used_at);
+        self.senders.insert(
+            at,
+            SeenSender {
+                last_used_at,
+                ..sender
+            },
+        );
+        self.senders.truncate(SENDERS_MAX);
+    }
+}
+
+fn read(row: &Row) -> Result<(u64, TokenUse), Error> {
+    let token = get_u64(row, "token_id")?;
+    let senders = serde_json::from_str(row.get("senders")?)
+        .map_err(|_| Error::damaged(format!("senders of token {token}")))?;
+    let used = TokenUse {
+        last_used_at: get_u64(row, "last_used_at")?,
+        senders,
+    };
+    Ok((token, used))
+}

@@ -1,0 +1,187 @@
+//! One worker's counters. A page at a time: the worker fills it, the collector takes it away each second.
+
+use std::{
+    collections::HashMap,
+    fmt, mem,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use crate::model::{
+    Tally, TokenId, TokenUsage,
+    usage::{AGENT_BYTES_MAX, SENDERS_MAX, Sender},
+};
+
+/// A page that has grown for a moment's rush gives its memory back.
+const PAGE_TOKENS_KEPT: usize = 1 << 16;
+
+/// A worker's counters; cheap to clone, and meant for one thread.
+#[derive(Clone, Default)]
+pub struct Meter {
+    page: Arc<Mutex<Page>>,
+}
+
+/// What a worker has counted since the collector came by.
+#[derive(Default)]
+pub(super) struct Page {
+    tokens: HashMap<TokenId, Entry>,
+    refused: HashMap<(TokenId, u8), u64>,
+    seen: Vec<Seen>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Entry {
+    requests: u64,
+    received: Tally,
+    delivered: Tally,
+    /// Place in `seen` of its latest sender, plus one; 0 = none.
+    seen: u32,
+}
+
+/// A sender, in place: noting one allocates nothing.
+#[derive(Clone, Copy)]
+struct Seen {
+    address: IpAddr,
+    agent: [u8; AGENT_BYTES_MAX],
+    agent_bytes: u8,
+    /// As [`Entry::seen`]: the token's sender before.
+    next: u32,
+}
+
+// === impl Meter ===
+
+impl Meter {
+    /// A request presented a token that the table knows, whatever will come of it.
+    pub fn presented(&self, token: TokenId, agent: &[u8], address: IpAddr) {
+        let mut page = self.page();
+        let Page { tokens, seen, .. } = &mut *page;
+        let entry = tokens.entry(token).or_default();
+        entry.requests += 1;
+        note(
+            seen,
+            entry,
+            &agent[..agent.len().min(AGENT_BYTES_MAX)],
+            address,
+        );
+    }
+
+    /// What was read of its body, and what of that was taken.
+    pub fn settled(&self, token: TokenId, received: Tally, delivered: Tally) {
+        let mut page = self.page();
+        let entry = page.tokens.entry(token).or_default();
+        entry.received += received;
+        entry.delivered += delivered;
+    }
+
+    /// It was refused, by [`Rejection::index`](crate::model::Rejection::index).
+    pub fn refused(&self, token: TokenId, reason: usize) {
+        let reason = u8::try_from(reason).unwrap_or(u8::MAX);
+        *self.page().refused.entry((token, reason)).or_default() += 1;
+    }
+
+    /// Takes the page away and leaves an empty one.
+    pub(super) fn swap(&self, empty: &mut Page) {
+        mem::swap(&mut *self.page(), empty);
+    }
+
+    /// The lock ends on its line; the collector holds it for a swap, nobody else at all.
+    fn page(&self) -> MutexGuard<'_, Page> {
+        self.page.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Meter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Meter")
+    }
+}
+
+/// Mostly the token's sender is the one seen last, and this is one comparison. A sixth within a second is passed over.
+fn note(seen: &mut Vec<Seen>, entry: &mut Entry, agent: &[u8], address: IpAddr) {
+    let mut at = entry.seen;
+    let mut count = 0;
+    while let Some(known) = at.checked_sub(1).and_then(|at| seen.get(at as usize)) {
+        if known.address == address && known.agent() == agent {
+            return;
+        }
+        count += 1;
+        if count == SENDERS_MAX {
+            return;
+        }
+        at = known.next;
+    }
+    let mut new = Seen {
+        address,
+        agent: [0; AGENT_BYTES_MAX],
+        agent_bytes: agent.len() as u8,
+        next: entry.seen,
+    };
+    new.agent[..agent.len()].copy_from_slice(agent);
+    seen.push(new);
+    entry.seen = u32::try_from(seen.len()).unwrap_or(0);
+}
+
+// === impl Page ===
+
+impl Page {
+    /// Whether nothing was counted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tokens.is_empty() && self.refused.is_empty()
+    }
+
+    /// Gives every token with what it came to, used last at `now` (seconds since 1970), and is empty afterwards.
+    pub(super) fn drain(&mut self, now: u64, mut give: impl FnMut(TokenId, TokenUsage)) {
+        for (token, entry) in self.tokens.drain() {
+            let mut usage = TokenUsage {
+                requests: entry.requests,
+                received: entry.received,
+                delivered: entry.delivered,
+                ..TokenUsage::default()
+            };
+            // A body may end long after its request began.
+            if entry.requests > 0 {
+                usage.last_used_at = now;
+            }
+            let mut at = entry.seen;
+            while let Some(seen) = at.checked_sub(1).and_then(|at| self.seen.get(at as usize)) {
+                usage.senders.push(seen.sender(now));
+                at = seen.next;
+            }
+            give(token, usage);
+        }
+        for ((token, reason), requests) in self.refused.drain() {
+            let mut usage = TokenUsage::default();
+            usage.refuse(reason, requests);
+            give(token, usage);
+        }
+        self.seen.clear();
+        self.tokens.shrink_to(PAGE_TOKENS_KEPT);
+        self.refused.shrink_to(PAGE_TOKENS_KEPT);
+        self.seen.shrink_to(PAGE_TOKENS_KEPT);
+    }
+}
+
+// === impl Seen ===
+
+impl Seen {
+    fn agent(&self) -> &[u8] {
+        &self.agent[..usize::from(self.agent_bytes)]
+    }
+
+    fn sender(&self, now: u64) -> Sender {
+        let text = String::from_utf8_lossy(self.agent());
+        // A token of ours in the wrong header must not be shown to anybody.
+        let agent = if text.contains("whf_") {
+            "[redacted]".to_owned()
+        } else {
+            text.chars()
+                .filter(|char| !char.is_control() && *char != char::REPLACEMENT_CHARACTER)
+                .collect()
+        };
+        Sender {
+            agent,
+            address: self.address,
+            last_used_at: now,
+        }
+    }
+}
