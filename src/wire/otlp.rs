@@ -48,10 +48,11 @@ static ANY_VALUE: Message = Message::new(&[
     (5, Sub(&ARRAY_VALUE)),
     (6, Sub(&KEY_VALUE_LIST)),
     (7, Bytes),
+    (8, Integer),
 ]);
 static ARRAY_VALUE: Message = Message::new(&[(1, Sub(&ANY_VALUE))]);
 static KEY_VALUE_LIST: Message = Message::new(&[(1, Sub(&KEY_VALUE))]);
-static KEY_VALUE: Message = Message::new(&[(1, Text), (2, Sub(&ANY_VALUE))]);
+static KEY_VALUE: Message = Message::new(&[(1, Text), (2, Sub(&ANY_VALUE)), (3, Integer)]);
 static INSTRUMENTATION_SCOPE: Message =
     Message::new(&[(1, Text), (2, Text), (3, Sub(&KEY_VALUE)), (4, Integer)]);
 static ENTITY_REF: Message = Message::new(&[(1, Text), (2, Text), (3, Text), (4, Text)]);

@@ -9,7 +9,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::{Actor, problem::Problem};
+use super::{
+    Actor,
+    extract::{NoBody, NoQuery, Query},
+    problem::Problem,
+};
 use crate::control::{Control, record::rfc3339};
 
 /// A gateway that follows, or has followed and was not retired.
@@ -63,6 +67,8 @@ pub(super) async fn retire(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
     Path(name): Path<String>,
+    Query(NoQuery {}): Query<NoQuery>,
+    _: NoBody,
 ) -> Result<Json<Value>, Problem> {
     let store = &control.inner.store;
     let gateways = &store.publisher().gateways;

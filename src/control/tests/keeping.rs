@@ -66,7 +66,9 @@ async fn a_first_token_that_opens_nothing_is_left_out_and_a_rotated_one_is_its_s
         let signals = first.tokens.iter().map(|(signal, _)| *signal);
         signals.collect::<Vec<_>>()
     };
-    world.ok("POST", "/tokens/1/disable", Value::Null).await;
+    world
+        .ok("POST", "/tokens/1/disable?force=true", Value::Null)
+        .await;
     let made = world
         .ok("POST", "/tokens/2/rotate", json!({"overlap_seconds": 0}))
         .await;

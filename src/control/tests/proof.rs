@@ -113,7 +113,7 @@ async fn a_gateway_that_is_away_is_waited_for_until_it_is_retired_also_by_a_new_
     world.ok("DELETE", "/gateways/away", Value::Null).await;
     let disable = world.call(
         "POST",
-        "/tokens/2/disable?wait=enforced&timeout_ms=5000",
+        "/tokens/2/disable?force=true&wait=enforced&timeout_ms=5000",
         Value::Null,
     );
     let confirming = async {
