@@ -329,7 +329,11 @@ fn copy(from: &Path, to: &Path) {
 /// Two accounts with half of the tokens each.
 async fn stock(plane: &Plane) {
     plane
-        .call("POST", "/accounts", json!({"name": "other"}))
+        .call(
+            "POST",
+            "/accounts",
+            json!({"name": "other", "plan": "unlimited"}),
+        )
         .await;
     for id in 4..=TOKENS {
         let account = if id <= TOKENS / 2 { "main" } else { "other" };

@@ -161,10 +161,12 @@ impl Store {
                 .unwrap_or_else(PoisonError::into_inner),
         );
         drop(followers);
-        let closed = self.writer.lock().await.close().await;
+        let mut writer = self.writer.lock().await;
+        writer.end().await;
         self.lister.close().await;
         self.reader.close().await;
-        closed
+        // Last: SQLite's last connection moves what stands beside the file into it, and a reader can't.
+        writer.close().await
     }
 }
 

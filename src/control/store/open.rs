@@ -66,7 +66,10 @@ pub(super) async fn identity(
     data: &Path,
 ) -> Result<Identity, Error> {
     connection.begin(lock).await?;
-    let identity = identify(connection, place, data).await;
+    let identity = match writable(connection).await {
+        Ok(()) => identify(connection, place, data).await,
+        Err(error) => Err(error),
+    };
     let end = if identity.is_ok() {
         "COMMIT"
     } else {
@@ -83,6 +86,14 @@ pub(super) async fn check_key(connection: &mut Connection, data: &Path) -> Resul
     };
     let key = Sealer::load(data, true)?.open(&key_row(), &sealed);
     key.map(drop).ok_or(Error::WrongMasterKey)
+}
+
+/// One that can only be read is found now, not at the first revocation.
+async fn writable(connection: &mut Connection) -> Result<(), Error> {
+    query("UPDATE counters SET value = value WHERE name = 'revision'")
+        .execute(connection)
+        .await
+        .map(drop)
 }
 
 async fn identify(

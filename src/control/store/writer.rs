@@ -140,11 +140,15 @@ impl Writer {
         }
     }
 
-    /// Commits what is open and lets go of the database.
-    pub(super) async fn close(&mut self) -> Result<(), Error> {
+    /// Commits what is open, and begins nothing more.
+    pub(super) async fn end(&mut self) {
         self.is_closed = true;
         self.tidy().await;
         self.commit().await;
+    }
+
+    /// Lets go of the database, after [`Writer::end`].
+    pub(super) async fn close(&mut self) -> Result<(), Error> {
         match self.connection.take() {
             Some(connection) => connection.close().await,
             None => Ok(()),
