@@ -51,6 +51,8 @@ impl<T: 'static> Drop for Finish<T> {
 mod tests {
     use std::{cell::Cell, rc::Rc, time::Duration};
 
+    use tokio::sync::oneshot;
+
     use super::*;
 
     #[tokio::test]
@@ -59,13 +61,17 @@ mod tests {
             .run_until(async {
                 let is_done = Rc::new(Cell::new(false));
                 let done = Rc::clone(&is_done);
+                let (go, gone) = oneshot::channel::<()>();
+                let (tell, told) = oneshot::channel();
                 let work = finish(async move {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    let _ = gone.await;
                     done.set(true);
+                    let _ = tell.send(());
                 });
                 let cut = tokio::time::timeout(Duration::from_millis(1), work).await;
                 assert!(cut.is_err() && !is_done.get());
-                tokio::time::sleep(Duration::from_millis(60)).await;
+                go.send(()).expect("it still waits");
+                told.await.expect("it ran on");
                 assert!(is_done.get());
             })
             .await;

@@ -234,11 +234,14 @@ where
                 }
             }
         }
-        // Closing a listener resets whoever is already in its queue, so they come in first.
+        // Closing a listener resets whoever is already in its queue, so they come in first; those who go on connecting don't.
         let Ok(listener) = listener.into_std() else {
             return;
         };
-        while let Ok((stream, peer)) = listener.accept() {
+        for _ in 0..BACKLOG {
+            let Ok((stream, peer)) = listener.accept() else {
+                return;
+            };
             let stream = stream
                 .set_nonblocking(true)
                 .and_then(|()| TcpStream::from_std(stream));
