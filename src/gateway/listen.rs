@@ -84,10 +84,10 @@ const REST_MAX: Duration = Duration::from_millis(500);
 /// # Errors
 /// The operating system's; `AddrInUse` also where another process would share the port.
 pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
-    // SO_REUSEPORT would hide a port that is taken.
-    let probe = open(address, false)?;
-    let address = probe.local_addr()?;
-    drop(probe);
+    // SO_REUSEPORT would hide a port that is taken. One that the kernel chooses isn't, and would be after a probe's end.
+    if address.port() != 0 {
+        drop(open(address, false)?);
+    }
     open(address, true)
 }
 
