@@ -207,6 +207,7 @@ fn a_header_list_past_all_measure_ends_its_connection_and_is_counted() {
     }
     assert!(!has_headers(&mut stream, 1), "nobody answers it");
     world.cut_soon("protocol", 1);
+    drop(stream);
     world.is_empty_soon();
     assert_eq!(ask(&world, "/").0, 200);
 }

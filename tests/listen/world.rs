@@ -89,7 +89,8 @@ impl World {
     pub(crate) fn is_empty_soon(&self) {
         let began = Instant::now();
         while self.gate.open() > 0 {
-            assert!(began.elapsed() < Duration::from_secs(2), "connections stay");
+            // One that is still being written to lingers for two seconds.
+            assert!(began.elapsed() < Duration::from_secs(4), "connections stay");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
