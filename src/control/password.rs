@@ -2,7 +2,9 @@
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD as BASE64};
+use std::sync::Arc;
 use subtle::ConstantTimeEq;
+
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
@@ -23,7 +25,7 @@ const HASH_BYTES: usize = 32;
 
 /// Hashes and compares.
 pub(super) struct Passwords {
-    places: Semaphore,
+    places: Arc<Semaphore>,
 }
 
 /// Whether somebody may have this password; why not.
@@ -54,7 +56,7 @@ pub(super) fn mint() -> Secret {
 impl Passwords {
     pub(super) fn new() -> Self {
         Self {
-            places: Semaphore::new(AT_ONCE),
+            places: Arc::new(Semaphore::new(AT_ONCE)),
         }
     }
 
@@ -93,10 +95,15 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let _place = self.places.acquire().await.map_err(|_| Error::Closed)?;
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|_| Error::Closed)
+        let places = self.places.clone();
+        let place = places.acquire_owned().await.map_err(|_| Error::Closed)?;
+        // The place goes with the work: it runs on when its caller has gone.
+        tokio::task::spawn_blocking(move || {
+            let _place = place;
+            work()
+        })
+        .await
+        .map_err(|_| Error::Closed)
     }
 }
 

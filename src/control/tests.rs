@@ -15,6 +15,7 @@ mod sharing;
 mod moving;
 mod proof;
 mod keeping;
+mod files;
 mod killing;
 mod figures;
 mod port;

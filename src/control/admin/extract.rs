@@ -41,6 +41,9 @@ pub(super) struct NoQuery {}
 /// The id in the path, positive.
 pub(super) struct Id(pub(super) u64);
 
+/// The name in the path.
+pub(super) struct Name(pub(super) String);
+
 /// Something by id, or by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reference {
@@ -62,17 +65,7 @@ impl<S: Send + Sync, T: de::DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let bytes = to_bytes(request.into_body(), BODY_BYTES_MAX)
-            .await
-            .map_err(|error| {
-                let is_long = std::error::Error::source(&error)
-                    .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
-                if is_long {
-                    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "a body may have 1 MiB")
-                } else {
-                    Problem::invalid("the body ended before its announced end")
-                }
-            })?;
+        let bytes = buffered(request.into_body()).await?;
         let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
         serde_json::from_slice(text)
             .map(Self)
@@ -94,6 +87,19 @@ impl<S: Send + Sync> FromRequest<S> for NoBody {
             ))),
         }
     }
+}
+
+/// A body whole.
+pub(super) async fn buffered(body: axum::body::Body) -> Result<bytes::Bytes, Problem> {
+    to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| {
+        let is_long = std::error::Error::source(&error)
+            .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+        if is_long {
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "a body may have 1 MiB")
+        } else {
+            Problem::invalid("the body ended before its announced end")
+        }
+    })
 }
 
 // === impl Query ===
@@ -121,6 +127,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
             .filter(|id| *id != 0)
             .map(Self)
             .ok_or_else(|| Problem::invalid("the id in the path must be a positive whole number"))
+    }
+}
+
+// === impl Name ===
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        path.map(|Path(name)| Self(name))
+            .map_err(|_| Problem::invalid("the name in the path is not UTF-8"))
     }
 }
 

@@ -1,17 +1,13 @@
 //! `/gateways`: who follows the feed, how far they are, and who follows no more.
 
-use axum::{
-    Extension, Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Extension, Json, extract::State, http::StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{
     Actor,
-    extract::{NoBody, NoQuery, Query},
+    extract::{Name, NoBody, NoQuery, Query},
     problem::Problem,
 };
 use crate::control::{Control, record::rfc3339};
@@ -66,7 +62,7 @@ pub(super) async fn list(State(control): State<Control>) -> Json<GatewayList> {
 pub(super) async fn retire(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
-    Path(name): Path<String>,
+    Name(name): Name,
     Query(NoQuery {}): Query<NoQuery>,
     _: NoBody,
 ) -> Result<Json<Value>, Problem> {
@@ -78,10 +74,11 @@ pub(super) async fn retire(
             format!("gateway {name:?} is connected; stop it first"),
         )
     };
+    let mut commit = store.begin(&actor).await?;
+    // With the writer held: one that connects from here on has itself written down after this.
     if gateways.is_connected(&name) {
         return Err(connected());
     }
-    let mut commit = store.begin(&actor).await?;
     commit.forget_gateway(&name).await?;
     commit.finish_unpublished().await?;
     // One that has connected meanwhile has itself written down again.

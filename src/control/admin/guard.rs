@@ -12,7 +12,7 @@ use axum::{
 use super::{
     Actor,
     caller::{Permit, identify},
-    extract::Id,
+    extract::{Id, buffered},
     problem::Problem,
     refused,
     rule::{Concerns, Needs, Place, Rule, may},
@@ -29,8 +29,14 @@ pub(super) async fn admit(
     next: Next,
 ) -> Result<Response, Problem> {
     let (mut parts, body) = request.into_parts();
+    let mut body = body;
     if rule.needs != Needs::Open {
-        let permit = permit(&control, rule, &mut parts).await?;
+        let mut permit = self::permit(&control, rule, &mut parts).await?;
+        if rule.method != "get" {
+            // A body may take its time: whoever was let in by the head may have been revoked since.
+            body = buffered(body).await?.into();
+            permit = self::permit(&control, rule, &mut parts).await?;
+        }
         parts.extensions.insert(Actor(permit.caller.who()));
         parts.extensions.insert(permit);
     }

@@ -57,8 +57,16 @@ impl Problem {
     }
 }
 
+/// PostgreSQL's word for a NUL in a text, which no text of ours has.
+const NUL_IN_TEXT: &str = "22021";
+
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
+        if let Error::Store(sqlx::Error::Database(error)) = &error
+            && error.code().as_deref() == Some(NUL_IN_TEXT)
+        {
+            return Self::invalid("a text has a NUL in it");
+        }
         let status = match &error {
             Error::NotFound(_) => StatusCode::NOT_FOUND,
             Error::Conflict(_) => StatusCode::CONFLICT,

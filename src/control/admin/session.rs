@@ -179,7 +179,7 @@ pub(super) async fn change(
     ];
     charge(&control, &tries)?;
     let proven = proven(&control, name, &old).await?;
-    if proven.is_none_or(|(found, _)| found != *id) {
+    let Some((_, old_hash)) = proven.filter(|(found, _)| found == id) else {
         refused::note(
             &control,
             actor,
@@ -189,10 +189,14 @@ pub(super) async fn change(
         )
         .await;
         return Err(wrong_password());
-    }
+    };
     refund(&control, &tries);
     let hash = control.inner.passwords.hash(new).await?;
     let mut commit = control.inner.store.begin(&actor).await?;
+    // Once more, inside the transaction: a password that was reset meanwhile isn't the caller's to change.
+    if !commit.has_password(*id, &old_hash).await? {
+        return Err(wrong_password());
+    }
     commit.update_user(*id, None, Some(hash)).await?;
     commit.finish_unpublished().await?;
     let mut answer = StatusCode::NO_CONTENT.into_response();

@@ -26,6 +26,8 @@ use crate::{
 
 /// How long the old token goes on beside the new one, when the caller doesn't say.
 const OVERLAP_SECONDS: u32 = 86_400;
+/// An overlap counts as one token of the plan, so it is no way to more of them. 30 days.
+const OVERLAP_SECONDS_MAX: u32 = 30 * 86_400;
 
 /// A token to be made.
 #[derive(Deserialize, ToSchema)]
@@ -197,6 +199,11 @@ pub(super) async fn change(
         Some(None) => Some(0),
         Some(Some(text)) => Some(seconds(&text)?),
     };
+    if expires_at.is_some_and(|at| at != 0 && at <= clock::wall_seconds()) {
+        return Err(Problem::invalid(
+            "expires_at lies in the past; to end a token, disable or revoke it",
+        ));
+    }
     update(&control, &actor, id, wait, "token.change", |row| {
         row.name = name.unwrap_or(std::mem::take(&mut row.name));
         if let Some(expires_at) = expires_at {
@@ -308,7 +315,13 @@ pub(super) async fn rotate(
             ),
         ));
     }
-    let until = now.saturating_add(rotation.overlap_seconds.unwrap_or(OVERLAP_SECONDS));
+    let overlap_seconds = rotation.overlap_seconds.unwrap_or(OVERLAP_SECONDS);
+    if overlap_seconds > OVERLAP_SECONDS_MAX {
+        return Err(Problem::invalid(format!(
+            "overlap_seconds may be {OVERLAP_SECONDS_MAX} at most"
+        )));
+    }
+    let until = now.saturating_add(overlap_seconds);
     let (row, secret) = commit
         .insert_token(NewToken {
             account: old.token.account.0,

@@ -5,10 +5,12 @@ use axum::{
     http::{Request, header},
 };
 use serde_json::{Value, json};
-use sqlx::{Connection, SqliteConnection};
 use tower::ServiceExt;
 
-use super::people::{Hand, People};
+use super::{
+    people::{Hand, People},
+    stores,
+};
 use crate::operate::server::Peer;
 
 fn items(list: &Value) -> &Vec<Value> {
@@ -119,31 +121,21 @@ async fn an_altered_address_or_account_is_found_and_records_of_the_first_schema_
     let people = People::new().await;
     people.account("acme", "pro").await;
     let control = &people.world.control;
-    let store = people.world.folder.path().join("control/store.sqlite");
-    let url = format!("sqlite://{}", store.display());
-    let mut connection = SqliteConnection::connect(&url).await.expect("opens");
     let written = control.verify_audit().await.expect("intact");
     for alter in [
         "UPDATE audit SET account_id = account_id + 1 WHERE subject = 'account/2'",
         "UPDATE audit SET address = '192.0.2.1' WHERE subject = 'account/2'",
         "UPDATE audit SET account_id = NULL WHERE subject = 'account/2'",
     ] {
-        let mut attempt = connection.begin().await.expect("begins");
-        sqlx::query(alter)
-            .execute(&mut *attempt)
-            .await
-            .expect("altered");
-        attempt.commit().await.expect("commits");
+        stores::alter(people.world.folder.path(), alter).await;
         let verified = people.operate("GET", "/audit/verify", Value::Null).await;
         assert_eq!(
             (&verified["is_intact"], &verified["broken_at"]),
             (&json!(false), &json!(written)),
             "{alter}"
         );
-        sqlx::query("UPDATE audit SET account_id = 2, address = NULL WHERE subject = 'account/2'")
-            .execute(&mut connection)
-            .await
-            .expect("restored");
+        let restore = "UPDATE audit SET account_id = 2, address = NULL WHERE subject = 'account/2'";
+        stores::alter(people.world.folder.path(), restore).await;
         assert_eq!(control.verify_audit().await.expect("intact"), written);
     }
 }

@@ -119,40 +119,6 @@ async fn a_reconnect_brings_just_the_missing_deltas() {
 }
 
 #[tokio::test]
-async fn a_restored_store_that_has_grown_past_a_gateway_is_not_taken_for_its_past() {
-    let world = World::new().await;
-    world.token("before").await;
-    let World {
-        control, folder, ..
-    } = world;
-    control.close().await;
-    let kept_aside = tempfile::tempdir().expect("a folder");
-    let database = folder.path().join("control/store.sqlite");
-    let aside = kept_aside.path().join("store.sqlite");
-    std::fs::copy(&database, &aside).expect("copied");
-    let world = World::within(Config::default(), folder).await;
-    let mut follower = world.follow("a", Kept::default()).await;
-    world.token("lost").await;
-    world.token("lost as well").await;
-    follower.until(4).await;
-    let kept = follower.kept.clone();
-    drop(follower);
-    let World {
-        control, folder, ..
-    } = world;
-    control.close().await;
-    std::fs::copy(&aside, &database).expect("restored");
-    let world = World::within(Config::default(), folder).await;
-    for name in ["other", "than", "before"] {
-        world.token(name).await;
-    }
-    let mut follower = world.follow("a", kept).await;
-    follower.until(5).await;
-    assert_eq!((follower.snapshots, follower.deltas), (1, 0));
-    assert_eq!(follower.kept.state, world.state().await);
-}
-
-#[tokio::test]
 async fn deltas_come_from_the_store_after_a_restart_and_a_snapshot_when_they_are_gone() {
     let config = Config {
         keep_changes: 100,
