@@ -23,7 +23,7 @@ pub(super) enum Hand {
 /// A control plane, and its API as its callers have it.
 pub(super) struct People {
     pub(super) world: World,
-    router: Router,
+    pub(super) router: Router,
     operator: Hand,
 }
 

@@ -1,6 +1,9 @@
 //! The cases that matter most, stated by hand: what they say must be so, whatever the page of routes says.
 
+use axum::{body::Body, http::Request};
 use serde_json::{Value, json};
+use tokio_stream::wrappers::ReceiverStream;
+use tower::ServiceExt as _;
 
 use super::super::people::{Hand, People, id};
 
@@ -183,4 +186,34 @@ async fn nobody_gives_more_than_they_have() {
     let path = format!("/accounts/{account}");
     let deleted = status(&people, &admin, "DELETE", &path, Value::Null).await;
     assert_eq!(deleted, 403);
+}
+
+#[tokio::test]
+async fn who_is_revoked_while_the_body_is_held_back_changes_nothing() {
+    let people = People::new().await;
+    let (id, hand) = people
+        .api_token(None, &["read", "tokens", "accounts"])
+        .await;
+    let Hand::Token(token) = hand else {
+        panic!("a token");
+    };
+    let (send, pieces) = tokio::sync::mpsc::channel::<Result<Vec<u8>, std::io::Error>>(4);
+    let body = Body::from_stream(ReceiverStream::new(pieces));
+    let request = Request::post("/api/v1/api-tokens")
+        .header("x-api-token", token)
+        .body(body)
+        .expect("a request");
+    let answer = tokio::spawn(people.router.clone().oneshot(request));
+    let body = json!({"name": "outlives", "scopes": ["read"]}).to_string();
+    let (first, last) = body.as_bytes().split_at(body.len() - 1);
+    send.send(Ok(first.to_vec())).await.expect("read");
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    let revoke = format!("/api-tokens/{id}/revoke");
+    people.operate("POST", &revoke, Value::Null).await;
+    send.send(Ok(last.to_vec())).await.expect("read");
+    drop(send);
+    let answer = answer.await.expect("no panic").expect("answers");
+    assert_eq!(answer.status(), 401);
+    let list = people.operate("GET", "/api-tokens", Value::Null).await;
+    assert!(!list.to_string().contains("outlives"), "{list}");
 }
