@@ -199,11 +199,6 @@ pub(super) async fn change(
         Some(None) => Some(0),
         Some(Some(text)) => Some(seconds(&text)?),
     };
-    if expires_at.is_some_and(|at| at != 0 && at <= clock::wall_seconds()) {
-        return Err(Problem::invalid(
-            "expires_at lies in the past; to end a token, disable or revoke it",
-        ));
-    }
     update(&control, &actor, id, wait, "token.change", |row| {
         row.name = name.unwrap_or(std::mem::take(&mut row.name));
         if let Some(expires_at) = expires_at {
@@ -399,6 +394,11 @@ async fn update(
     let old = commit.token(id).await?;
     let mut new = old.clone();
     edit(&mut new);
+    // An expiry in the past ends it as disabling does.
+    let now = clock::wall_seconds();
+    if new.state(now) == "expired" && old.state(now) == "live" {
+        commit.not_the_last(&old).await?;
+    }
     let row = commit.update_token(action, &old, new).await?;
     let published = commit.finish().await?;
     answer(
