@@ -9,6 +9,7 @@
 
 pub mod bodies;
 pub mod client;
+pub mod cluster;
 pub mod live;
 pub mod process;
 pub mod recorder;
@@ -24,6 +25,7 @@ use wharfinger::{
 };
 
 pub use client::{Answer, GrpcAnswer, Sender};
+pub use cluster::{Cluster, Gateway};
 pub use live::Live;
 pub use recorder::Recorder;
 
