@@ -88,7 +88,7 @@ impl Default for Config {
             connection_age: Duration::from_secs(600),
             write_stall_timeout: Duration::from_secs(30),
             linger_timeout: Duration::from_secs(2),
-            linger_bytes_max: 1 << 20,
+            linger_bytes_max: 4 << 20,
             control_bytes_max: 256 << 10,
             control_window: Duration::from_secs(10),
             h2_resets_max: 500,
