@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
+use serde_json::Value;
+
 use super::receipt::{Dialect, Receipt};
 use crate::model::{Delivery, Rejection};
 
@@ -64,6 +66,23 @@ pub fn acknowledge(receipt: Receipt, outcome: Result<Delivery, Rejection>) -> Re
         headers.insert(X_TOKEN_ID, HeaderValue::from(token.0));
     }
     receipt.file(&outcome);
+    response
+}
+
+/// Tells what was asked for, and files the receipt.
+pub fn answer(receipt: Receipt, told: &Value, is_head: bool) -> Response<Reply> {
+    let body = told.to_string();
+    let length = HeaderValue::from(body.len());
+    let mut response = written(
+        StatusCode::OK,
+        JSON,
+        if is_head { String::new() } else { body },
+    );
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, length);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_REQUEST_ID, receipt.id().header());
+    receipt.answered();
     response
 }
 

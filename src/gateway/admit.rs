@@ -6,7 +6,7 @@ mod content;
 mod memory;
 
 pub(in crate::gateway) use content::{is_json, is_write_2};
-pub use memory::{Held, Memory};
+pub use memory::{Headroom, Held, Memory};
 
 use std::{sync::Arc, time::Duration};
 

@@ -124,7 +124,7 @@ impl RequestIds {
         }
     }
 
-    fn next(&self) -> RequestId {
+    pub(super) fn next(&self) -> RequestId {
         let next = self.next.get();
         self.next.set(next.wrapping_add(1));
         RequestId(u64::from(self.worker) << 32 | u64::from(next))
@@ -240,6 +240,11 @@ impl Receipt {
             }
         };
         self.count(outcome);
+    }
+
+    /// It asked and was told: nothing was shipped.
+    pub fn answered(self) {
+        self.count(Outcome::Answered);
     }
 
     fn count(&self, outcome: Outcome) {
