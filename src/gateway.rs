@@ -36,7 +36,7 @@ use crate::{
 use acknowledge::{Reply, acknowledge};
 use admit::{Memory, Permit, admit};
 use authenticate::authenticate;
-use deliver::{Destinations, deliver};
+use deliver::{Destinations, deliver, rehearse};
 use doors::Entrance;
 use finish::finish;
 use linger::linger;
@@ -126,6 +126,13 @@ impl Gateway {
     ) -> Result<Delivery, Rejection> {
         let whole = receive(permit, entrance, body, &self.receive).await?;
         let destinations = Rc::clone(&self.destinations);
-        finish(async move { deliver(&destinations, whole.sift().await?).await }).await
+        finish(async move {
+            let batch = whole.sift().await?;
+            if batch.permit().is_rehearsal {
+                return rehearse(&destinations, batch);
+            }
+            deliver(&destinations, batch).await
+        })
+        .await
     }
 }

@@ -20,6 +20,8 @@ use super::receipt::{Dialect, Receipt};
 use crate::model::{Delivery, Rejection};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_VALIDATED_ITEMS: HeaderName = HeaderName::from_static("x-validated-items");
+const X_VALIDATED_BYTES: HeaderName = HeaderName::from_static("x-validated-bytes");
 const X_TOKEN_ID: HeaderName = HeaderName::from_static("x-token-id");
 
 /// When to come back to a gateway that is full, going down, or waiting for its destination or its directory.
@@ -60,6 +62,14 @@ pub fn acknowledge(receipt: Receipt, outcome: Result<Delivery, Rejection>) -> Re
     };
     let headers = response.headers_mut();
     headers.insert(X_REQUEST_ID, receipt.id().header());
+    if let Ok(Delivery {
+        validated: Some(validated),
+        ..
+    }) = &outcome
+    {
+        headers.insert(X_VALIDATED_ITEMS, HeaderValue::from(validated.items));
+        headers.insert(X_VALIDATED_BYTES, HeaderValue::from(validated.bytes));
+    }
     if outcome.is_err()
         && let Some(token) = receipt.token()
     {

@@ -222,6 +222,7 @@ impl Receipt {
     /// How it ended.
     pub fn file(self, outcome: &Result<Delivery, Rejection>) {
         let outcome = match outcome {
+            Ok(delivery) if delivery.validated.is_some() => Outcome::Answered,
             Ok(delivery) if delivery.is_partial() => Outcome::Partial,
             Ok(_) => Outcome::Delivered,
             Err(rejection) => {
