@@ -14,10 +14,12 @@ pub mod admit;
 pub mod receive;
 pub mod deliver;
 pub mod acknowledge;
+pub mod refusals;
 
 mod finish;
 mod linger;
 mod receipt;
+mod whoami;
 pub mod worker;
 
 use std::{rc::Rc, sync::Arc};
@@ -26,6 +28,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 
 use crate::{
+    clock,
     directory::{Directory, usage::Meter},
     model::{Delivery, Rejection},
     operate::metrics::RequestMetrics,
@@ -33,13 +36,14 @@ use crate::{
 use acknowledge::{Reply, acknowledge};
 use admit::{Memory, Permit, admit};
 use authenticate::authenticate;
-use deliver::{Destinations, deliver};
+use deliver::{Destinations, deliver, rehearse};
 use doors::Entrance;
 use finish::finish;
 use linger::linger;
 use listen::{Connection, framing};
 use receipt::{Receipt, RequestIds};
 use receive::receive;
+use refusals::{Refusal, Refusals};
 
 /// One worker's gateway: everything that a request meets. What is in an `Arc` is shared with the other workers.
 pub struct Gateway {
@@ -48,6 +52,7 @@ pub struct Gateway {
     destinations: Rc<Destinations>,
     metrics: RequestMetrics,
     meter: Meter,
+    refusals: Arc<Refusals>,
     ids: RequestIds,
     listen: Arc<listen::Config>,
     receive: receive::Config,
@@ -63,14 +68,20 @@ impl Gateway {
         connection: &Connection,
     ) -> Response<Reply> {
         let receipt = Receipt::open(&self.ids, &self.metrics, &self.meter);
+        if whoami::is_asked(&request) {
+            return self.whoami(request, connection, receipt);
+        }
         let entered = self.enter(&request, connection, &receipt);
         let mut body = request.into_body();
         let outcome = match entered {
             Ok((permit, entrance)) => self.take(permit, entrance, &mut body).await,
             Err(rejection) => Err(rejection),
         };
-        if outcome.is_err() && connection.is_h2 {
-            linger(body, &self.listen);
+        if let Err(rejection) = &outcome {
+            self.remember(&receipt, rejection);
+            if connection.is_h2 {
+                linger(body, &self.listen);
+            }
         }
         acknowledge(receipt, outcome)
     }
@@ -94,6 +105,18 @@ impl Gateway {
         Ok((permit, entrance))
     }
 
+    /// Keeps a refusal for whoever holds its token.
+    fn remember(&self, receipt: &Receipt, rejection: &Rejection) {
+        if let Some(token) = receipt.token() {
+            let refusal = Refusal {
+                at: clock::wall(),
+                reason: rejection.index(),
+                request: receipt.id(),
+            };
+            self.refusals.note(token, refusal);
+        }
+    }
+
     /// The body: once it is whole it ends as it must, whether or not the client is still there.
     async fn take(
         &self,
@@ -103,6 +126,13 @@ impl Gateway {
     ) -> Result<Delivery, Rejection> {
         let whole = receive(permit, entrance, body, &self.receive).await?;
         let destinations = Rc::clone(&self.destinations);
-        finish(async move { deliver(&destinations, whole.sift().await?).await }).await
+        finish(async move {
+            let batch = whole.sift().await?;
+            if batch.permit().is_rehearsal {
+                return rehearse(&destinations, batch);
+            }
+            deliver(&destinations, batch).await
+        })
+        .await
     }
 }

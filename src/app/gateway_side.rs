@@ -162,6 +162,7 @@ impl GatewaySide {
             memory,
             gate,
             metrics: metrics.requests(),
+            refusals: Arc::default(),
             usage,
             archive,
             listen,

@@ -14,10 +14,14 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
+use serde_json::Value;
+
 use super::receipt::{Dialect, Receipt};
 use crate::model::{Delivery, Rejection};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_VALIDATED_ITEMS: HeaderName = HeaderName::from_static("x-validated-items");
+const X_VALIDATED_BYTES: HeaderName = HeaderName::from_static("x-validated-bytes");
 const X_TOKEN_ID: HeaderName = HeaderName::from_static("x-token-id");
 
 /// When to come back to a gateway that is full, going down, or waiting for its destination or its directory.
@@ -58,12 +62,37 @@ pub fn acknowledge(receipt: Receipt, outcome: Result<Delivery, Rejection>) -> Re
     };
     let headers = response.headers_mut();
     headers.insert(X_REQUEST_ID, receipt.id().header());
+    if let Ok(Delivery {
+        validated: Some(validated),
+        ..
+    }) = &outcome
+    {
+        headers.insert(X_VALIDATED_ITEMS, HeaderValue::from(validated.items));
+        headers.insert(X_VALIDATED_BYTES, HeaderValue::from(validated.bytes));
+    }
     if outcome.is_err()
         && let Some(token) = receipt.token()
     {
         headers.insert(X_TOKEN_ID, HeaderValue::from(token.0));
     }
     receipt.file(&outcome);
+    response
+}
+
+/// Tells what was asked for, and files the receipt.
+pub fn answer(receipt: Receipt, told: &Value, is_head: bool) -> Response<Reply> {
+    let body = told.to_string();
+    let length = HeaderValue::from(body.len());
+    let mut response = written(
+        StatusCode::OK,
+        JSON,
+        if is_head { String::new() } else { body },
+    );
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, length);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_REQUEST_ID, receipt.id().header());
+    receipt.answered();
     response
 }
 

@@ -4,9 +4,10 @@
 
 mod content;
 mod memory;
+mod rehearsal;
 
 pub(in crate::gateway) use content::{is_json, is_write_2};
-pub use memory::{Held, Memory};
+pub use memory::{Headroom, Held, Memory};
 
 use std::{sync::Arc, time::Duration};
 
@@ -40,6 +41,8 @@ pub struct Permit {
     pub announced_bytes: Option<u64>,
     /// Bulk: the `?type=` of lines that name none.
     pub line_type: Option<String>,
+    /// Checked and counted, then answered: nothing is delivered, and nothing stands in the books.
+    pub is_rehearsal: bool,
     claim: Claim,
     line: Line,
 }
@@ -47,7 +50,7 @@ pub struct Permit {
 /// Holds the headers against what the account and the gateway have room for.
 ///
 /// # Errors
-/// In this order: content type and encoding, announced size, the account's ceilings, the gateway's.
+/// In this order: what asks for a rehearsal, content type and encoding, announced size, the account's ceilings, the gateway's.
 pub fn admit(
     memory: &Arc<Memory>,
     meter: &Meter,
@@ -55,6 +58,7 @@ pub fn admit(
     entrance: Entrance,
     head: &Request<impl Sized>,
 ) -> Result<Permit, Rejection> {
+    let is_rehearsal = rehearsal::is_asked(head, entrance.door)?;
     let (content, encoding) = content::read(head, entrance)?;
     let limits = &caller.account.record.limits;
     let body_bytes_max = body_bytes_max(entrance.door, limits);
@@ -67,13 +71,14 @@ pub fn admit(
     let claim = memory.enter(&caller.account)?;
     let line_type = line_type(entrance.door, head);
     Ok(Permit {
-        line: Line::open(&caller, meter),
+        line: Line::open(&caller, meter, !is_rehearsal),
         caller,
         content,
         encoding,
         body_bytes_max,
         announced_bytes,
         line_type,
+        is_rehearsal,
         claim,
     })
 }
@@ -179,12 +184,14 @@ struct Line {
     received: Tally,
     delivered: Tally,
     is_whole: bool,
+    /// Whether it stands in the books and in the token's usage: a rehearsal's is only weighed.
+    is_booked: bool,
 }
 
 // === impl Line ===
 
 impl Line {
-    fn open(caller: &Caller, meter: &Meter) -> Self {
+    fn open(caller: &Caller, meter: &Meter, is_booked: bool) -> Self {
         Self {
             account: Arc::clone(&caller.account),
             signal: caller.signal,
@@ -194,22 +201,29 @@ impl Line {
             received: Tally::default(),
             delivered: Tally::default(),
             is_whole: false,
+            is_booked,
         }
     }
 
     fn receive(&mut self, tally: Tally) {
-        self.account.books.received(self.signal, tally);
+        if self.is_booked {
+            self.account.books.received(self.signal, tally);
+        }
         self.open += tally;
         self.received += tally;
     }
 
     fn refuse(&mut self, reason: usize, tally: Tally) {
-        self.account.books.refused(self.signal, reason, tally);
+        if self.is_booked {
+            self.account.books.refused(self.signal, reason, tally);
+        }
         self.open = self.open - tally;
     }
 
     fn deliver(&mut self) {
-        self.account.books.delivered(self.signal, self.open);
+        if self.is_booked {
+            self.account.books.delivered(self.signal, self.open);
+        }
         self.delivered += self.open;
         self.open = Tally::default();
     }
@@ -217,6 +231,9 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
+        if !self.is_booked {
+            return;
+        }
         if self.received != Tally::default() {
             self.meter
                 .settled(self.token, self.received, self.delivered);

@@ -24,6 +24,8 @@ pub struct Caller {
     pub token: TokenId,
     /// The one signal it ships.
     pub signal: Signal,
+    /// Seconds since 1970 from which it is dead; 0 = never.
+    pub expires_at: u32,
     digest: Digest,
 }
 
@@ -45,6 +47,21 @@ pub fn authenticate(
     head: &Request<impl Sized>,
     entrance: Entrance,
 ) -> Result<Caller, Refused> {
+    let caller = identify(directory, head)?;
+    match check_signal(caller.signal, entrance) {
+        Ok(()) => Ok(caller),
+        Err(rejection) => Err(Refused {
+            rejection,
+            token: Some(caller.token),
+        }),
+    }
+}
+
+/// The same at no door: whatever its token ships.
+///
+/// # Errors
+/// As [`authenticate`].
+pub fn identify(directory: &Directory, head: &Request<impl Sized>) -> Result<Caller, Refused> {
     let token = credentials::find(head)?;
     // A typo or a forgery in our own format dies here, and is as dead in an old table as in a fresh one.
     if !token.is_well_formed_token() {
@@ -53,14 +70,7 @@ pub fn authenticate(
     let (digest, entry) = directory
         .look_up(token.reveal().as_bytes())
         .ok_or(Rejection::DirectoryStale)?;
-    let caller = judge(directory, digest, entry)?;
-    match check_signal(caller.signal, entrance) {
-        Ok(()) => Ok(caller),
-        Err(rejection) => Err(Refused {
-            rejection,
-            token: Some(caller.token),
-        }),
-    }
+    judge(directory, digest, entry)
 }
 
 fn judge(
@@ -103,6 +113,7 @@ fn judge(
         account,
         token: entry.token,
         signal: entry.signal,
+        expires_at: entry.expires_at,
         digest,
     })
 }

@@ -28,7 +28,10 @@ use tracing::warn;
 use super::receive::Batch;
 use crate::{
     directory::Directory,
-    model::{Delivery, Destination, DestinationId, DestinationKind, Rejection, Written},
+    model::{
+        AccountId, Counts, Delivery, Destination, DestinationId, DestinationKind, Rejection, Tally,
+        Written,
+    },
 };
 use archive::Archive;
 use upstream::Upstreams;
@@ -56,6 +59,17 @@ pub async fn deliver(destinations: &Destinations, mut batch: Batch) -> Result<De
     outcome
 }
 
+/// Answers what a delivery would be told before the destination is asked: nothing of the batch leaves, and nothing of it
+/// stands in the books.
+///
+/// # Errors
+/// As [`deliver`], up to the destination's own word.
+pub fn rehearse(destinations: &Destinations, batch: Batch) -> Result<Delivery, Rejection> {
+    let outcome = destinations.rehearse(&batch);
+    batch.settle(&outcome);
+    outcome
+}
+
 // === impl Destinations ===
 
 impl Destinations {
@@ -69,16 +83,13 @@ impl Destinations {
         }
     }
 
-    async fn hand_over(&self, batch: &mut Batch) -> Result<Delivery, Rejection> {
+    /// The account as it is now and where its signal goes; `None` when there is nothing to deliver.
+    fn destined(&self, batch: &Batch) -> Result<Option<(AccountId, Arc<Destination>)>, Rejection> {
         let caller = &batch.permit().caller;
         // A body may take a minute to arrive; a token revoked meanwhile must not deliver it.
         let account = caller.confirm(&self.directory)?;
         if batch.is_empty() {
-            // Nothing to write is written in full.
-            return Ok(Delivery {
-                written: Some(Written::default()),
-                ..Delivery::default()
-            });
+            return Ok(None);
         }
         let account = &account.record;
         let destination = account
@@ -87,7 +98,37 @@ impl Destinations {
             .ok_or_else(|| {
                 Rejection::DestinationMisconfigured("the account has no destination".into())
             })?;
-        let (account, token) = (account.id, caller.token);
+        Ok(Some((account.id, destination)))
+    }
+
+    fn rehearse(&self, batch: &Batch) -> Result<Delivery, Rejection> {
+        self.destined(batch)?;
+        let payload = batch.payload();
+        let (items, bytes) = (payload.counts.items(), payload.inflated_bytes);
+        Ok(Delivery {
+            // Nothing was written, so nothing says that it was.
+            written: None,
+            message: Some(format!(
+                "validated and not delivered: {items} items, {bytes} bytes"
+            )),
+            lines: match payload.counts {
+                Counts::Lines(lines) => Some(lines),
+                Counts::Records(_) | Counts::Write(_) => None,
+            },
+            validated: Some(Tally::new(items, bytes)),
+            ..Delivery::default()
+        })
+    }
+
+    async fn hand_over(&self, batch: &mut Batch) -> Result<Delivery, Rejection> {
+        let Some((account, destination)) = self.destined(batch)? else {
+            // Nothing to write is written in full.
+            return Ok(Delivery {
+                written: Some(Written::default()),
+                ..Delivery::default()
+            });
+        };
+        let token = batch.permit().caller.token;
         let (permit, payload) = batch.parts_mut();
         let outcome = match destination.kind {
             DestinationKind::Archive => {

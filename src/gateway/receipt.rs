@@ -124,7 +124,7 @@ impl RequestIds {
         }
     }
 
-    fn next(&self) -> RequestId {
+    pub(super) fn next(&self) -> RequestId {
         let next = self.next.get();
         self.next.set(next.wrapping_add(1));
         RequestId(u64::from(self.worker) << 32 | u64::from(next))
@@ -222,6 +222,7 @@ impl Receipt {
     /// How it ended.
     pub fn file(self, outcome: &Result<Delivery, Rejection>) {
         let outcome = match outcome {
+            Ok(delivery) if delivery.validated.is_some() => Outcome::Answered,
             Ok(delivery) if delivery.is_partial() => Outcome::Partial,
             Ok(_) => Outcome::Delivered,
             Err(rejection) => {
@@ -240,6 +241,11 @@ impl Receipt {
             }
         };
         self.count(outcome);
+    }
+
+    /// It asked and was told: nothing was shipped.
+    pub fn answered(self) {
+        self.count(Outcome::Answered);
     }
 
     fn count(&self, outcome: Outcome) {

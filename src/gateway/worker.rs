@@ -28,6 +28,7 @@ use super::{
     listen::{self, Bound, Drain, Gate, Phase},
     receipt::RequestIds,
     receive,
+    refusals::Refusals,
 };
 use crate::{
     directory::{Directory, Usage},
@@ -45,6 +46,8 @@ pub struct Shared {
     pub gate: Arc<Gate>,
     /// Counters of requests.
     pub metrics: RequestMetrics,
+    /// The last refusals by token.
+    pub refusals: Arc<Refusals>,
     /// Counters by token; each worker takes its own.
     pub usage: Arc<Usage>,
     /// The archive's queue.
@@ -136,6 +139,7 @@ async fn run(shared: Shared, bound: Vec<Bound>) {
         gate,
         metrics,
         usage,
+        refusals,
         archive,
         listen,
         receive,
@@ -155,6 +159,7 @@ async fn run(shared: Shared, bound: Vec<Bound>) {
         memory: Arc::clone(&memory),
         metrics,
         meter: usage.meter(),
+        refusals,
         ids: RequestIds::new(),
         listen: Arc::clone(&listen),
         receive,

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use super::{LineCounts, WriteCounts};
+use super::{LineCounts, Tally, WriteCounts};
 
 /// Remote write 2.0: what the destination said it wrote. Never made up.
 pub type Written = WriteCounts;
@@ -18,6 +18,8 @@ pub struct Delivery {
     pub written: Option<Written>,
     /// Bulk: how its lines were counted.
     pub lines: Option<LineCounts>,
+    /// Nothing was delivered, as the sender asked: what would have been.
+    pub validated: Option<Tally>,
 }
 
 // === impl Delivery ===

@@ -24,7 +24,9 @@ pub const CUTS: [&str; 10] = [
     "drain",
 ];
 
-const OUTCOMES: usize = Rejection::LABELS.len() + 3;
+const OUTCOMES: usize = Rejection::LABELS.len() + OUTCOME_NAMES.len();
+/// Of [`Outcome`]s that are no refusal, in their order.
+const OUTCOME_NAMES: [&str; 4] = ["delivered", "partial", "client_gone", "answered"];
 const SECONDS: [f64; 14] = [
     0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
 ];
@@ -38,6 +40,8 @@ pub enum Outcome {
     Partial,
     /// The client hung up before there was an answer.
     ClientGone,
+    /// A question was answered: nothing was to be delivered.
+    Answered,
     /// By [`Rejection::index`].
     Refused(usize),
 }
@@ -199,12 +203,9 @@ impl RequestMetrics {
     fn declare(declare: &Declare<'_>) -> Self {
         let door = |name: &'static str| DoorMetrics {
             outcomes: std::array::from_fn(|index| {
-                let outcome = match index {
-                    0 => "delivered",
-                    1 => "partial",
-                    2 => "client_gone",
-                    refused => Rejection::LABELS[refused - 3],
-                };
+                let ended = OUTCOME_NAMES.get(index).copied();
+                let outcome =
+                    ended.unwrap_or_else(|| Rejection::LABELS[index - OUTCOME_NAMES.len()]);
                 declare.counter(
                     "wharfinger_requests_total",
                     "Requests by door and how they ended; a refusal's outcome is its reason.",
@@ -228,7 +229,8 @@ impl RequestMetrics {
             Outcome::Delivered => 0,
             Outcome::Partial => 1,
             Outcome::ClientGone => 2,
-            Outcome::Refused(reason) => reason + 3,
+            Outcome::Answered => 3,
+            Outcome::Refused(reason) => reason + OUTCOME_NAMES.len(),
         };
         metrics.outcomes[index].increment(1);
         metrics.duration.record(after.as_secs_f64());

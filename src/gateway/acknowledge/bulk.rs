@@ -11,6 +11,9 @@ pub(super) fn delivered(delivery: &Delivery) -> Response<Reply> {
         Some(lines) if lines.bad().items > 0 => {
             written(StatusCode::BAD_REQUEST, JSON, counters(lines))
         }
+        Some(lines) if delivery.validated.is_some() => {
+            written(StatusCode::OK, JSON, counters(lines))
+        }
         _ => Response::new(Reply::default()),
     }
 }

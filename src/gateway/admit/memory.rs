@@ -26,6 +26,17 @@ pub struct Memory {
     is_closed: AtomicBool,
 }
 
+/// What an account's requests hold, and what they could claim more at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Headroom {
+    /// Body bytes held now.
+    pub bytes_held: u64,
+    /// The most that one more claim would get: of the account's ceiling, its share of the gateway's, and the gateway's.
+    pub bytes_free: u64,
+    /// Requests admitted and not yet answered.
+    pub requests_held: u64,
+}
+
 /// One request's place and its share; dropping it gives both back.
 #[derive(Debug)]
 pub(super) struct Claim(Held);
@@ -76,6 +87,22 @@ impl Memory {
     /// From here on what is new is refused; what was admitted goes on to its end.
     pub fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
+    }
+
+    /// What an account has left. True for the moment it is read in.
+    pub fn headroom(&self, account: &Account) -> Headroom {
+        let bytes_held = account.in_flight.bytes();
+        let free = self.bytes_max.saturating_sub(self.bytes());
+        let of_share = self.account_bytes_max().saturating_sub(bytes_held);
+        let of_account = match account.record.limits.in_flight_bytes_max {
+            0 => u64::MAX,
+            limit => limit.saturating_sub(bytes_held),
+        };
+        Headroom {
+            bytes_held,
+            bytes_free: free.min(of_share).min(of_account),
+            requests_held: account.in_flight.requests(),
+        }
     }
 
     /// Counts a request in, with nothing held yet.

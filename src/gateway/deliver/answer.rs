@@ -143,7 +143,7 @@ pub(super) fn delivery(
         refused_items,
         message: Some(clean(&message, destination)).filter(|message| !message.is_empty()),
         written,
-        lines: None,
+        ..Delivery::default()
     }
 }
 
