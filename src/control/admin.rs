@@ -10,6 +10,7 @@ mod caller;
 mod cookie;
 mod throttle;
 mod refused;
+mod etag;
 mod problem;
 mod extract;
 mod enforced;
@@ -33,6 +34,8 @@ use axum::{
 };
 
 #[cfg(test)]
+pub(super) use etag::{kind, shows};
+#[cfg(test)]
 pub(super) use routes::table;
 #[cfg(test)]
 pub(super) use rule::{Concerns, Needs, Readers, Rule};
@@ -40,12 +43,12 @@ pub(super) use rule::{Concerns, Needs, Readers, Rule};
 pub(super) use refused::Allowance;
 pub(super) use throttle::Throttle;
 
-use super::{Control, record::Who};
+use super::{Control, terms::Errand};
 use problem::Problem;
 
-/// Who asks, for the audit log.
+/// Who asks, for the audit log, and on which terms: whoever begins a commit with it holds to them.
 #[derive(Clone)]
-struct Actor(Who);
+struct Actor(Errand);
 
 /// The whole API: the page of routes, each behind its rule.
 pub(super) fn router(control: Control) -> Router {

@@ -13,6 +13,7 @@ mod accounts;
 mod tokens;
 mod gateways;
 mod bounds;
+mod versions;
 mod api_tokens;
 mod users;
 mod callers;

@@ -4,6 +4,7 @@ pub(super) mod stores;
 mod world;
 mod people;
 mod api;
+mod etags;
 mod bodies;
 mod permissions;
 mod accounts;

@@ -217,7 +217,7 @@ impl Commit {
             "UPDATE accounts SET deleted_at = $1, logs_destination = NULL, \
              metrics_destination = NULL, traces_destination = NULL WHERE id = $2",
             "UPDATE shipping_tokens SET deleted_at = $1 WHERE account_id = $2 AND deleted_at IS NULL",
-            "UPDATE api_tokens SET revoked_at = $1 WHERE account_id = $2 AND revoked_at IS NULL",
+            "UPDATE api_tokens SET revoked_at = $1, version = version + 1 WHERE account_id = $2 AND revoked_at IS NULL",
         ] {
             query(end)
                 .bind(now)
@@ -249,7 +249,7 @@ impl Commit {
             "UPDATE accounts SET name = $1, suspended = $2, suspended_reason = $3, accessible = $4, \
              plan = $5, trial_until = $6, limits = $7, logs_destination = $8, logs_inherited = $9, \
              metrics_destination = $10, metrics_inherited = $11, traces_destination = $12, \
-             traces_inherited = $13 WHERE id = $14",
+             traces_inherited = $13, version = version + 1 WHERE id = $14",
         )
         .bind(&edit.name)
         .bind(edit.suspended.is_some())

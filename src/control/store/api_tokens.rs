@@ -144,7 +144,7 @@ impl Commit {
             return Ok(old);
         }
         let now = self.now;
-        query("UPDATE api_tokens SET revoked_at = $1 WHERE id = $2")
+        query("UPDATE api_tokens SET revoked_at = $1, version = version + 1 WHERE id = $2")
             .bind(signed(now))
             .bind(signed(id))
             .execute(self.connection()?)

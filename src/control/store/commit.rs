@@ -23,6 +23,7 @@ use crate::{
         Error,
         publish::Published,
         record::{self, Who},
+        terms::{Errand, Terms},
     },
     model::{Change, Digest, DigestKey, Secret, TokenKind},
 };
@@ -33,7 +34,7 @@ pub(crate) struct Commit {
     writer: Option<OwnedMutexGuard<Writer>>,
     pub(super) sealer: Arc<Sealer>,
     pub(super) digest_key: DigestKey,
-    who: Who,
+    errand: Errand,
     pub(super) now: record::Millis,
     changes: Vec<Change>,
     stamps: Vec<(Table, u64)>,
@@ -44,15 +45,15 @@ pub(crate) struct Commit {
 // === impl Store ===
 
 impl Store {
-    /// Waits for the writer. `who` asks, for the audit log.
-    pub(crate) async fn begin(&self, who: impl Into<Who>) -> Result<Commit, Error> {
+    /// Waits for the writer, and holds to the errand's terms from here on. Who asks is for the audit log.
+    pub(crate) async fn begin(&self, errand: impl Into<Errand>) -> Result<Commit, Error> {
         let writer = self.writer.clone().lock_owned().await;
         let commit = Commit {
             writer: Some(writer),
             sealer: self.sealer.clone(),
             digest_key: self.digest_key.clone(),
             now: record::now(),
-            who: who.into(),
+            errand: errand.into(),
             changes: Vec::new(),
             stamps: Vec::new(),
             counted: Counted::new(),
@@ -71,6 +72,7 @@ impl Commit {
             Some(writer) => writer.start().await?,
             None => return Err(Error::Closed),
         }
+        self.holds_to_terms().await?;
         Ok(self)
     }
 
@@ -103,7 +105,12 @@ impl Commit {
 
     /// Who commits.
     pub(super) fn who(&self) -> &Who {
-        &self.who
+        &self.errand.who
+    }
+
+    /// On which terms.
+    pub(super) fn terms(&self) -> &Terms {
+        &self.errand.terms
     }
 
     /// For the audit log; `old` and `new` hold no secret. The account it concerns is read from them.
@@ -142,20 +149,22 @@ impl Commit {
     pub(crate) async fn finish(mut self) -> Result<Published, Error> {
         // Before others join: what it refuses, it refuses of this one alone.
         self.within_plans().await?;
+        self.tells_version().await?;
         settle(tokio::spawn(self.join(true)))
             .await?
             .ok_or(Error::Closed)
     }
 
     /// Commits what gateways need not know: audit records alone.
-    pub(crate) async fn finish_unpublished(self) -> Result<(), Error> {
+    pub(crate) async fn finish_unpublished(mut self) -> Result<(), Error> {
+        self.tells_version().await?;
         settle(tokio::spawn(self.join(false))).await.map(drop)
     }
 
     async fn join(mut self, is_published: bool) -> group::Outcome {
         let mut writer = self.writer.take().ok_or(Error::Closed)?;
         let outcome = writer.join(Work {
-            who: self.who.clone(),
+            who: self.errand.who.clone(),
             at: self.now,
             is_published,
             changes: std::mem::take(&mut self.changes),

@@ -151,7 +151,8 @@ impl Commit {
         };
         let (settings, sealed) = split(&row.destination, &self.sealer)?;
         query(
-            "UPDATE destinations SET name = $1, kind = $2, settings = $3, sealed = $4 WHERE id = $5",
+            "UPDATE destinations SET name = $1, kind = $2, settings = $3, sealed = $4, \
+             version = version + 1 WHERE id = $5",
         )
         .bind(&row.destination.name)
         .bind(row.destination.kind.name())

@@ -167,7 +167,7 @@ impl Commit {
             updated_at: self.now,
             ..old.clone()
         };
-        query("UPDATE users SET role = $1, updated_at = $2 WHERE id = $3")
+        query("UPDATE users SET role = $1, updated_at = $2, version = version + 1 WHERE id = $3")
             .bind(new.role.name())
             .bind(signed(new.updated_at))
             .bind(signed(id))
