@@ -11,6 +11,7 @@ mod cookie;
 mod throttle;
 mod refused;
 mod etag;
+mod idempotency;
 mod problem;
 mod extract;
 mod enforced;

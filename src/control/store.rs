@@ -14,6 +14,7 @@ mod tokens;
 mod gateways;
 mod bounds;
 mod versions;
+mod answers;
 mod api_tokens;
 mod users;
 mod callers;
@@ -36,6 +37,7 @@ use tokio::sync::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
 pub(super) use accounts::{AccountEdit, NewAccount, no_account_named};
+pub(super) use answers::Answer;
 pub(super) use api_tokens::NewApiToken;
 pub(super) use audit::AuditFilter;
 pub(super) use backup::{backup, restore};

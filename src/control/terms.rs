@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use super::record::Who;
+use crate::model::Digest;
 
 /// Something that somebody asks for.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub(super) struct Errand {
 pub(super) struct Terms {
     /// What is to be changed.
     pub(super) subject: Option<Subject>,
+    /// That it is done once, however often it is asked for.
+    pub(super) once: Option<Once>,
 }
 
 /// An object, as its caller has seen it.
@@ -29,6 +32,15 @@ pub(super) struct Subject {
     pub(super) seen: Option<Vec<u64>>,
     /// Its version once the change is made; 0 until then.
     now: Arc<AtomicU64>,
+}
+
+/// What is done once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Once {
+    /// Of the caller and of the key that they have given it.
+    pub(super) key: Digest,
+    /// A hash of the request: under one key there is one.
+    pub(super) request: [u8; 32],
 }
 
 /// What has a version: a row that counts its changes.

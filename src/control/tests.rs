@@ -5,6 +5,7 @@ mod world;
 mod people;
 mod api;
 mod etags;
+mod keys;
 mod bodies;
 mod permissions;
 mod accounts;

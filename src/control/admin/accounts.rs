@@ -92,8 +92,9 @@ pub(super) async fn create(
         set,
     };
     let row = commit.insert_account(new).await?;
-    let published = commit.finish().await?;
     let view = view::Account::from(&row);
+    commit.remember(parent, &view)?;
+    let published = commit.finish().await?;
     answer(&control, published, wait, StatusCode::CREATED, view).await
 }
 

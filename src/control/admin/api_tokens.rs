@@ -116,11 +116,12 @@ pub(super) async fn create(
         expires_at,
     };
     let (row, secret) = commit.insert_api_token(new, false).await?;
-    commit.finish_unpublished().await?;
     let made = MadeApiToken {
         record: (&row).into(),
         token: secret.reveal().to_owned(),
     };
+    commit.remember(account, &made)?;
+    commit.finish_unpublished().await?;
     Ok((StatusCode::CREATED, Json(made)))
 }
 

@@ -119,8 +119,9 @@ pub(super) async fn create(
     endpoint::check(&destination)?;
     let mut commit = control.inner.store.begin(&actor).await?;
     let row = commit.insert_destination(destination).await?;
-    let published = commit.finish().await?;
     let view = view::Destination::from(&row);
+    commit.remember(None, &view)?;
+    let published = commit.finish().await?;
     answer(&control, published, wait, StatusCode::CREATED, view).await
 }
 

@@ -14,6 +14,7 @@ use super::{
     caller::{Permit, identify},
     etag,
     extract::{Id, buffered},
+    idempotency::{self, Asked},
     problem::Problem,
     refused,
     rule::{Concerns, Needs, Place, Rule, may},
@@ -33,7 +34,7 @@ pub(super) async fn admit(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let (mut parts, mut body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     if rule.method == "get" {
         if rule.needs != Needs::Open {
             let permit = self::permit(&control, rule, &mut parts).await?;
@@ -50,17 +51,23 @@ pub(super) async fn admit(
     }
     self::permit(&control, rule, &mut parts).await?;
     // A body may take its time: whoever was let in by the head may have been revoked since.
-    body = buffered(body).await?.into();
+    let body = buffered(body).await?;
     let permit = self::permit(&control, rule, &mut parts).await?;
     let subject = etag::subject(&control, &rule, &mut parts).await?;
+    let once = match idempotency::asked(&control, &rule, &permit, &mut parts, &body).await? {
+        Asked::Freely => None,
+        Asked::First(once) => Some(once),
+        Asked::Again(answer) => return Ok(answer),
+    };
     parts.extensions.insert(Actor(Errand {
         who: permit.caller.who(),
         terms: Terms {
             subject: subject.clone(),
+            once,
         },
     }));
     parts.extensions.insert(permit);
-    let answer = next.run(Request::from_parts(parts, body)).await;
+    let answer = next.run(Request::from_parts(parts, body.into())).await;
     Ok(match subject {
         Some(subject) => etag::changed(&rule, &subject, answer),
         None => answer,

@@ -173,12 +173,13 @@ pub(super) async fn create(
         expires_at: expires_at.unwrap_or(0),
     };
     let (row, secret) = commit.insert_token(new).await?;
-    let published = commit.finish().await?;
     let made = MadeToken {
         record: (&row).into(),
         token: secret.reveal().to_owned(),
         replaces: None,
     };
+    commit.remember(Some(account), &made)?;
+    let published = commit.finish().await?;
     answer(&control, published, wait, StatusCode::CREATED, made).await
 }
 
@@ -333,7 +334,6 @@ pub(super) async fn rotate(
         before => before.min(until),
     };
     let ending = commit.update_token("token.rotate", &old, ending).await?;
-    let published = commit.finish().await?;
     let made = MadeToken {
         record: (&row).into(),
         token: secret.reveal().to_owned(),
@@ -342,6 +342,8 @@ pub(super) async fn rotate(
             expires_at: rfc3339_seconds(ending.token.expires_at),
         }),
     };
+    commit.remember(Some(old.token.account.0), &made)?;
+    let published = commit.finish().await?;
     answer(&control, published, wait, StatusCode::CREATED, made).await
 }
 

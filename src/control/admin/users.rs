@@ -99,8 +99,10 @@ pub(super) async fn create(
         password,
     };
     let row = commit.insert_user(new).await?;
+    let view = view::User::from(&row);
+    commit.remember(account, &view)?;
     commit.finish_unpublished().await?;
-    Ok((StatusCode::CREATED, Json((&row).into())))
+    Ok((StatusCode::CREATED, Json(view)))
 }
 
 /// Changes a person's role or password; all their sessions end.

@@ -11,7 +11,9 @@ use tokio::{
 
 pub(super) use super::group::Table;
 use super::{
-    Sealer, Store, audit,
+    Sealer, Store,
+    answers::Remembered,
+    audit,
     bounds::Counted,
     database::Connection,
     group::{self, Work},
@@ -39,6 +41,8 @@ pub(crate) struct Commit {
     changes: Vec<Change>,
     stamps: Vec<(Table, u64)>,
     pub(super) counted: Counted,
+    /// For who asks again.
+    pub(super) remembered: Option<Remembered>,
     audit: Vec<audit::Entry>,
 }
 
@@ -57,6 +61,7 @@ impl Store {
             changes: Vec::new(),
             stamps: Vec::new(),
             counted: Counted::new(),
+            remembered: None,
             audit: Vec::new(),
         };
         // Begun to its end even if the caller stops waiting: nobody could tell how far it came.
@@ -73,6 +78,7 @@ impl Commit {
             None => return Err(Error::Closed),
         }
         self.holds_to_terms().await?;
+        self.is_the_first().await?;
         Ok(self)
     }
 
@@ -150,7 +156,8 @@ impl Commit {
         // Before others join: what it refuses, it refuses of this one alone.
         self.within_plans().await?;
         self.tells_version().await?;
-        settle(tokio::spawn(self.join(true)))
+        let answer = self.keep_answer().await?;
+        settle(tokio::spawn(self.join(true, answer)))
             .await?
             .ok_or(Error::Closed)
     }
@@ -158,10 +165,13 @@ impl Commit {
     /// Commits what gateways need not know: audit records alone.
     pub(crate) async fn finish_unpublished(mut self) -> Result<(), Error> {
         self.tells_version().await?;
-        settle(tokio::spawn(self.join(false))).await.map(drop)
+        let answer = self.keep_answer().await?;
+        settle(tokio::spawn(self.join(false, answer)))
+            .await
+            .map(drop)
     }
 
-    async fn join(mut self, is_published: bool) -> group::Outcome {
+    async fn join(mut self, is_published: bool, answer: Option<Digest>) -> group::Outcome {
         let mut writer = self.writer.take().ok_or(Error::Closed)?;
         let outcome = writer.join(Work {
             who: self.errand.who.clone(),
@@ -170,6 +180,7 @@ impl Commit {
             changes: std::mem::take(&mut self.changes),
             stamps: std::mem::take(&mut self.stamps),
             audit: std::mem::take(&mut self.audit),
+            answer,
         });
         let mut outcome = outcome.await?;
         if !writer.is_full() {

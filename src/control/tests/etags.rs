@@ -19,10 +19,10 @@ use crate::control::{
     terms::Kind,
 };
 
-struct Answer {
-    status: u16,
-    headers: HeaderMap,
-    body: Vec<u8>,
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
 }
 
 impl Answer {
@@ -31,12 +31,12 @@ impl Answer {
         tag.to_str().expect("text").to_owned()
     }
 
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("JSON")
     }
 }
 
-async fn send(world: &World, request: Request<Body>) -> Answer {
+pub(super) async fn send(world: &World, request: Request<Body>) -> Answer {
     let answer = world
         .control
         .admin()
@@ -53,7 +53,7 @@ async fn send(world: &World, request: Request<Body>) -> Answer {
 }
 
 /// One call with one more header.
-async fn with(
+pub(super) async fn with(
     world: &World,
     method: &str,
     path: &str,
