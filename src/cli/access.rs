@@ -262,6 +262,19 @@ impl Api {
         output::line(table(&items).trim_end())
     }
 
+    /// Prints one object: as it came, or as a table.
+    pub(super) async fn print_one(
+        &self,
+        path: &str,
+        table: impl FnOnce(&[Value]) -> String,
+    ) -> Result<(), Failure> {
+        let (text, object) = self.get(path).await?;
+        if self.json {
+            return output::line(&one_line(text, &object));
+        }
+        output::line(table(std::slice::from_ref(&object)).trim_end())
+    }
+
     /// The id of what a person named: a number is an id, everything else a name. Where several have the name,
     /// those that `fits` says no to are left aside.
     pub(super) async fn id(
@@ -350,6 +363,18 @@ pub(super) fn reference(word: &str) -> Value {
     match word.parse::<u64>() {
         Ok(id) if is_number(word) => json!(id),
         _ => json!(word),
+    }
+}
+
+/// A list's path, narrowed by what is named.
+pub(super) fn filtered(path: &str, filters: &[(&str, Option<String>)]) -> String {
+    let named = filters
+        .iter()
+        .filter_map(|(key, value)| Some(format!("{key}={}", encoded(value.as_ref()?))));
+    let query: Vec<String> = named.collect();
+    match query.as_slice() {
+        [] => path.to_owned(),
+        query => format!("{path}?{}", query.join("&")),
     }
 }
 

@@ -6,6 +6,8 @@ mod people;
 mod api;
 mod etags;
 mod keys;
+mod lists;
+mod methods;
 mod bodies;
 mod permissions;
 mod accounts;

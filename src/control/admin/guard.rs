@@ -74,6 +74,14 @@ pub(super) async fn admit(
     })
 }
 
+/// Refuses a query where there is nothing to say in one: a misspelled parameter must not be passed over.
+pub(super) async fn no_query(request: Request, next: Next) -> Result<Response, Problem> {
+    match request.uri().query() {
+        None | Some("") => Ok(next.run(request).await),
+        Some(_) => Err(Problem::invalid("this call takes no query")),
+    }
+}
+
 /// Where the request came from.
 pub(super) fn address(parts: &Parts) -> Option<IpAddr> {
     let Peer(address) = parts.extensions.get::<Peer>()?;

@@ -9,7 +9,7 @@ use super::{
     Actor,
     caller::Permit,
     enforced::{ForcedWait, Items, Wait, answer, page},
-    extract::{Body, Id, NoBody, Page, Query, Reference, name, nullable, seconds},
+    extract::{Body, Id, NoBody, Page, Query, Reference, name, nullable, one_of, seconds},
     problem::Problem,
     usage::{UsedToken, used, used_one},
 };
@@ -109,25 +109,12 @@ pub(super) async fn list(
 ) -> Result<Json<Items<UsedToken>>, Problem> {
     let (after, limit) = Page::new(query.after, query.limit).bounds()?;
     let store = &control.inner.store;
-    let account = match query.account {
-        None => None,
-        Some(Reference::Id(id)) => Some(id),
-        Some(Reference::Name(name)) => Some(permit.account_named(store, &name).await?),
-    };
-    let state = match query.state {
-        None => None,
-        Some(text) => Some(
-            ["live", "disabled", "revoked", "expired"]
-                .into_iter()
-                .find(|state| *state == text)
-                .ok_or_else(|| Problem::invalid("state is live, disabled, revoked or expired"))?,
-        ),
-    };
+    let states = ["live", "disabled", "revoked", "expired"];
     let filter = Filter {
-        account,
+        account: permit.listed(store, query.account).await?,
         signal: query.signal.as_deref().map(signal).transpose()?,
         name: query.name,
-        state,
+        state: one_of("state", &states, query.state)?,
         home: permit.home(),
     };
     let rows = store.tokens(after, limit + 1, &filter).await?;
