@@ -7,6 +7,7 @@ mod audit;
 mod client;
 mod destination;
 mod gateways;
+mod once;
 mod output;
 mod store;
 mod token;
@@ -294,7 +295,7 @@ fn health(
     };
     let client = client::Client::new(&url, None, HEALTH_TIMEOUT)?;
     let answer =
-        access::runtime()?.block_on(client.send(http::Method::GET, "/ready", None, None))?;
+        access::runtime()?.block_on(client.send(http::Method::GET, "/ready", None, None, None))?;
     let text = answer.text();
     let text = text.trim();
     if answer.status.is_success() {

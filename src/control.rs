@@ -8,6 +8,7 @@ mod error;
 mod plan;
 mod scope;
 mod record;
+mod terms;
 mod view;
 mod secret_file;
 mod password;

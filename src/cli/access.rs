@@ -13,7 +13,7 @@ use clap::Args;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{client::Client, output};
+use super::{client::Client, once, output};
 use crate::{
     config::{self, Config},
     model::Secret,
@@ -57,6 +57,9 @@ pub(super) struct Access {
     /// How long to wait for that, 1 minute at most.
     #[arg(long, global = true, value_name = "DURATION", requires = "wait", value_parser = humantime::parse_duration)]
     wait_timeout: Option<Duration>,
+    /// For `create` and `rotate`: the same command under the same key makes one thing, however often it is run in 24 hours.
+    #[arg(long, global = true, value_name = "KEY")]
+    idempotency_key: Option<String>,
 }
 
 /// Why a command did not do what it was asked.
@@ -68,6 +71,9 @@ pub(super) enum Failure {
     /// It was understood and failed.
     #[error("{0}")]
     Failed(String),
+    /// It may have been done: the answer did not come.
+    #[error("{0}")]
+    Unanswered(String),
     /// It was done, but some gateways have not confirmed it.
     #[error("{0}")]
     NotEnforced(String),
@@ -78,6 +84,7 @@ pub(super) struct Api {
     client: Client,
     token: Secret,
     wait: Option<Option<Duration>>,
+    key: Option<String>,
     pub(super) json: bool,
 }
 
@@ -106,6 +113,7 @@ impl Access {
                 ))
             })?,
             wait: self.wait.then_some(self.wait_timeout),
+            key: self.idempotency_key,
             json: self.json,
         };
         Ok(runtime()?.block_on(work(&api))?)
@@ -254,6 +262,19 @@ impl Api {
         output::line(table(&items).trim_end())
     }
 
+    /// Prints one object: as it came, or as a table.
+    pub(super) async fn print_one(
+        &self,
+        path: &str,
+        table: impl FnOnce(&[Value]) -> String,
+    ) -> Result<(), Failure> {
+        let (text, object) = self.get(path).await?;
+        if self.json {
+            return output::line(&one_line(text, &object));
+        }
+        output::line(table(std::slice::from_ref(&object)).trim_end())
+    }
+
     /// The id of what a person named: a number is an id, everything else a name. Where several have the name,
     /// those that `fits` says no to are left aside.
     pub(super) async fn id(
@@ -300,11 +321,8 @@ impl Api {
         body: Option<Value>,
     ) -> Result<(String, Value), Failure> {
         let body = body.map(|body| body.to_string());
-        let path = format!("/api/v1{path}");
-        let answer = self
-            .client
-            .send(method, &path, Some(&self.token), body)
-            .await?;
+        let key = self.key.as_deref();
+        let answer = once::ask(&self.client, &self.token, key, method, path, body).await?;
         let text = answer.text();
         let object: Option<Value> = serde_json::from_slice(&answer.body).ok();
         if !answer.status.is_success() {
@@ -313,7 +331,7 @@ impl Api {
         match object {
             Some(object) => Ok((text, object)),
             None => Err(Failure::Failed(format!(
-                "the answer to {path} is not JSON: is that an admin API?"
+                "the answer to /api/v1{path} is not JSON: is that an admin API?"
             ))),
         }
     }
@@ -345,6 +363,18 @@ pub(super) fn reference(word: &str) -> Value {
     match word.parse::<u64>() {
         Ok(id) if is_number(word) => json!(id),
         _ => json!(word),
+    }
+}
+
+/// A list's path, narrowed by what is named.
+pub(super) fn filtered(path: &str, filters: &[(&str, Option<String>)]) -> String {
+    let named = filters
+        .iter()
+        .filter_map(|(key, value)| Some(format!("{key}={}", encoded(value.as_ref()?))));
+    let query: Vec<String> = named.collect();
+    match query.as_slice() {
+        [] => path.to_owned(),
+        query => format!("{path}?{}", query.join("&")),
     }
 }
 

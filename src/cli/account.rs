@@ -5,7 +5,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
-    access::{Api, Failure, reference},
+    access::{Api, Failure, filtered, reference},
     output::{cell, table},
     token::expiry,
     usage::Buckets,
@@ -15,7 +15,22 @@ use crate::model::Signal;
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
     /// Lists accounts.
-    List,
+    List {
+        /// Only sub-accounts of this main account, by name or id.
+        #[arg(long)]
+        parent: Option<String>,
+        /// `active` or `suspended`.
+        #[arg(long)]
+        state: Option<String>,
+        /// `community`, `pro`, `enterprise`, `trial` or `unlimited`.
+        #[arg(long)]
+        plan: Option<String>,
+    },
+    /// Shows an account.
+    Show {
+        /// Name or id.
+        account: String,
+    },
     /// Makes an account.
     Create {
         /// Unique among accounts.
@@ -88,10 +103,21 @@ pub(super) struct Settings {
 impl Verb {
     pub(super) async fn run(self, api: &Api) -> Result<(), Failure> {
         match self {
-            Self::List if api.json => api.print_list("/accounts", |_| String::new()).await,
-            Self::List => {
-                let (_, destinations) = api.list("/destinations").await?;
-                api.print_list("/accounts", |items| list(items, &destinations))
+            Self::List {
+                parent,
+                state,
+                plan,
+            } => {
+                let filters = [("parent", parent), ("state", state), ("plan", plan)];
+                let path = filtered("/accounts", &filters);
+                let destinations = destinations(api).await?;
+                api.print_list(&path, |items| list(items, &destinations))
+                    .await
+            }
+            Self::Show { account } => {
+                let path = path(api, &account).await?;
+                let destinations = destinations(api).await?;
+                api.print_one(&path, |items| list(items, &destinations))
                     .await
             }
             Self::Create {
@@ -155,9 +181,23 @@ impl Verb {
 
 async fn path(api: &Api, account: &str) -> Result<String, Failure> {
     let id = api
-        .id("/accounts", "account", account, |_| true, |_| String::new())
+        .id(
+            &filtered("/accounts", &[("name", Some(account.to_owned()))]),
+            "account",
+            account,
+            |_| true,
+            |_| String::new(),
+        )
         .await?;
     Ok(format!("/accounts/{id}"))
+}
+
+/// What the table names; nothing where no table is asked for.
+async fn destinations(api: &Api) -> Result<Vec<Value>, Failure> {
+    match api.json {
+        true => Ok(Vec::new()),
+        false => Ok(api.list("/destinations").await?.1),
+    }
 }
 
 async fn patch(api: &Api, account: &str, body: Value, done: &'static str) -> Result<(), Failure> {

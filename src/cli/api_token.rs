@@ -5,15 +5,22 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
-    access::{Api, Failure, reference},
+    access::{Api, Failure, filtered, reference},
     output::{cell, table},
-    token::{Out, expiry},
+    token::{Out, expiry, value_name},
 };
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
     /// Lists API tokens, never what they are.
-    List,
+    List {
+        /// Only those of this account, by name or id.
+        #[arg(long)]
+        account: Option<String>,
+        /// Only those in this state.
+        #[arg(long)]
+        state: Option<State>,
+    },
     /// Makes an API token and prints it, once.
     Create {
         /// For people; need not be unique.
@@ -44,6 +51,13 @@ pub(super) enum Verb {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum State {
+    Live,
+    Revoked,
+    Expired,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum Scope {
     Read,
     Tokens,
@@ -53,7 +67,11 @@ pub(super) enum Scope {
 impl Verb {
     pub(super) async fn run(self, api: &Api) -> Result<(), Failure> {
         match self {
-            Self::List => api.print_list("/api-tokens", list).await,
+            Self::List { account, state } => {
+                let filters = [("account", account), ("state", state.map(value_name))];
+                api.print_list(&filtered("/api-tokens", &filters), list)
+                    .await
+            }
             Self::Create {
                 name,
                 account,
@@ -81,14 +99,7 @@ impl Verb {
                 out.deliver(api, "/api-tokens", Some(body.into()), said)
                     .await
             }
-            Self::Show { id } => {
-                let (text, token) = api.get(&format!("/api-tokens/{id}")).await?;
-                let shown = match api.json {
-                    true => text,
-                    false => list(std::slice::from_ref(&token)),
-                };
-                super::output::line(shown.trim_end())
-            }
+            Self::Show { id } => api.print_one(&format!("/api-tokens/{id}"), list).await,
             Self::Revoke { id } => {
                 let path = format!("/api-tokens/{id}/revoke");
                 api.change(Method::POST, &path, None, |token| {

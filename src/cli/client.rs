@@ -92,13 +92,15 @@ impl Client {
         })
     }
 
-    /// Sends one request; `path` begins with a slash and is encoded already, `body` is JSON.
+    /// Sends one request; `path` begins with a slash and is encoded already, `body` is JSON. Under a `key`, what was done
+    /// already is not done again.
     pub(super) async fn send(
         &self,
         method: Method,
         path: &str,
         token: Option<&Secret>,
         body: Option<String>,
+        key: Option<&str>,
     ) -> Result<Answer, Failure> {
         let mut request = Request::builder()
             .method(method)
@@ -117,6 +119,9 @@ impl Client {
             value.set_sensitive(true);
             request = request.header(header::AUTHORIZATION, value);
         }
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
@@ -126,7 +131,7 @@ impl Client {
         tokio::time::timeout(self.timeout, self.exchange(request))
             .await
             .unwrap_or_else(|_| {
-                Err(Failure::Failed(format!(
+                Err(Failure::Unanswered(format!(
                     "no answer from {} within {}",
                     self.url,
                     humantime::format_duration(self.timeout)
@@ -162,7 +167,7 @@ impl Client {
         request: Request<Full<Bytes>>,
     ) -> Result<Answer, Failure> {
         let broken = |error: &dyn std::fmt::Display| {
-            Failure::Failed(format!("no usable answer from {}: {error}", self.url))
+            Failure::Unanswered(format!("no usable answer from {}: {error}", self.url))
         };
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await

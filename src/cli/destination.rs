@@ -7,14 +7,24 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
-    access::{Api, Failure, read_secret},
+    access::{Api, Failure, filtered, read_secret},
     output::{cell, plain, table},
+    token::value_name,
 };
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
     /// Lists destinations, never their secrets.
-    List,
+    List {
+        /// Only those of this kind.
+        #[arg(long)]
+        kind: Option<Kind>,
+    },
+    /// Shows a destination without its secrets.
+    Show {
+        /// Name or id.
+        destination: String,
+    },
     /// Makes a destination.
     Create {
         /// Unique among destinations.
@@ -124,7 +134,13 @@ pub(super) struct Settings {
 impl Verb {
     pub(super) async fn run(self, api: &Api) -> Result<(), Failure> {
         match self {
-            Self::List => api.print_list("/destinations", list).await,
+            Self::List { kind } => {
+                let path = filtered("/destinations", &[("kind", kind.map(value_name))]);
+                api.print_list(&path, list).await
+            }
+            Self::Show { destination } => {
+                api.print_one(&path(api, &destination).await?, list).await
+            }
             Self::Create {
                 name,
                 kind,
@@ -168,7 +184,7 @@ impl Verb {
 async fn path(api: &Api, destination: &str) -> Result<String, Failure> {
     let id = api
         .id(
-            "/destinations",
+            &filtered("/destinations", &[("name", Some(destination.to_owned()))]),
             "destination",
             destination,
             |_| true,
@@ -226,13 +242,6 @@ fn secret_header(text: &str) -> Result<(String, PathBuf), String> {
         .filter(|(name, file)| !name.is_empty() && !file.is_empty())
         .ok_or("expected NAME=@FILE, with the value in that file")?;
     Ok((name.to_owned(), PathBuf::from(file)))
-}
-
-fn value_name(value: impl ValueEnum) -> String {
-    value
-        .to_possible_value()
-        .map(|value| value.get_name().to_owned())
-        .unwrap_or_default()
 }
 
 // === impl Settings ===

@@ -87,14 +87,14 @@ async fn an_api_that_never_answers_or_never_ends_is_given_up() {
     });
     let client = |timeout| client::Client::new(&url, None, timeout).expect("a URL");
     let short = client(Duration::from_millis(100));
-    let silent = sentence(short.send(Method::GET, "/", None, None).await);
+    let silent = sentence(short.send(Method::GET, "/", None, None, None).await);
     assert_eq!(silent, format!("no answer from {url} within 100ms"));
     let long = client(Duration::from_secs(20));
-    let endless = sentence(long.send(Method::GET, "/", None, None).await);
+    let endless = sentence(long.send(Method::GET, "/", None, None, None).await);
     assert!(endless.contains("length limit exceeded"), "{endless}");
     let stranger = sentence(
         client(Duration::from_secs(2))
-            .send(Method::GET, "/", None, None)
+            .send(Method::GET, "/", None, None, None)
             .await,
     );
     assert!(stranger.starts_with("no "), "{stranger}");
@@ -143,12 +143,12 @@ async fn https_is_spoken_with_the_given_authority_and_refused_with_another() {
     let client = |ca: &Path| client::Client::new(&url, Some(ca), Duration::from_secs(20));
     let answer = client(&right)
         .expect("a certificate")
-        .send(Method::GET, "/", None, None)
+        .send(Method::GET, "/", None, None, None)
         .await
         .expect("it is trusted");
     assert_eq!(answer.text(), "{}");
     let refused = client(&wrong).expect("a certificate");
-    let refused = sentence(refused.send(Method::GET, "/", None, None).await);
+    let refused = sentence(refused.send(Method::GET, "/", None, None, None).await);
     assert!(refused.contains("certificate"), "{refused}");
     assert!(matches!(client(&empty), Err(Failure::Usage(_))));
 }

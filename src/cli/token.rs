@@ -241,7 +241,7 @@ fn list(items: &[Value]) -> String {
     )
 }
 
-fn value_name(value: impl ValueEnum) -> String {
+pub(super) fn value_name(value: impl ValueEnum) -> String {
     value
         .to_possible_value()
         .map(|value| value.get_name().to_owned())

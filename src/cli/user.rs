@@ -7,14 +7,27 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
-    access::{Api, Failure, read_secret, reference},
+    access::{Api, Failure, filtered, read_secret, reference},
     output::{cell, table},
+    token::value_name,
 };
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
     /// Lists people.
-    List,
+    List {
+        /// Only those of this account, by name or id.
+        #[arg(long)]
+        account: Option<String>,
+        /// Only those of this role.
+        #[arg(long)]
+        role: Option<Role>,
+    },
+    /// Shows a person.
+    Show {
+        /// Name or id.
+        user: String,
+    },
     /// Adds a person.
     Create {
         /// What they log in with; unique among all people.
@@ -63,7 +76,12 @@ pub(super) enum Role {
 impl Verb {
     pub(super) async fn run(self, api: &Api) -> Result<(), Failure> {
         match self {
-            Self::List => api.print_list("/users", list).await,
+            Self::List { account, role } => {
+                let role = role.map(value_name);
+                let path = filtered("/users", &[("account", account), ("role", role)]);
+                api.print_list(&path, list).await
+            }
+            Self::Show { user } => api.print_one(&path(api, &user).await?, list).await,
             Self::Create {
                 name,
                 role,
@@ -116,7 +134,13 @@ impl Verb {
 
 async fn path(api: &Api, user: &str) -> Result<String, Failure> {
     let id = api
-        .id("/users", "user", user, |_| true, |_| String::new())
+        .id(
+            &filtered("/users", &[("name", Some(user.to_owned()))]),
+            "user",
+            user,
+            |_| true,
+            |_| String::new(),
+        )
         .await?;
     Ok(format!("/users/{id}"))
 }

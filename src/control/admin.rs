@@ -10,6 +10,8 @@ mod caller;
 mod cookie;
 mod throttle;
 mod refused;
+mod etag;
+mod idempotency;
 mod problem;
 mod extract;
 mod enforced;
@@ -29,9 +31,12 @@ use axum::{
     Router,
     extract::Request,
     http::{Method, StatusCode},
-    middleware::from_fn_with_state,
+    middleware::{from_fn, from_fn_with_state},
+    response::{IntoResponse, Response},
 };
 
+#[cfg(test)]
+pub(super) use etag::{kind, shows};
 #[cfg(test)]
 pub(super) use routes::table;
 #[cfg(test)]
@@ -40,12 +45,12 @@ pub(super) use rule::{Concerns, Needs, Readers, Rule};
 pub(super) use refused::Allowance;
 pub(super) use throttle::Throttle;
 
-use super::{Control, record::Who};
+use super::{Control, terms::Errand};
 use problem::Problem;
 
-/// Who asks, for the audit log.
+/// Who asks, for the audit log, and on which terms: whoever begins a commit with it holds to them.
 #[derive(Clone)]
-struct Actor(Who);
+struct Actor(Errand);
 
 /// The whole API: the page of routes, each behind its rule.
 pub(super) fn router(control: Control) -> Router {
@@ -53,7 +58,12 @@ pub(super) fn router(control: Control) -> Router {
         .into_iter()
         .fold(Router::new(), |router, route| {
             let checked = from_fn_with_state((control.clone(), route.rule), guard::admit);
-            router.route(route.rule.path, route.handler.route_layer(checked))
+            let handler = match openapi::takes_query(&route.rule) {
+                true => route.handler,
+                // Behind the check: whoever may not ask is told nothing else.
+                false => route.handler.route_layer(from_fn(guard::no_query)),
+            };
+            router.route(route.rule.path, handler.route_layer(checked))
         });
     Router::new()
         .nest("/api/v1", api)
@@ -69,9 +79,14 @@ async fn unknown_route() -> Problem {
     )
 }
 
-async fn wrong_method(method: Method, _: Request) -> Problem {
+/// The router adds the Allow header. No page of another origin is let in: there are no CORS headers, also here.
+async fn wrong_method(method: Method, _: Request) -> Response {
+    if method == Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         format!("{method} is not for this route; the Allow header lists what is"),
     )
+    .into_response()
 }

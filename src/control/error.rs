@@ -78,6 +78,12 @@ pub enum Error {
     /// The record's state, or another record, stands against it.
     #[error("{0}")]
     Conflict(String),
+    /// It is not any more what the caller has seen of it.
+    #[error("it was changed meanwhile: read it again, and change what it is now")]
+    Changed {
+        /// Of which version it is.
+        version: u64,
+    },
     /// The caller asks for what can't be.
     #[error("{0}")]
     Invalid(String),

@@ -21,6 +21,9 @@ pub(super) enum Plan {
 // === impl Plan ===
 
 impl Plan {
+    /// Every name.
+    pub(super) const NAMES: [&str; 5] = ["community", "pro", "enterprise", "trial", "unlimited"];
+
     /// The name in the admin API and in the store.
     pub(super) const fn name(self) -> &'static str {
         match self {

@@ -154,12 +154,6 @@ impl From<&str> for Who {
     }
 }
 
-impl From<&Self> for Who {
-    fn from(who: &Self) -> Self {
-        who.clone()
-    }
-}
-
 // === impl TokenRow ===
 
 impl TokenRow {

@@ -13,6 +13,8 @@ mod accounts;
 mod tokens;
 mod gateways;
 mod bounds;
+mod versions;
+mod answers;
 mod api_tokens;
 mod users;
 mod callers;
@@ -34,14 +36,16 @@ use std::{
 use tokio::sync::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
-pub(super) use accounts::{AccountEdit, NewAccount, no_account_named};
-pub(super) use api_tokens::NewApiToken;
+pub(super) use accounts::{AccountEdit, AccountFilter, NewAccount, no_account_named};
+pub(super) use answers::Answer;
+pub(super) use api_tokens::{ApiTokenFilter, NewApiToken};
 pub(super) use audit::AuditFilter;
 pub(super) use backup::{backup, restore};
 pub(super) use callers::{CallerIs, CallerRow};
 pub(super) use changes::Kept;
 pub(super) use commit::Commit;
 pub(super) use copy::copy;
+pub(super) use destinations::DestinationFilter;
 pub(super) use first::FirstThings;
 pub(super) use place::{Place, check, exposed};
 #[cfg(test)]
@@ -49,7 +53,7 @@ pub(super) use place::{contents, run_sql};
 pub(super) use seal::{Sealer, fill, random};
 pub(super) use tokens::{Filter, NewToken};
 pub(super) use usage::{Clocks, Cursor, Filed, Group, SeenSender, Select, Series, Step, TokenUse};
-pub(super) use users::{NewUser, SessionBounds};
+pub(super) use users::{NewUser, SessionBounds, UserFilter};
 
 use database::{On, Pool, Row, query};
 use herald::Herald;

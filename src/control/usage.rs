@@ -135,6 +135,7 @@ impl Desk {
         // As long as the longest of what they were counted into: a gateway that was away for so long is a new one.
         store
             .prune_usage_reports(before(config.keep_usage_days))
-            .await
+            .await?;
+        store.prune_answers().await
     }
 }

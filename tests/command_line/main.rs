@@ -1,5 +1,6 @@
 //! The executable as a shell sees it, against a scripted admin API on a real socket.
 
+mod lost;
 mod starting;
 mod world;
 

@@ -11,11 +11,12 @@ use std::{
 
 pub(crate) const TOKEN: &str = "whf_a_0123456789abcdefghijABCDEFGHIJ01234567";
 
-/// What arrived: method and target, the Authorization header, the body.
+/// What arrived: method and target, the Authorization header, the Idempotency-Key, the body.
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) line: String,
     pub(crate) authorization: String,
+    pub(crate) key: String,
     pub(crate) body: String,
 }
 
@@ -84,7 +85,7 @@ fn answer(stream: TcpStream, status: u16, body: &str) -> Seen {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).expect("a request line");
-    let (mut length, mut authorization) = (0, String::new());
+    let (mut length, mut authorization, mut key) = (0, String::new(), String::new());
     loop {
         let mut header = String::new();
         reader.read_line(&mut header).expect("a header");
@@ -94,6 +95,7 @@ fn answer(stream: TcpStream, status: u16, body: &str) -> Seen {
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.parse().expect("a length"),
             "authorization" => authorization = value.to_owned(),
+            "idempotency-key" => key = value.to_owned(),
             _ => {}
         }
     }
@@ -104,12 +106,16 @@ fn answer(stream: TcpStream, status: u16, body: &str) -> Seen {
         body.len()
     );
     let mut stream = reader.into_inner();
-    stream
-        .write_all(format!("{head}{body}").as_bytes())
-        .expect("the command reads");
+    // Status 0 is an answer that gets lost.
+    if status != 0 {
+        stream
+            .write_all(format!("{head}{body}").as_bytes())
+            .expect("the command reads");
+    }
     Seen {
         line: line.trim_end().to_owned(),
         authorization,
+        key,
         body: String::from_utf8(sent).expect("the command sends UTF-8"),
     }
 }

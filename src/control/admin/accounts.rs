@@ -3,13 +3,14 @@
 mod body;
 
 use axum::{Extension, Json, extract::State, http::StatusCode, response::Response};
+use serde::Deserialize;
 use serde_json::json;
 
 use super::{
     Actor,
     caller::Permit,
     enforced::{Items, Wait, answer, page},
-    extract::{Body, Id, Page, Query, name},
+    extract::{Body, Id, Page, Query, Reference, name, one_of},
     problem::Problem,
     rule::forbidden,
 };
@@ -18,24 +19,47 @@ use crate::{
         Control,
         plan::Plan,
         record::Settings,
-        store::{AccountEdit, NewAccount},
+        store::{AccountEdit, AccountFilter, NewAccount},
         view,
     },
     model::DestinationId,
 };
 use body::{AccountChange, NewAccountBody};
 
+/// Which accounts, and which page of them.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ListQuery {
+    name: Option<String>,
+    parent: Option<Reference>,
+    state: Option<String>,
+    plan: Option<String>,
+    after: Option<u64>,
+    limit: Option<u32>,
+}
+
 /// Lists the accounts that the caller reaches, by id.
-#[utoipa::path(get, path = "/accounts", params(("after" = Option<u64>, Query), ("limit" = Option<u32>, Query)),
+#[utoipa::path(get, path = "/accounts", params(("name" = Option<String>, Query, description = "Exactly this name"),
+    ("parent" = Option<String>, Query, description = "Only sub-accounts of this main account, by id or name"),
+    ("state" = Option<String>, Query), ("plan" = Option<String>, Query),
+    ("after" = Option<u64>, Query), ("limit" = Option<u32>, Query)),
     responses((status = 200, body = Items<view::Account>)))]
 pub(super) async fn list(
     State(control): State<Control>,
     Extension(permit): Extension<Permit>,
-    Query(query): Query<Page>,
+    Query(query): Query<ListQuery>,
 ) -> Result<Json<Items<view::Account>>, Problem> {
-    let (after, limit) = query.bounds()?;
+    let (after, limit) = Page::new(query.after, query.limit).bounds()?;
     let store = &control.inner.store;
-    let rows = store.accounts_of(permit.home(), after, limit + 1).await?;
+    let state = one_of("state", &["active", "suspended"], query.state)?;
+    let filter = AccountFilter {
+        home: permit.home(),
+        name: query.name,
+        parent: permit.listed(store, query.parent).await?,
+        is_suspended: state.map(|state| state == "suspended"),
+        plan: one_of("plan", &Plan::NAMES, query.plan)?,
+    };
+    let rows = store.accounts_of(&filter, after, limit + 1).await?;
     let items = rows.iter().map(view::Account::from).collect();
     Ok(Json(page(items, limit, |item: &view::Account| item.id)))
 }
@@ -92,8 +116,9 @@ pub(super) async fn create(
         set,
     };
     let row = commit.insert_account(new).await?;
-    let published = commit.finish().await?;
     let view = view::Account::from(&row);
+    commit.remember(parent, &view)?;
+    let published = commit.finish().await?;
     answer(&control, published, wait, StatusCode::CREATED, view).await
 }
 

@@ -8,7 +8,7 @@ use super::{
     Actor,
     caller::Permit,
     enforced::{Items, page},
-    extract::{Body, Id, Page, Query, Reference, name, seconds},
+    extract::{Body, Id, Page, Query, Reference, name, one_of, seconds},
     problem::Problem,
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     control::{
         Control,
         scope::{Scope, Scopes},
-        store::NewApiToken,
+        store::{ApiTokenFilter, NewApiToken},
         view,
     },
 };
@@ -42,17 +42,36 @@ pub(super) struct MadeApiToken {
     token: String,
 }
 
+/// Which API tokens, and which page of them.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ListQuery {
+    account: Option<Reference>,
+    name: Option<String>,
+    state: Option<String>,
+    after: Option<u64>,
+    limit: Option<u32>,
+}
+
 /// Lists API tokens by id, revoked ones too.
-#[utoipa::path(get, path = "/api-tokens", params(("after" = Option<u64>, Query), ("limit" = Option<u32>, Query)),
+#[utoipa::path(get, path = "/api-tokens", params(("account" = Option<String>, Query, description = "By id or name"),
+    ("name" = Option<String>, Query, description = "Exactly this name"), ("state" = Option<String>, Query),
+    ("after" = Option<u64>, Query), ("limit" = Option<u32>, Query)),
     responses((status = 200, body = Items<view::ApiToken>)))]
 pub(super) async fn list(
     State(control): State<Control>,
     Extension(permit): Extension<Permit>,
-    Query(query): Query<Page>,
+    Query(query): Query<ListQuery>,
 ) -> Result<Json<Items<view::ApiToken>>, Problem> {
-    let (after, limit) = query.bounds()?;
+    let (after, limit) = Page::new(query.after, query.limit).bounds()?;
     let store = &control.inner.store;
-    let rows = store.api_tokens(permit.home(), after, limit + 1).await?;
+    let filter = ApiTokenFilter {
+        home: permit.home(),
+        account: permit.listed(store, query.account).await?,
+        name: query.name,
+        state: one_of("state", &["live", "revoked", "expired"], query.state)?,
+    };
+    let rows = store.api_tokens(&filter, after, limit + 1).await?;
     let items = rows.iter().map(view::ApiToken::from).collect();
     Ok(Json(page(items, limit, |item: &view::ApiToken| item.id)))
 }
@@ -116,11 +135,12 @@ pub(super) async fn create(
         expires_at,
     };
     let (row, secret) = commit.insert_api_token(new, false).await?;
-    commit.finish_unpublished().await?;
     let made = MadeApiToken {
         record: (&row).into(),
         token: secret.reveal().to_owned(),
     };
+    commit.remember(account, &made)?;
+    commit.finish_unpublished().await?;
     Ok((StatusCode::CREATED, Json(made)))
 }
 

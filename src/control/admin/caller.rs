@@ -301,6 +301,19 @@ impl Permit {
         }
     }
 
+    /// The account whose things are to be listed. An id is not looked up: what the caller doesn't reach has nothing to list.
+    pub(super) async fn listed(
+        &self,
+        store: &Store,
+        reference: Option<Reference>,
+    ) -> Result<Option<u64>, Problem> {
+        match reference {
+            None => Ok(None),
+            Some(Reference::Id(id)) => Ok(Some(id)),
+            Some(Reference::Name(name)) => self.account_named(store, &name).await.map(Some),
+        }
+    }
+
     /// The account of that name, if the caller reaches it.
     pub(super) async fn account_named(&self, store: &Store, name: &str) -> Result<u64, Problem> {
         let id = store.account_named(name).await?;

@@ -14,7 +14,7 @@ use super::{
     problem::Problem,
 };
 use crate::{
-    control::{Control, view},
+    control::{Control, store::DestinationFilter, view},
     model::{Compression, Credentials, Destination, DestinationId, DestinationKind, Secret},
 };
 
@@ -74,15 +74,31 @@ struct TlsBody {
     server_name: Option<Option<String>>,
 }
 
+/// Which destinations, and which page of them.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ListQuery {
+    name: Option<String>,
+    kind: Option<String>,
+    after: Option<u64>,
+    limit: Option<u32>,
+}
+
 /// Lists destinations by id.
-#[utoipa::path(get, path = "/destinations", params(("after" = Option<u64>, Query), ("limit" = Option<u32>, Query)),
+#[utoipa::path(get, path = "/destinations", params(("name" = Option<String>, Query, description = "Exactly this name"),
+    ("kind" = Option<String>, Query), ("after" = Option<u64>, Query), ("limit" = Option<u32>, Query)),
     responses((status = 200, body = Items<view::Destination>)))]
 pub(super) async fn list(
     State(control): State<Control>,
-    Query(query): Query<Page>,
+    Query(query): Query<ListQuery>,
 ) -> Result<Json<Items<view::Destination>>, Problem> {
-    let (after, limit) = query.bounds()?;
-    let rows = control.inner.store.destinations(after, limit + 1).await?;
+    let (after, limit) = Page::new(query.after, query.limit).bounds()?;
+    let filter = DestinationFilter {
+        name: query.name,
+        kind: query.kind.as_deref().map(kind_of).transpose()?,
+    };
+    let store = &control.inner.store;
+    let rows = store.destinations_of(&filter, after, limit + 1).await?;
     let items = rows.iter().map(view::Destination::from).collect();
     Ok(Json(page(items, limit, |item: &view::Destination| item.id)))
 }
@@ -119,8 +135,9 @@ pub(super) async fn create(
     endpoint::check(&destination)?;
     let mut commit = control.inner.store.begin(&actor).await?;
     let row = commit.insert_destination(destination).await?;
-    let published = commit.finish().await?;
     let view = view::Destination::from(&row);
+    commit.remember(None, &view)?;
+    let published = commit.finish().await?;
     answer(&control, published, wait, StatusCode::CREATED, view).await
 }
 

@@ -198,6 +198,22 @@ impl Page {
     }
 }
 
+/// A word that is one of those.
+pub(super) fn one_of(
+    field: &str,
+    words: &[&'static str],
+    text: Option<String>,
+) -> Result<Option<&'static str>, Problem> {
+    let Some(text) = text else {
+        return Ok(None);
+    };
+    let found = words.iter().find(|word| **word == text);
+    found.copied().map(Some).ok_or_else(|| {
+        let (last, rest) = words.split_last().unwrap_or((&"nothing", &[]));
+        Problem::invalid(format!("{field} is {} or {last}", rest.join(", ")))
+    })
+}
+
 /// Digits alone: "+5" reads as a number elsewhere, and may well be a name.
 fn number(text: &str) -> Option<u64> {
     let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());

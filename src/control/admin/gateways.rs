@@ -1,13 +1,13 @@
 //! `/gateways`: who follows the feed, how far they are, and who follows no more.
 
 use axum::{Extension, Json, extract::State, http::StatusCode};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{
     Actor,
-    extract::{Name, NoBody, NoQuery, Query},
+    extract::{Name, NoBody, NoQuery, Page, Query},
     problem::Problem,
 };
 use crate::control::{Control, record::rfc3339};
@@ -29,18 +29,47 @@ pub(super) struct GatewayView {
     last_acknowledged_ms: Option<u64>,
 }
 
-/// Every gateway that was not retired.
+/// A page of the gateways that were not retired.
 #[derive(Serialize, ToSchema)]
 pub(super) struct GatewayList {
     items: Vec<GatewayView>,
+    /// What to pass as `after` for the next page; null on the last one.
+    next: Option<String>,
 }
 
-/// Lists the gateways. One that is not connected may be serving on, so it is waited for until it is retired.
-#[utoipa::path(get, path = "/gateways", responses((status = 200, body = GatewayList)))]
-pub(super) async fn list(State(control): State<Control>) -> Json<GatewayList> {
+/// Which gateways, and which page of them.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ListQuery {
+    connected: Option<bool>,
+    after: Option<String>,
+    limit: Option<u32>,
+}
+
+/// Lists the gateways by name. One that is not connected may be serving on, so it is waited for until it is retired.
+#[utoipa::path(get, path = "/gateways", params(("connected" = Option<bool>, Query), ("after" = Option<String>, Query),
+    ("limit" = Option<u32>, Query)), responses((status = 200, body = GatewayList)))]
+pub(super) async fn list(
+    State(control): State<Control>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<GatewayList>, Problem> {
+    let (_, limit) = Page::new(None, query.limit).bounds()?;
     let state = control.feed_state();
-    let items = state
-        .gateways
+    let mut gateways = state.gateways;
+    gateways.retain(|gateway| {
+        let is_connected = gateway.connected_since.is_some();
+        query.connected.is_none_or(|asked| asked == is_connected)
+            && query
+                .after
+                .as_ref()
+                .is_none_or(|after| gateway.name > *after)
+    });
+    gateways.sort_by(|one, other| one.name.cmp(&other.name));
+    let has_more = gateways.len() > limit as usize;
+    gateways.truncate(limit as usize);
+    let next = gateways.last().filter(|_| has_more);
+    let next = next.map(|gateway| gateway.name.clone());
+    let items = gateways
         .into_iter()
         .map(|gateway| GatewayView {
             name: gateway.name,
@@ -53,7 +82,7 @@ pub(super) async fn list(State(control): State<Control>) -> Json<GatewayList> {
             last_acknowledged_ms: gateway.last_acknowledged_ms,
         })
         .collect();
-    Json(GatewayList { items })
+    Ok(Json(GatewayList { items, next }))
 }
 
 /// Takes a gateway out that runs no more, so that nothing waits for it. One that is connected can't be.

@@ -12,35 +12,74 @@ use axum::{
 use super::{
     Actor,
     caller::{Permit, identify},
+    etag,
     extract::{Id, buffered},
+    idempotency::{self, Asked},
     problem::Problem,
     refused,
     rule::{Concerns, Needs, Place, Rule, may},
 };
 use crate::{
-    control::{Control, Error},
+    control::{
+        Control, Error,
+        terms::{Errand, Terms},
+    },
     operate::server::Peer,
 };
 
-/// Lets the request through to its handler, with its [`Permit`] and for the audit log its [`Actor`].
+/// Lets the request through to its handler, with its [`Permit`] and with its [`Actor`], who holds to the terms that the
+/// headers state.
 pub(super) async fn admit(
     State((control, rule)): State<(Control, Rule)>,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
     let (mut parts, body) = request.into_parts();
-    let mut body = body;
-    if rule.needs != Needs::Open {
-        let mut permit = self::permit(&control, rule, &mut parts).await?;
-        if rule.method != "get" {
-            // A body may take its time: whoever was let in by the head may have been revoked since.
-            body = buffered(body).await?.into();
-            permit = self::permit(&control, rule, &mut parts).await?;
+    if rule.method == "get" {
+        if rule.needs != Needs::Open {
+            let permit = self::permit(&control, rule, &mut parts).await?;
+            parts.extensions.insert(Actor(permit.caller.who().into()));
+            parts.extensions.insert(permit);
         }
-        parts.extensions.insert(Actor(permit.caller.who()));
-        parts.extensions.insert(permit);
+        let version = etag::version(&control, &rule, &mut parts).await?;
+        let asked = parts.headers.clone();
+        let answer = next.run(Request::from_parts(parts, body)).await;
+        return etag::shown(version, &asked, answer).await;
     }
-    Ok(next.run(Request::from_parts(parts, body)).await)
+    if rule.needs == Needs::Open {
+        return Ok(next.run(Request::from_parts(parts, body)).await);
+    }
+    self::permit(&control, rule, &mut parts).await?;
+    // A body may take its time: whoever was let in by the head may have been revoked since.
+    let body = buffered(body).await?;
+    let permit = self::permit(&control, rule, &mut parts).await?;
+    let subject = etag::subject(&control, &rule, &mut parts).await?;
+    let once = match idempotency::asked(&control, &rule, &permit, &mut parts, &body).await? {
+        Asked::Freely => None,
+        Asked::First(once) => Some(once),
+        Asked::Again(answer) => return Ok(answer),
+    };
+    parts.extensions.insert(Actor(Errand {
+        who: permit.caller.who(),
+        terms: Terms {
+            subject: subject.clone(),
+            once,
+        },
+    }));
+    parts.extensions.insert(permit);
+    let answer = next.run(Request::from_parts(parts, body.into())).await;
+    Ok(match subject {
+        Some(subject) => etag::changed(&rule, &subject, answer),
+        None => answer,
+    })
+}
+
+/// Refuses a query where there is nothing to say in one: a misspelled parameter must not be passed over.
+pub(super) async fn no_query(request: Request, next: Next) -> Result<Response, Problem> {
+    match request.uri().query() {
+        None | Some("") => Ok(next.run(request).await),
+        Some(_) => Err(Problem::invalid("this call takes no query")),
+    }
 }
 
 /// Where the request came from.

@@ -10,7 +10,7 @@ use utoipa::{
     OpenApi,
     openapi::{
         Components, Content, Ref, RefOr, ResponseBuilder,
-        path::{Operation, PathItem},
+        path::{Operation, ParameterIn, PathItem},
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -51,6 +51,22 @@ pub(super) async fn document() -> Response {
         )
         .into_response(),
     }
+}
+
+/// Whether the route's description has a parameter in the query.
+pub(super) fn takes_query(rule: &Rule) -> bool {
+    static PATHS: OnceLock<utoipa::openapi::Paths> = OnceLock::new();
+    let paths = PATHS.get_or_init(|| Described::openapi().paths);
+    let mut item = paths.paths.get(rule.path).cloned();
+    let operation = item.as_mut().and_then(|item| operation(item, rule));
+    let parameters = operation.and_then(|operation| operation.parameters.as_ref());
+    parameters
+        .into_iter()
+        .flatten()
+        .any(|parameter| match parameter {
+            RefOr::T(parameter) => parameter.parameter_in == ParameterIn::Query,
+            RefOr::Ref(_) => true,
+        })
 }
 
 fn whole() -> utoipa::openapi::OpenApi {

@@ -9,6 +9,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::etag;
 use crate::control::Error;
 
 /// An error answer, `application/problem+json`.
@@ -25,6 +26,9 @@ pub(super) struct Problem {
     /// Seconds until it is worth asking again.
     #[serde(skip)]
     retry_after: Option<u64>,
+    /// What the thing is now, where it is not what the request expected.
+    #[serde(skip)]
+    etag: Option<String>,
 }
 
 // === impl Problem ===
@@ -37,6 +41,7 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             retry_after: None,
+            etag: None,
         }
     }
 
@@ -49,6 +54,14 @@ impl Problem {
                 StatusCode::TOO_MANY_REQUESTS,
                 format!("too many failures; come again in {seconds} s"),
             )
+        }
+    }
+
+    /// The thing is of that version now.
+    pub(super) fn changed(version: u64, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            etag: Some(etag::of(version)),
+            ..Self::new(StatusCode::PRECONDITION_FAILED, detail)
         }
     }
 
@@ -68,6 +81,7 @@ impl From<Error> for Problem {
             return Self::invalid("a text has a NUL in it");
         }
         let status = match &error {
+            Error::Changed { version } => return Self::changed(*version, error.to_string()),
             Error::NotFound(_) => StatusCode::NOT_FOUND,
             Error::Conflict(_) => StatusCode::CONFLICT,
             Error::Invalid(_) => StatusCode::BAD_REQUEST,
@@ -107,6 +121,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let retry_after = self.retry_after.map(HeaderValue::from);
+        let etag = self.etag.as_deref().map(HeaderValue::from_str);
         let mut response = (status, axum::Json(self)).into_response();
         let headers = response.headers_mut();
         headers.insert(
@@ -115,6 +130,9 @@ impl IntoResponse for Problem {
         );
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, seconds);
+        }
+        if let Some(Ok(etag)) = etag {
+            headers.insert(header::ETAG, etag);
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

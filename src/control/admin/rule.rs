@@ -116,6 +116,23 @@ pub(super) fn forbidden(why: impl Into<std::borrow::Cow<'static, str>>) -> Probl
     Problem::new(StatusCode::FORBIDDEN, why)
 }
 
+// === impl Rule ===
+
+impl Rule {
+    /// Whether it makes something new, so that doing it twice makes two.
+    pub(in crate::control) fn makes(&self) -> bool {
+        let collections = [
+            "/accounts",
+            "/tokens",
+            "/api-tokens",
+            "/users",
+            "/destinations",
+        ];
+        self.method == "post"
+            && (collections.contains(&self.path) || self.path.ends_with("/rotate"))
+    }
+}
+
 // === impl Place ===
 
 impl Place {

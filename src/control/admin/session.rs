@@ -182,7 +182,7 @@ pub(super) async fn change(
     let Some((_, old_hash)) = proven.filter(|(found, _)| found == id) else {
         refused::note(
             &control,
-            actor,
+            actor.who,
             "user.password.refused",
             format!("user/{id}"),
             permit.home(),

@@ -9,7 +9,7 @@ use super::{
     Actor,
     caller::Permit,
     enforced::{ForcedWait, Items, Wait, answer, page},
-    extract::{Body, Id, NoBody, Page, Query, Reference, name, nullable, seconds},
+    extract::{Body, Id, NoBody, Page, Query, Reference, name, nullable, one_of, seconds},
     problem::Problem,
     usage::{UsedToken, used, used_one},
 };
@@ -109,25 +109,12 @@ pub(super) async fn list(
 ) -> Result<Json<Items<UsedToken>>, Problem> {
     let (after, limit) = Page::new(query.after, query.limit).bounds()?;
     let store = &control.inner.store;
-    let account = match query.account {
-        None => None,
-        Some(Reference::Id(id)) => Some(id),
-        Some(Reference::Name(name)) => Some(permit.account_named(store, &name).await?),
-    };
-    let state = match query.state {
-        None => None,
-        Some(text) => Some(
-            ["live", "disabled", "revoked", "expired"]
-                .into_iter()
-                .find(|state| *state == text)
-                .ok_or_else(|| Problem::invalid("state is live, disabled, revoked or expired"))?,
-        ),
-    };
+    let states = ["live", "disabled", "revoked", "expired"];
     let filter = Filter {
-        account,
+        account: permit.listed(store, query.account).await?,
         signal: query.signal.as_deref().map(signal).transpose()?,
         name: query.name,
-        state,
+        state: one_of("state", &states, query.state)?,
         home: permit.home(),
     };
     let rows = store.tokens(after, limit + 1, &filter).await?;
@@ -173,12 +160,13 @@ pub(super) async fn create(
         expires_at: expires_at.unwrap_or(0),
     };
     let (row, secret) = commit.insert_token(new).await?;
-    let published = commit.finish().await?;
     let made = MadeToken {
         record: (&row).into(),
         token: secret.reveal().to_owned(),
         replaces: None,
     };
+    commit.remember(Some(account), &made)?;
+    let published = commit.finish().await?;
     answer(&control, published, wait, StatusCode::CREATED, made).await
 }
 
@@ -333,7 +321,6 @@ pub(super) async fn rotate(
         before => before.min(until),
     };
     let ending = commit.update_token("token.rotate", &old, ending).await?;
-    let published = commit.finish().await?;
     let made = MadeToken {
         record: (&row).into(),
         token: secret.reveal().to_owned(),
@@ -342,6 +329,8 @@ pub(super) async fn rotate(
             expires_at: rfc3339_seconds(ending.token.expires_at),
         }),
     };
+    commit.remember(Some(old.token.account.0), &made)?;
+    let published = commit.finish().await?;
     answer(&control, published, wait, StatusCode::CREATED, made).await
 }
 

@@ -13,7 +13,12 @@ use super::{
     problem::Problem,
 };
 use crate::{
-    control::{Control, password, scope::Role, store::NewUser, view},
+    control::{
+        Control, password,
+        scope::Role,
+        store::{NewUser, UserFilter},
+        view,
+    },
     model::Secret,
 };
 
@@ -39,17 +44,36 @@ pub(super) struct UserChange {
     password: Option<String>,
 }
 
+/// Which people, and which page of them.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ListQuery {
+    account: Option<Reference>,
+    name: Option<String>,
+    role: Option<Role>,
+    after: Option<u64>,
+    limit: Option<u32>,
+}
+
 /// Lists people by id.
-#[utoipa::path(get, path = "/users", params(("after" = Option<u64>, Query), ("limit" = Option<u32>, Query)),
+#[utoipa::path(get, path = "/users", params(("account" = Option<String>, Query, description = "By id or name"),
+    ("name" = Option<String>, Query, description = "Exactly this name"), ("role" = Option<Role>, Query),
+    ("after" = Option<u64>, Query), ("limit" = Option<u32>, Query)),
     responses((status = 200, body = Items<view::User>)))]
 pub(super) async fn list(
     State(control): State<Control>,
     Extension(permit): Extension<Permit>,
-    Query(query): Query<Page>,
+    Query(query): Query<ListQuery>,
 ) -> Result<Json<Items<view::User>>, Problem> {
-    let (after, limit) = query.bounds()?;
+    let (after, limit) = Page::new(query.after, query.limit).bounds()?;
     let store = &control.inner.store;
-    let rows = store.users(permit.home(), after, limit + 1).await?;
+    let filter = UserFilter {
+        home: permit.home(),
+        account: permit.listed(store, query.account).await?,
+        name: query.name,
+        role: query.role,
+    };
+    let rows = store.users(&filter, after, limit + 1).await?;
     let items = rows.iter().map(view::User::from).collect();
     Ok(Json(page(items, limit, |item: &view::User| item.id)))
 }
@@ -99,8 +123,10 @@ pub(super) async fn create(
         password,
     };
     let row = commit.insert_user(new).await?;
+    let view = view::User::from(&row);
+    commit.remember(account, &view)?;
     commit.finish_unpublished().await?;
-    Ok((StatusCode::CREATED, Json((&row).into())))
+    Ok((StatusCode::CREATED, Json(view)))
 }
 
 /// Changes a person's role or password; all their sessions end.

@@ -23,6 +23,20 @@ use crate::{
 pub(super) use row::plan;
 use row::{SELECT, read};
 
+/// Which accounts to list.
+#[derive(Default)]
+pub(crate) struct AccountFilter {
+    /// Only that account and the sub-accounts that it reaches.
+    pub(crate) home: Option<u64>,
+    pub(crate) name: Option<String>,
+    /// Only its sub-accounts.
+    pub(crate) parent: Option<u64>,
+    /// As it holds, the parent's too.
+    pub(crate) is_suspended: Option<bool>,
+    /// As it holds: a sub-account has its parent's.
+    pub(crate) plan: Option<&'static str>,
+}
+
 /// An account to be made.
 pub(crate) struct NewAccount {
     pub(crate) name: String,
@@ -45,10 +59,23 @@ pub(crate) struct AccountEdit {
 
 const BY_NAME: &str = "SELECT id FROM accounts WHERE name = $1 AND deleted_at IS NULL";
 
-/// Those after `after`, by id. With `home`, only that account and the sub-accounts that it reaches.
-fn select(after: u64, limit: u32, home: Option<u64>) -> Query {
+/// Those after `after`, by id.
+fn select(after: u64, limit: u32, filter: &AccountFilter) -> Query {
     let mut select = query(SELECT).and(" AND a.id > $", [signed(after).into()]);
-    if let Some(home) = home {
+    if let Some(name) = &filter.name {
+        select = select.and(" AND a.name = $", [name.into()]);
+    }
+    if let Some(parent) = filter.parent {
+        select = select.and(" AND a.parent_id = $", [signed(parent).into()]);
+    }
+    if let Some(is_suspended) = filter.is_suspended {
+        let holds = " AND (a.suspended OR COALESCE(p.suspended, FALSE)) = $";
+        select = select.and(holds, [is_suspended.into()]);
+    }
+    if let Some(plan) = filter.plan {
+        select = select.and(" AND COALESCE(p.plan, a.plan) = $", [plan.into()]);
+    }
+    if let Some(home) = filter.home {
         let home = || Value::from(signed(home));
         select = select.and(
             " AND (a.id = $ OR (a.parent_id = $ AND a.accessible))",
@@ -63,17 +90,18 @@ fn select(after: u64, limit: u32, home: Option<u64>) -> Query {
 impl Store {
     /// Those after `after`, by id, `limit` at most.
     pub(crate) async fn accounts(&self, after: u64, limit: u32) -> Result<Vec<AccountRow>, Error> {
-        self.accounts_of(None, after, limit).await
+        self.accounts_of(&AccountFilter::default(), after, limit)
+            .await
     }
 
-    /// Of them, those that the account `home` reaches: itself, and sub-accounts that are accessible.
+    /// Of them, those that the filter leaves.
     pub(crate) async fn accounts_of(
         &self,
-        home: Option<u64>,
+        filter: &AccountFilter,
         after: u64,
         limit: u32,
     ) -> Result<Vec<AccountRow>, Error> {
-        select(after, limit, home)
+        select(after, limit, filter)
             .fetch_all(&self.reader)
             .await?
             .iter()
@@ -117,7 +145,7 @@ fn one(rows: Vec<AccountRow>, id: u64) -> Result<AccountRow, Error> {
 impl Commit {
     /// That one, as of this transaction.
     pub(crate) async fn account(&mut self, id: u64) -> Result<AccountRow, Error> {
-        let rows = select(id.saturating_sub(1), 1, None)
+        let rows = select(id.saturating_sub(1), 1, &AccountFilter::default())
             .fetch_all(self.connection()?)
             .await?;
         let rows: Result<Vec<_>, _> = rows.iter().map(read).collect();
@@ -217,7 +245,7 @@ impl Commit {
             "UPDATE accounts SET deleted_at = $1, logs_destination = NULL, \
              metrics_destination = NULL, traces_destination = NULL WHERE id = $2",
             "UPDATE shipping_tokens SET deleted_at = $1 WHERE account_id = $2 AND deleted_at IS NULL",
-            "UPDATE api_tokens SET revoked_at = $1 WHERE account_id = $2 AND revoked_at IS NULL",
+            "UPDATE api_tokens SET revoked_at = $1, version = version + 1 WHERE account_id = $2 AND revoked_at IS NULL",
         ] {
             query(end)
                 .bind(now)
@@ -249,7 +277,7 @@ impl Commit {
             "UPDATE accounts SET name = $1, suspended = $2, suspended_reason = $3, accessible = $4, \
              plan = $5, trial_until = $6, limits = $7, logs_destination = $8, logs_inherited = $9, \
              metrics_destination = $10, metrics_inherited = $11, traces_destination = $12, \
-             traces_inherited = $13 WHERE id = $14",
+             traces_inherited = $13, version = version + 1 WHERE id = $14",
         )
         .bind(&edit.name)
         .bind(edit.suspended.is_some())

@@ -8,9 +8,21 @@ use super::{
     get_u64, positive, signed,
 };
 use crate::{
+    clock,
     control::{Error, record::ApiTokenRow, scope::Scopes, view},
     model::{Secret, TokenKind},
 };
+
+/// Which API tokens to list.
+#[derive(Default)]
+pub(crate) struct ApiTokenFilter {
+    /// Only those of this account and of the sub-accounts that it reaches.
+    pub(crate) home: Option<u64>,
+    pub(crate) account: Option<u64>,
+    pub(crate) name: Option<String>,
+    /// `live`, `revoked` or `expired`.
+    pub(crate) state: Option<&'static str>,
+}
 
 /// An API token to be made.
 pub(crate) struct NewApiToken {
@@ -25,10 +37,23 @@ pub(crate) struct NewApiToken {
 const SELECT: &str = "SELECT id, account_id, name, scopes, expires_at, created_by, created_at, last_used_at, revoked_at \
      FROM api_tokens WHERE id > ";
 
-/// Those after `after`, by id; with `home`, those of accounts that it reaches.
-fn select(after: u64, limit: u32, home: Option<u64>) -> Query {
+/// Those after `after`, by id.
+fn select(after: u64, limit: u32, filter: &ApiTokenFilter) -> Query {
     let mut select = query(SELECT).and("$", [signed(after).into()]);
-    if let Some(home) = home {
+    if let Some(account) = filter.account {
+        select = select.and(" AND account_id = $", [signed(account).into()]);
+    }
+    if let Some(name) = &filter.name {
+        select = select.and(" AND name = $", [name.into()]);
+    }
+    if let Some(state) = filter.state {
+        select = select.and(
+            " AND CASE WHEN revoked_at IS NOT NULL THEN 'revoked' \
+             WHEN expires_at <> 0 AND expires_at <= $ THEN 'expired' ELSE 'live' END = $",
+            [i64::from(clock::wall_seconds()).into(), state.into()],
+        );
+    }
+    if let Some(home) = filter.home {
         let home = || Value::from(signed(home));
         select = select.and(
             " AND account_id IN (SELECT id FROM accounts WHERE id = $ OR (parent_id = $ AND accessible))",
@@ -41,14 +66,14 @@ fn select(after: u64, limit: u32, home: Option<u64>) -> Query {
 // === impl Store ===
 
 impl Store {
-    /// Those after `after`, by id, revoked ones too; with `home`, those of accounts that it reaches.
+    /// Those after `after`, by id, revoked ones too.
     pub(crate) async fn api_tokens(
         &self,
-        home: Option<u64>,
+        filter: &ApiTokenFilter,
         after: u64,
         limit: u32,
     ) -> Result<Vec<ApiTokenRow>, Error> {
-        select(after, limit, home)
+        select(after, limit, filter)
             .fetch_all(&self.lister)
             .await?
             .iter()
@@ -58,7 +83,7 @@ impl Store {
 
     /// That one.
     pub(crate) async fn api_token(&self, id: u64) -> Result<ApiTokenRow, Error> {
-        let row = select(id.saturating_sub(1), 1, None)
+        let row = select(id.saturating_sub(1), 1, &ApiTokenFilter::default())
             .fetch_optional(&self.reader)
             .await?;
         one(row, id)
@@ -136,7 +161,7 @@ impl Commit {
 
     /// Ends it for ever; a revoked one stays as it is.
     pub(crate) async fn revoke_api_token(&mut self, id: u64) -> Result<ApiTokenRow, Error> {
-        let row = select(id.saturating_sub(1), 1, None)
+        let row = select(id.saturating_sub(1), 1, &ApiTokenFilter::default())
             .fetch_optional(self.connection()?)
             .await?;
         let old = one(row, id)?;
@@ -144,7 +169,7 @@ impl Commit {
             return Ok(old);
         }
         let now = self.now;
-        query("UPDATE api_tokens SET revoked_at = $1 WHERE id = $2")
+        query("UPDATE api_tokens SET revoked_at = $1, version = version + 1 WHERE id = $2")
             .bind(signed(now))
             .bind(signed(id))
             .execute(self.connection()?)

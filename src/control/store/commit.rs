@@ -11,7 +11,9 @@ use tokio::{
 
 pub(super) use super::group::Table;
 use super::{
-    Sealer, Store, audit,
+    Sealer, Store,
+    answers::Remembered,
+    audit,
     bounds::Counted,
     database::Connection,
     group::{self, Work},
@@ -23,6 +25,7 @@ use crate::{
         Error,
         publish::Published,
         record::{self, Who},
+        terms::{Errand, Terms},
     },
     model::{Change, Digest, DigestKey, Secret, TokenKind},
 };
@@ -33,29 +36,32 @@ pub(crate) struct Commit {
     writer: Option<OwnedMutexGuard<Writer>>,
     pub(super) sealer: Arc<Sealer>,
     pub(super) digest_key: DigestKey,
-    who: Who,
+    errand: Errand,
     pub(super) now: record::Millis,
     changes: Vec<Change>,
     stamps: Vec<(Table, u64)>,
     pub(super) counted: Counted,
+    /// For who asks again.
+    pub(super) remembered: Option<Remembered>,
     audit: Vec<audit::Entry>,
 }
 
 // === impl Store ===
 
 impl Store {
-    /// Waits for the writer. `who` asks, for the audit log.
-    pub(crate) async fn begin(&self, who: impl Into<Who>) -> Result<Commit, Error> {
+    /// Waits for the writer, and holds to the errand's terms from here on. Who asks is for the audit log.
+    pub(crate) async fn begin(&self, errand: impl Into<Errand>) -> Result<Commit, Error> {
         let writer = self.writer.clone().lock_owned().await;
         let commit = Commit {
             writer: Some(writer),
             sealer: self.sealer.clone(),
             digest_key: self.digest_key.clone(),
             now: record::now(),
-            who: who.into(),
+            errand: errand.into(),
             changes: Vec::new(),
             stamps: Vec::new(),
             counted: Counted::new(),
+            remembered: None,
             audit: Vec::new(),
         };
         // Begun to its end even if the caller stops waiting: nobody could tell how far it came.
@@ -71,6 +77,8 @@ impl Commit {
             Some(writer) => writer.start().await?,
             None => return Err(Error::Closed),
         }
+        self.holds_to_terms().await?;
+        self.is_the_first().await?;
         Ok(self)
     }
 
@@ -103,7 +111,12 @@ impl Commit {
 
     /// Who commits.
     pub(super) fn who(&self) -> &Who {
-        &self.who
+        &self.errand.who
+    }
+
+    /// On which terms.
+    pub(super) fn terms(&self) -> &Terms {
+        &self.errand.terms
     }
 
     /// For the audit log; `old` and `new` hold no secret. The account it concerns is read from them.
@@ -142,25 +155,32 @@ impl Commit {
     pub(crate) async fn finish(mut self) -> Result<Published, Error> {
         // Before others join: what it refuses, it refuses of this one alone.
         self.within_plans().await?;
-        settle(tokio::spawn(self.join(true)))
+        self.tells_version().await?;
+        let answer = self.keep_answer().await?;
+        settle(tokio::spawn(self.join(true, answer)))
             .await?
             .ok_or(Error::Closed)
     }
 
     /// Commits what gateways need not know: audit records alone.
-    pub(crate) async fn finish_unpublished(self) -> Result<(), Error> {
-        settle(tokio::spawn(self.join(false))).await.map(drop)
+    pub(crate) async fn finish_unpublished(mut self) -> Result<(), Error> {
+        self.tells_version().await?;
+        let answer = self.keep_answer().await?;
+        settle(tokio::spawn(self.join(false, answer)))
+            .await
+            .map(drop)
     }
 
-    async fn join(mut self, is_published: bool) -> group::Outcome {
+    async fn join(mut self, is_published: bool, answer: Option<Digest>) -> group::Outcome {
         let mut writer = self.writer.take().ok_or(Error::Closed)?;
         let outcome = writer.join(Work {
-            who: self.who.clone(),
+            who: self.errand.who.clone(),
             at: self.now,
             is_published,
             changes: std::mem::take(&mut self.changes),
             stamps: std::mem::take(&mut self.stamps),
             audit: std::mem::take(&mut self.audit),
+            answer,
         });
         let mut outcome = outcome.await?;
         if !writer.is_full() {

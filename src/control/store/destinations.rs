@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{
     Commit, Sealer, Store,
     commit::Table,
-    database::{Row, query},
+    database::{Query, Row, query},
     get_u64, signed,
 };
 use crate::{
@@ -22,6 +22,13 @@ use crate::{
         UpstreamTls,
     },
 };
+
+/// Which destinations to list.
+#[derive(Default)]
+pub(crate) struct DestinationFilter {
+    pub(crate) name: Option<String>,
+    pub(crate) kind: Option<DestinationKind>,
+}
 
 /// Everything but names, kinds and secrets.
 #[derive(Serialize, Deserialize)]
@@ -48,8 +55,20 @@ struct Secrets {
     headers: Vec<(String, String)>,
 }
 
-const SELECT: &str = "SELECT id, name, kind, settings, sealed, created_at, revision \
-     FROM destinations WHERE id > $1 ORDER BY id LIMIT $2";
+const SELECT: &str =
+    "SELECT id, name, kind, settings, sealed, created_at, revision FROM destinations WHERE id > ";
+
+/// Those after `after`, by id.
+fn select(after: u64, limit: u32, filter: &DestinationFilter) -> Query {
+    let mut select = query(SELECT).and("$", [signed(after).into()]);
+    if let Some(name) = &filter.name {
+        select = select.and(" AND name = $", [name.into()]);
+    }
+    if let Some(kind) = filter.kind {
+        select = select.and(" AND kind = $", [kind.name().into()]);
+    }
+    select.and(" ORDER BY id LIMIT $", [limit.into()])
+}
 
 // === impl Store ===
 
@@ -60,9 +79,18 @@ impl Store {
         after: u64,
         limit: u32,
     ) -> Result<Vec<DestinationRow>, Error> {
-        query(SELECT)
-            .bind(signed(after))
-            .bind(limit)
+        self.destinations_of(&DestinationFilter::default(), after, limit)
+            .await
+    }
+
+    /// Of them, those that the filter leaves.
+    pub(crate) async fn destinations_of(
+        &self,
+        filter: &DestinationFilter,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<DestinationRow>, Error> {
+        select(after, limit, filter)
             .fetch_all(&self.reader)
             .await?
             .iter()
@@ -91,9 +119,7 @@ fn one(rows: Vec<DestinationRow>, id: u64) -> Result<DestinationRow, Error> {
 impl Commit {
     /// That one, as of this transaction.
     pub(crate) async fn destination(&mut self, id: u64) -> Result<DestinationRow, Error> {
-        let rows = query(SELECT)
-            .bind(signed(id.saturating_sub(1)))
-            .bind(1_i64)
+        let rows = select(id.saturating_sub(1), 1, &DestinationFilter::default())
             .fetch_all(self.connection()?)
             .await?;
         let rows: Result<Vec<_>, _> = rows.iter().map(|row| read(row, &self.sealer)).collect();
@@ -151,7 +177,8 @@ impl Commit {
         };
         let (settings, sealed) = split(&row.destination, &self.sealer)?;
         query(
-            "UPDATE destinations SET name = $1, kind = $2, settings = $3, sealed = $4 WHERE id = $5",
+            "UPDATE destinations SET name = $1, kind = $2, settings = $3, sealed = $4, \
+             version = version + 1 WHERE id = $5",
         )
         .bind(&row.destination.name)
         .bind(row.destination.kind.name())

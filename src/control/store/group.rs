@@ -14,7 +14,7 @@ use prost::{
 use tokio::sync::oneshot;
 
 use super::{
-    Sealer, audit, counter,
+    Sealer, answers, audit, counter,
     database::{Connection, query},
     positive, seal, signed,
 };
@@ -24,7 +24,7 @@ use crate::{
         publish::{Published, Publisher},
         record::{self, Who},
     },
-    model::Change,
+    model::{Change, Digest},
     rpc::feed,
 };
 
@@ -61,6 +61,8 @@ pub(super) struct Work {
     pub(super) changes: Vec<Change>,
     pub(super) stamps: Vec<(Table, u64)>,
     pub(super) audit: Vec<audit::Entry>,
+    /// An answer that was written down with it.
+    pub(super) answer: Option<Digest>,
 }
 
 /// Works of one transaction, in the order in which they were done.
@@ -70,6 +72,7 @@ pub(super) struct Group {
     changes: Vec<feed::Change>,
     bytes: usize,
     stamps: Vec<(Table, u64)>,
+    answers: Vec<Digest>,
     audit: Vec<(Who, record::Millis, Vec<audit::Entry>)>,
     waiting: Vec<oneshot::Sender<Outcome>>,
 }
@@ -94,6 +97,7 @@ impl Group {
             changes: Vec::new(),
             bytes: 0,
             stamps: Vec::new(),
+            answers: Vec::new(),
             audit: Vec::new(),
             waiting: Vec::new(),
         }
@@ -123,6 +127,9 @@ impl Group {
             self.changes.push(change);
         }
         self.stamps.extend(work.stamps);
+        // One that gateways need not know of has no revision, whoever it commits with.
+        self.answers
+            .extend(work.answer.filter(|_| work.is_published));
         self.audit.push((work.who, work.at, work.audit));
         let (outcome, heard) = oneshot::channel();
         self.waiting.push(outcome);
@@ -157,6 +164,7 @@ impl Group {
             });
         }
         self.write_stamps(connection, revision).await?;
+        answers::stamp(connection, revision, mem::take(&mut self.answers)).await?;
         let delta = feed::Delta {
             revision,
             changes: mem::take(&mut self.changes),

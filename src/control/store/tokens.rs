@@ -225,7 +225,7 @@ impl Commit {
         let revoked_at = (new.token.state == TokenState::Revoked).then_some(signed(self.now));
         query(
             "UPDATE shipping_tokens SET name = $1, enabled = $2, revoked_at = $3, expires_at = $4, \
-             replaced_by = $5, updated_at = $6 WHERE id = $7",
+             replaced_by = $5, updated_at = $6, version = version + 1 WHERE id = $7",
         )
         .bind(&new.name)
         .bind(new.token.state == TokenState::Live)

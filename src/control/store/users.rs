@@ -20,6 +20,16 @@ use crate::{
 /// Sessions of one person at once; the oldest gives way.
 const SESSIONS_MAX: i64 = 20;
 
+/// Which people to list.
+#[derive(Default)]
+pub(crate) struct UserFilter {
+    /// Only those of this account and of the sub-accounts that it reaches.
+    pub(crate) home: Option<u64>,
+    pub(crate) account: Option<u64>,
+    pub(crate) name: Option<String>,
+    pub(crate) role: Option<Role>,
+}
+
 /// A person to be added.
 pub(crate) struct NewUser {
     /// `None` for an operator.
@@ -40,9 +50,18 @@ pub(crate) struct SessionBounds {
 const SELECT: &str =
     "SELECT id, account_id, name, role, created_by, created_at, updated_at FROM users WHERE id > ";
 
-fn select(after: u64, limit: u32, home: Option<u64>) -> Query {
+fn select(after: u64, limit: u32, filter: &UserFilter) -> Query {
     let mut select = query(SELECT).and("$", [signed(after).into()]);
-    if let Some(home) = home {
+    if let Some(account) = filter.account {
+        select = select.and(" AND account_id = $", [signed(account).into()]);
+    }
+    if let Some(name) = &filter.name {
+        select = select.and(" AND name = $", [name.into()]);
+    }
+    if let Some(role) = filter.role {
+        select = select.and(" AND role = $", [role.name().into()]);
+    }
+    if let Some(home) = filter.home {
         let home = || Value::from(signed(home));
         select = select.and(
             " AND account_id IN (SELECT id FROM accounts WHERE id = $ OR (parent_id = $ AND accessible))",
@@ -55,14 +74,14 @@ fn select(after: u64, limit: u32, home: Option<u64>) -> Query {
 // === impl Store ===
 
 impl Store {
-    /// Those after `after`, by id; with `home`, those of accounts that it reaches.
+    /// Those after `after`, by id.
     pub(crate) async fn users(
         &self,
-        home: Option<u64>,
+        filter: &UserFilter,
         after: u64,
         limit: u32,
     ) -> Result<Vec<UserRow>, Error> {
-        select(after, limit, home)
+        select(after, limit, filter)
             .fetch_all(&self.lister)
             .await?
             .iter()
@@ -72,7 +91,7 @@ impl Store {
 
     /// That one.
     pub(crate) async fn user(&self, id: u64) -> Result<UserRow, Error> {
-        let row = select(id.saturating_sub(1), 1, None)
+        let row = select(id.saturating_sub(1), 1, &UserFilter::default())
             .fetch_optional(&self.reader)
             .await?;
         one(row, id)
@@ -105,7 +124,7 @@ fn one(row: Option<Row>, id: u64) -> Result<UserRow, Error> {
 impl Commit {
     /// That one, as of this transaction.
     pub(crate) async fn user(&mut self, id: u64) -> Result<UserRow, Error> {
-        let row = select(id.saturating_sub(1), 1, None)
+        let row = select(id.saturating_sub(1), 1, &UserFilter::default())
             .fetch_optional(self.connection()?)
             .await?;
         one(row, id)
@@ -167,7 +186,7 @@ impl Commit {
             updated_at: self.now,
             ..old.clone()
         };
-        query("UPDATE users SET role = $1, updated_at = $2 WHERE id = $3")
+        query("UPDATE users SET role = $1, updated_at = $2, version = version + 1 WHERE id = $3")
             .bind(new.role.name())
             .bind(signed(new.updated_at))
             .bind(signed(id))

@@ -11,7 +11,11 @@ use super::{
     world::{World, text},
 };
 use crate::{
-    control::{Config, Control, Error, FirstStart, scope::Scopes, store::NewApiToken},
+    control::{
+        Config, Control, Error, FirstStart,
+        scope::Scopes,
+        store::{ApiTokenFilter, NewApiToken},
+    },
     model::{AccountState, Signal},
 };
 
@@ -234,7 +238,14 @@ async fn a_dropped_commit_changes_nothing_and_the_next_one_goes_on() {
     drop(commit);
     let made = world.token("x").await;
     assert_eq!(made["revision"], 2);
-    assert_eq!(store.api_tokens(None, 0, 10).await.expect("read").len(), 1);
+    assert_eq!(
+        store
+            .api_tokens(&ApiTokenFilter::default(), 0, 10)
+            .await
+            .expect("read")
+            .len(),
+        1
+    );
 }
 
 #[tokio::test]

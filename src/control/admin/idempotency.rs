@@ -1,0 +1,134 @@
+//! `Idempotency-Key`: whoever asks again whether something was made gets the first answer, and no second one is made.
+
+use axum::{
+    Json,
+    extract::FromRequestParts as _,
+    http::{HeaderMap, HeaderValue, StatusCode, request::Parts},
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    caller::Permit,
+    enforced::{Wait, answer},
+    extract::Query,
+    problem::Problem,
+    rule::{Place, Rule, forbidden},
+};
+use crate::control::{Control, store::Answer, terms::Once};
+
+const HEADER: &str = "idempotency-key";
+/// Said of an answer that was given before.
+const REPLAYED: &str = "idempotent-replayed";
+const KEY_BYTES_MAX: usize = 255;
+
+/// Whether something was asked before.
+pub(super) enum Asked {
+    /// Nobody says that it may not be done twice.
+    Freely,
+    /// Under a key that is new.
+    First(Once),
+    /// Under a key that has its answer.
+    Again(Response),
+}
+
+/// What the request's key says, if it makes something and has one. Whoever asks was let in already, and whose account the
+/// first answer is about is looked at again: what they reach no more, they don't get to read.
+pub(super) async fn asked(
+    control: &Control,
+    rule: &Rule,
+    permit: &Permit,
+    parts: &mut Parts,
+    body: &[u8],
+) -> Result<Asked, Problem> {
+    let Some(key) = key(&parts.headers).filter(|_| rule.makes()) else {
+        return Ok(Asked::Freely);
+    };
+    let key = key?;
+    let caller = permit.caller.who().name;
+    let store = &control.inner.store;
+    let once = Once {
+        // No token has a NUL, so this is no token's digest.
+        key: store
+            .digest_key()
+            .digest(format!("answer\0{caller}\0{key}").as_bytes()),
+        request: request(parts, body),
+    };
+    match store.answer(&once.key).await? {
+        None => Ok(Asked::First(once)),
+        Some(first) if first.request == once.request => Ok(Asked::Again(
+            again(control, rule, permit, parts, first).await?,
+        )),
+        Some(_) => Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "this Idempotency-Key stands for another request of the last 24 hours; take a new key for a new request",
+        )),
+    }
+}
+
+/// `None` when there is none.
+fn key(headers: &HeaderMap) -> Option<Result<String, Problem>> {
+    let mut values = headers.get_all(HEADER).iter();
+    let value = values.next()?;
+    let key = value.to_str().ok().filter(|key| {
+        (1..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic())
+    });
+    Some(match (key, values.next()) {
+        (Some(key), None) => Ok(key.to_owned()),
+        _ => Err(Problem::invalid(format!(
+            "Idempotency-Key stands there once, with 1 to {KEY_BYTES_MAX} visible ASCII characters"
+        ))),
+    })
+}
+
+/// A hash of method, path and body. What is waited for may differ from one time to the next.
+fn request(parts: &Parts, body: &[u8]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for part in [parts.method.as_str(), parts.uri.path()] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.update(body);
+    *hasher.finalize().as_bytes()
+}
+
+async fn again(
+    control: &Control,
+    rule: &Rule,
+    permit: &Permit,
+    parts: &mut Parts,
+    first: Answer,
+) -> Result<Response, Problem> {
+    let store = &control.inner.store;
+    match first.account {
+        Some(id) => permit.asks(&Place::account(&store.account(id).await?))?,
+        None if permit.home().is_some() => return Err(forbidden("only an operator may do that")),
+        None => {}
+    }
+    let mut wait = None;
+    if first.revision.is_some() {
+        let Query(query) = Query::<Wait>::from_request_parts(parts, control).await?;
+        wait = query.duration(control)?;
+    }
+    // A token that is shown once more is one that is revealed: the record first.
+    if first.object["token"].is_string() {
+        let kind = match rule.path {
+            "/api-tokens" => "api_token",
+            _ => "token",
+        };
+        let subject = format!("{kind}/{}", first.object["id"]);
+        let mut commit = store.begin(permit.caller.who()).await?;
+        commit.note_of(first.account, "answer.again", subject, None, None);
+        commit.finish_unpublished().await?;
+    }
+    let mut response = match first.revision {
+        Some(revision) => {
+            let published = store.publisher().published(revision);
+            answer(control, published, wait, StatusCode::CREATED, first.object).await?
+        }
+        None => (StatusCode::CREATED, Json(first.object)).into_response(),
+    };
+    response
+        .headers_mut()
+        .insert(REPLAYED, HeaderValue::from_static("true"));
+    Ok(response)
+}
