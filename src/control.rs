@@ -7,6 +7,7 @@
 mod error;
 mod plan;
 mod scope;
+mod sight;
 mod record;
 mod view;
 mod secret_file;

@@ -14,6 +14,7 @@ mod tokens;
 mod gateways;
 mod bounds;
 mod api_tokens;
+mod shared;
 mod users;
 mod callers;
 mod changes;
@@ -47,6 +48,7 @@ pub(super) use place::{Place, check, exposed};
 #[cfg(test)]
 pub(super) use place::{contents, run_sql};
 pub(super) use seal::{Sealer, fill, random};
+pub(super) use shared::{NewSharedFilter, NewSharedToken, VisitorRow, Whose};
 pub(super) use tokens::{Filter, NewToken};
 pub(super) use usage::{Clocks, Cursor, Filed, Group, SeenSender, Select, Series, Step, TokenUse};
 pub(super) use users::{NewUser, SessionBounds};

@@ -20,3 +20,4 @@ mod killing;
 mod figures;
 mod port;
 mod usage;
+mod shared;

@@ -94,6 +94,7 @@ fn state(operation: &mut Operation, rule: &Rule) {
             Needs::Tokens => "scope `tokens`",
             Needs::Accounts => "scope `accounts`",
             Needs::Operator => "an operator",
+            Needs::Shared => "a shared token",
         };
         let said = operation.description.take();
         let blank = if said.is_some() { "\n\n" } else { "" };

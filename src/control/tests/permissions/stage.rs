@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::super::people::{Hand, People};
+use super::{
+    super::people::{Hand, People},
+    Outcome,
+};
 use crate::control::admin::{Concerns, Rule};
 
 /// Whose something is.
@@ -32,6 +35,8 @@ pub(super) struct Role {
     pub(super) is_reader: bool,
     pub(super) scopes: Vec<&'static str>,
     pub(super) reaches: Vec<Target>,
+    /// What becomes of them where a shared token is asked for.
+    pub(super) shared: Outcome,
 }
 
 /// Ids of one account's things.
@@ -40,6 +45,8 @@ struct Things {
     account: u64,
     token: u64,
     api_token: u64,
+    shared_token: u64,
+    shared_filter: u64,
     user: u64,
 }
 
@@ -74,6 +81,8 @@ impl Stage {
                     account,
                     token: people.shipping_token(account, "one").await,
                     api_token: people.api_token(Some(account), &["read"]).await.0,
+                    shared_token: people.shared_token(account, &[]).await.0,
+                    shared_filter: people.shared_filter(account, "signal", "logs").await,
                     user: people.user(Some(account), &name, "reader").await,
                 },
             );
@@ -117,6 +126,36 @@ impl Stage {
             self.token("sub token", sub, scopes, &[Sub]).await;
         }
         self.stopped().await;
+        self.visitors().await;
+    }
+
+    /// Who has a shared token: it opens one route, and is nobody's everywhere else.
+    async fn visitors(&mut self) {
+        let main = self.things[&Target::Main].account;
+        let people = &self.people;
+        let (_, open) = people.shared_token(main, &[]).await;
+        let (revoked, ended) = people.shared_token(main, &[]).await;
+        let path = format!("/shared-tokens/{revoked}/revoke");
+        people.operate("POST", &path, Value::Null).await;
+        let late = people.account("late sharer", "unlimited").await;
+        let (_, stopped) = people.shared_token(late, &[]).await;
+        let path = format!("/accounts/{late}");
+        people
+            .operate("PATCH", &path, json!({"state": "suspended"}))
+            .await;
+        for (name, hand, shared) in [
+            ("shared token", open, Outcome::Reached),
+            ("revoked shared token", ended, Outcome::Unknown),
+            (
+                "suspended account's shared token",
+                stopped,
+                Outcome::Forbidden,
+            ),
+        ] {
+            let role = self.add(name, hand, &ALL, &[]);
+            role.is_nobody = true;
+            role.shared = shared;
+        }
     }
 
     /// Who is not known, or not any more.
@@ -215,6 +254,7 @@ impl Stage {
             is_reader: false,
             scopes: scopes.to_vec(),
             reaches: reaches.to_vec(),
+            shared: Outcome::Unknown,
         });
         self.roles.last_mut().expect("just pushed")
     }
@@ -260,6 +300,8 @@ impl Stage {
             Concerns::Account => things.account,
             Concerns::Token => things.token,
             Concerns::ApiToken => things.api_token,
+            Concerns::SharedToken => things.shared_token,
+            Concerns::SharedFilter => things.shared_filter,
             Concerns::User => things.user,
             // A destination: the operators', and there is one.
             Concerns::Nothing | Concerns::Listed | Concerns::Stated => 1,
@@ -275,6 +317,12 @@ impl Stage {
         let name = format!("made {}", self.made.get());
         match (rule.method, rule.path) {
             ("post", "/tokens") => json!({"account": account, "signal": "logs", "name": name}),
+            ("post", "/shared-tokens") => {
+                json!({"account": account, "name": name, "filters": []})
+            }
+            ("post", "/shared-filters") => {
+                json!({"account": account, "field": "signal", "value": "logs"})
+            }
             // Out of everybody's reach, so that lists stay what they were.
             ("post", "/accounts") => {
                 json!({"parent": account, "name": name, "accessible": false})
