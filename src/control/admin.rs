@@ -26,6 +26,7 @@ mod session;
 mod audit;
 mod gateways;
 mod usage;
+mod compat;
 mod openapi;
 
 use axum::{
@@ -35,6 +36,8 @@ use axum::{
     middleware::from_fn_with_state,
 };
 
+#[cfg(test)]
+pub(super) use compat::{Of as CompatOf, Rule as CompatRule, table as compat_table};
 #[cfg(test)]
 pub(super) use routes::table;
 #[cfg(test)]
@@ -60,6 +63,7 @@ pub(super) fn router(control: Control) -> Router {
         });
     Router::new()
         .nest("/api/v1", api)
+        .merge(compat::router(&control))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(control)

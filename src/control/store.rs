@@ -15,6 +15,7 @@ mod gateways;
 mod bounds;
 mod api_tokens;
 mod shared;
+mod foreign;
 mod users;
 mod callers;
 mod changes;
@@ -44,6 +45,7 @@ pub(super) use changes::Kept;
 pub(super) use commit::Commit;
 pub(super) use copy::copy;
 pub(super) use first::FirstThings;
+pub(super) use foreign::{Hands, Sort, TokenPage};
 pub(super) use place::{Place, check, exposed};
 #[cfg(test)]
 pub(super) use place::{contents, run_sql};

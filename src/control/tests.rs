@@ -21,3 +21,4 @@ mod figures;
 mod port;
 mod usage;
 mod shared;
+mod compat;

@@ -48,6 +48,7 @@ macro_rules! routes {
 // readers   May · MayNot
 routes! {
     get    "/openapi.json"         openapi::document      Open      Nothing   May;
+    get    "/compat/openapi.json"  openapi::compatible    Open      Nothing   May;
 
     post   "/session"              session::begin         Open      Nothing   May;
     get    "/session"              session::show          Caller    Nothing   May;

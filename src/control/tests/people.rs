@@ -47,9 +47,19 @@ impl People {
         path: &str,
         body: &Value,
     ) -> (u16, Value) {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("/api/v1{path}"));
+        let uri = format!("/api/v1{path}");
+        self.send(hand, method, &uri, body).await
+    }
+
+    /// One call anywhere on the port.
+    pub(super) async fn send(
+        &self,
+        hand: &Hand,
+        method: &str,
+        uri: &str,
+        body: &Value,
+    ) -> (u16, Value) {
+        let mut request = Request::builder().method(method).uri(uri);
         match hand {
             Hand::Nothing => {}
             Hand::Token(token) => request = request.header("x-api-token", token),

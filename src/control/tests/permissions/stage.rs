@@ -8,7 +8,7 @@ use super::{
     super::people::{Hand, People},
     Outcome,
 };
-use crate::control::admin::{Concerns, Rule};
+use crate::control::admin::{CompatOf, CompatRule, Concerns, Rule};
 
 /// Whose something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,6 +48,8 @@ struct Things {
     shared_token: u64,
     shared_filter: u64,
     user: u64,
+    /// An account in its stead, to be deleted: its own is somebody's home.
+    spare: Option<u64>,
 }
 
 pub(super) struct Stage {
@@ -84,6 +86,7 @@ impl Stage {
                     shared_token: people.shared_token(account, &[]).await.0,
                     shared_filter: people.shared_filter(account, "signal", "logs").await,
                     user: people.user(Some(account), &name, "reader").await,
+                    spare: None,
                 },
             );
         }
@@ -305,6 +308,45 @@ impl Stage {
             Concerns::User => things.user,
             // A destination: the operators', and there is one.
             Concerns::Nothing | Concerns::Listed | Concerns::Stated => 1,
+        }
+    }
+
+    pub(super) fn account(&self, target: Target) -> u64 {
+        self.things[&target].account
+    }
+
+    pub(super) fn compat_id(&self, of: CompatOf, target: Target) -> u64 {
+        let things = &self.things[&target];
+        match of {
+            CompatOf::Token => things.token,
+            CompatOf::SharedToken => things.shared_token,
+            CompatOf::SharedFilter => things.shared_filter,
+            CompatOf::TimeBased | CompatOf::Metrics => things.spare.unwrap_or(things.account),
+            CompatOf::Own | CompatOf::Main => 0,
+        }
+    }
+
+    /// Makes anew what a compatible route deletes.
+    pub(super) async fn make_again(&mut self, rule: &CompatRule, target: Target) {
+        self.made.set(self.made.get() + 1);
+        let name = format!("again {}", self.made.get());
+        let account = self.account(target);
+        let made = match rule.of {
+            CompatOf::Token => self.people.shipping_token(account, &name).await,
+            CompatOf::SharedToken => self.people.shared_token(account, &[]).await.0,
+            CompatOf::SharedFilter => self.people.shared_filter(account, "signal", "logs").await,
+            CompatOf::TimeBased => {
+                let main = self.account(Target::Main);
+                self.people.sub_account(&name, main, true).await
+            }
+            CompatOf::Own | CompatOf::Main | CompatOf::Metrics => return,
+        };
+        let things = self.things.get_mut(&target).expect("there");
+        match rule.of {
+            CompatOf::Token => things.token = made,
+            CompatOf::SharedToken => things.shared_token = made,
+            CompatOf::SharedFilter => things.shared_filter = made,
+            _ => things.spare = Some(made),
         }
     }
 

@@ -32,3 +32,8 @@ CREATE TABLE shared_tokens (
 CREATE INDEX shared_tokens_by_account ON shared_tokens (account_id, id);
 
 INSERT INTO counters (name, value) VALUES ('shared_token', 0), ('shared_filter', 0);
+
+-- What the compatible routes keep of an account for their callers: JSON that means nothing to gateways.
+ALTER TABLE accounts ADD COLUMN kept TEXT NOT NULL DEFAULT '{}';
+-- Who made a token and who changed it last stands in the audit log, at the token's own times.
+CREATE INDEX audit_by_subject ON audit (subject, at);
