@@ -3,6 +3,8 @@
 mod access;
 mod account;
 mod api_token;
+mod shared_token;
+mod shared_filter;
 mod audit;
 mod client;
 mod destination;
@@ -113,6 +115,20 @@ enum Command {
         #[command(subcommand)]
         verb: api_token::Verb,
     },
+    /// Shared tokens: each shows an account's usage, or a part of it, and does nothing else.
+    SharedToken {
+        #[command(flatten)]
+        access: access::Access,
+        #[command(subcommand)]
+        verb: shared_token::Verb,
+    },
+    /// Filters by which shared tokens show a part of an account's usage.
+    SharedFilter {
+        #[command(flatten)]
+        access: access::Access,
+        #[command(subcommand)]
+        verb: shared_filter::Verb,
+    },
     /// People: the operators, and each account's admins and readers.
     User {
         #[command(flatten)]
@@ -201,6 +217,12 @@ impl Arguments {
                 access.run(|| configured(file, data), async |api| verb.run(api).await)?;
             }
             Command::ApiToken { access, verb } => {
+                access.run(|| configured(file, data), async |api| verb.run(api).await)?;
+            }
+            Command::SharedToken { access, verb } => {
+                access.run(|| configured(file, data), async |api| verb.run(api).await)?;
+            }
+            Command::SharedFilter { access, verb } => {
                 access.run(|| configured(file, data), async |api| verb.run(api).await)?;
             }
             Command::User {

@@ -7,6 +7,7 @@
 mod error;
 mod plan;
 mod scope;
+mod sight;
 mod record;
 mod terms;
 mod view;

@@ -7,6 +7,7 @@ mod routes;
 mod rule;
 mod guard;
 mod caller;
+mod visitor;
 mod cookie;
 mod throttle;
 mod refused;
@@ -20,11 +21,14 @@ mod destinations;
 mod endpoint;
 mod tokens;
 mod api_tokens;
+mod shared_tokens;
+mod shared_filters;
 mod users;
 mod session;
 mod audit;
 mod gateways;
 mod usage;
+mod compat;
 mod openapi;
 
 use axum::{
@@ -35,6 +39,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+#[cfg(test)]
+pub(super) use compat::{Of as CompatOf, Rule as CompatRule, table as compat_table};
 #[cfg(test)]
 pub(super) use etag::{kind, shows};
 #[cfg(test)]
@@ -67,6 +73,7 @@ pub(super) fn router(control: Control) -> Router {
         });
     Router::new()
         .nest("/api/v1", api)
+        .merge(compat::router(&control))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(control)

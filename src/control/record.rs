@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     plan::Plan,
     scope::{Role, Scopes},
+    sight::Join,
     view::LimitsSet,
 };
 use crate::{
@@ -116,6 +117,38 @@ pub(super) struct ApiTokenRow {
     pub(super) revoked_at: Option<Millis>,
 }
 
+/// A shared token's record.
+#[derive(Clone, Debug)]
+pub(super) struct SharedTokenRow {
+    pub(super) id: u64,
+    pub(super) account: u64,
+    pub(super) name: String,
+    pub(super) join: Join,
+    /// Ids of its filters.
+    pub(super) filters: Vec<u64>,
+    /// Seconds since 1970, 0 = never.
+    pub(super) expires_at: u32,
+    pub(super) created_by: String,
+    pub(super) created_at: Millis,
+    pub(super) updated_at: Millis,
+    /// Coarse: up to a minute older than the last use.
+    pub(super) last_used_at: Option<Millis>,
+    pub(super) revoked_at: Option<Millis>,
+}
+
+/// A filter of shared tokens.
+#[derive(Clone, Debug)]
+pub(super) struct SharedFilterRow {
+    pub(super) id: u64,
+    pub(super) account: u64,
+    pub(super) field: String,
+    pub(super) value: String,
+    pub(super) description: String,
+    pub(super) created_by: String,
+    pub(super) created_at: Millis,
+    pub(super) updated_at: Millis,
+}
+
 /// A person.
 #[derive(Clone, Debug)]
 pub(super) struct UserRow {
@@ -164,6 +197,19 @@ impl TokenRow {
             TokenState::Revoked => "revoked",
             _ if expires_at != 0 && expires_at <= seconds => "expired",
             state => state.name(),
+        }
+    }
+}
+
+// === impl SharedTokenRow ===
+
+impl SharedTokenRow {
+    /// Whether it opens anything at that second, in a word.
+    pub(super) fn state(&self, seconds: u32) -> &'static str {
+        match (self.revoked_at, self.expires_at) {
+            (Some(_), _) => "revoked",
+            (None, at) if at != 0 && at <= seconds => "expired",
+            (None, _) => "live",
         }
     }
 }

@@ -58,6 +58,8 @@ pub(super) enum Kind {
     Token,
     ApiToken,
     User,
+    SharedToken,
+    SharedFilter,
 }
 
 // === impl Errand ===

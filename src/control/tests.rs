@@ -24,3 +24,5 @@ mod killing;
 mod figures;
 mod port;
 mod usage;
+mod shared;
+mod compat;

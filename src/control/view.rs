@@ -1,11 +1,13 @@
 //! Records as people see them, in the admin API's answers and in the audit log: no secret is in them.
 
 mod people;
+mod shared;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub(super) use people::{ApiToken, AuditRecord, User};
+pub(super) use shared::{SharedFilter, SharedToken};
 
 use super::record::{AccountRow, DestinationRow, Settings, TokenRow, rfc3339, rfc3339_seconds};
 use crate::{

@@ -50,6 +50,8 @@ pub enum TokenKind {
     Shipping,
     /// Opens the admin API.
     Api,
+    /// Reads what its account shares of its usage.
+    Shared,
 }
 
 impl TokenKind {
@@ -57,6 +59,7 @@ impl TokenKind {
         match self {
             Self::Shipping => 's',
             Self::Api => 'a',
+            Self::Shared => 'r',
         }
     }
 
@@ -218,6 +221,7 @@ mod tests {
         assert!(token.reveal().starts_with("whf_s_"));
         assert!(token.is_well_formed_token());
         assert!(TokenKind::Shipping.is_of(&token) && !TokenKind::Api.is_of(&token));
+        assert!(!TokenKind::Shared.is_of(&token));
         for place in PREFIX.len()..44 {
             let mut typo = token.reveal().as_bytes().to_vec();
             typo[place] = if typo[place] == b'7' { b'8' } else { b'7' };

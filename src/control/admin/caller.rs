@@ -1,6 +1,6 @@
 //! Who calls: read from the store for each request, remembered by nobody.
 
-use std::sync::PoisonError;
+use std::{net::IpAddr, sync::PoisonError};
 
 use axum::http::{HeaderMap, StatusCode, header, request::Parts};
 
@@ -53,9 +53,7 @@ pub(super) async fn identify(control: &Control, parts: &Parts) -> Result<Caller,
         (Some(token), _) => {
             let found = by_token(control, &token).await?;
             if found.is_none() {
-                let tokens = Failing::Tokens(address);
-                let charged = control.inner.throttle.charge(tokens);
-                charged.map_err(Problem::too_many)?;
+                failed(control, address)?;
             }
             found
         }
@@ -78,6 +76,12 @@ pub(super) async fn identify(control: &Control, parts: &Parts) -> Result<Caller,
     Ok(caller)
 }
 
+/// Whoever tries tokens that open nothing is slowed down.
+pub(super) fn failed(control: &Control, address: Option<IpAddr>) -> Result<(), Problem> {
+    let charged = control.inner.throttle.charge(Failing::Tokens(address));
+    charged.map_err(Problem::too_many)
+}
+
 async fn by_token(control: &Control, token: &Secret) -> Result<Option<CallerRow>, Problem> {
     // A typo or an invented token costs no look-up.
     if !token.is_well_formed_token() || !TokenKind::Api.is_of(token) {
@@ -97,7 +101,7 @@ async fn by_session(control: &Control, secret: &Secret) -> Result<Option<CallerR
 }
 
 /// The one token that the headers carry; two different ones are nobody's.
-fn token(headers: &HeaderMap) -> Result<Option<Secret>, Problem> {
+pub(super) fn token(headers: &HeaderMap) -> Result<Option<Secret>, Problem> {
     let bearer = headers.get_all(header::AUTHORIZATION).iter().map(|value| {
         let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
         scheme
@@ -210,37 +214,53 @@ impl Caller {
         }
     }
 
-    /// Writes down that they were here, at most once a minute, and lets nobody wait for it.
+    /// Writes down that they were here.
     fn touch(&self, control: &Control) {
-        if record::now() < self.row.used_at.saturating_add(USE_MS) {
-            return;
-        }
-        let (control, is) = (control.clone(), self.row.is.clone());
-        let subject = is.subject();
-        let touching = || control.inner.touching.lock();
-        // One write at a time for each, so as many at most as there are callers.
-        if !touching()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(subject.clone())
-        {
-            return;
-        }
-        let control = control.clone();
-        tokio::spawn(async move {
-            match control.inner.store.touch(&is).await {
-                Ok(()) | Err(Error::Closed) => {}
-                Err(error) => {
-                    tracing::warn!(%error, caller = subject, "the time of use is not kept")
-                }
-            }
-            let mut touching = control
-                .inner
-                .touching
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            touching.remove(&subject);
-        });
+        let is = self.row.is.clone();
+        touch(
+            control,
+            is.subject(),
+            self.row.used_at,
+            |control| async move { control.inner.store.touch(&is).await },
+        );
     }
+}
+
+/// Writes down by `write` that somebody was here, at most once a minute, and lets nobody wait for it.
+pub(super) fn touch<F>(
+    control: &Control,
+    subject: String,
+    used_at: Millis,
+    write: impl FnOnce(Control) -> F,
+) where
+    F: Future<Output = Result<(), Error>> + Send + 'static,
+{
+    if record::now() < used_at.saturating_add(USE_MS) {
+        return;
+    }
+    // One write at a time for each, so as many at most as there are callers.
+    if !control
+        .inner
+        .touching
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(subject.clone())
+    {
+        return;
+    }
+    let (control, written) = (control.clone(), write(control.clone()));
+    tokio::spawn(async move {
+        match written.await {
+            Ok(()) | Err(Error::Closed) => {}
+            Err(error) => tracing::warn!(%error, caller = subject, "the time of use is not kept"),
+        }
+        let mut touching = control
+            .inner
+            .touching
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        touching.remove(&subject);
+    });
 }
 
 // === impl CallerRow ===

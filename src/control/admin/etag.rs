@@ -44,6 +44,8 @@ pub(in crate::control) fn kind(rule: &Rule) -> Option<Kind> {
         Concerns::Token => Some(Kind::Token),
         Concerns::ApiToken => Some(Kind::ApiToken),
         Concerns::User => Some(Kind::User),
+        Concerns::SharedToken => Some(Kind::SharedToken),
+        Concerns::SharedFilter => Some(Kind::SharedFilter),
         Concerns::Nothing | Concerns::Listed | Concerns::Stated => rule
             .path
             .starts_with("/destinations/")

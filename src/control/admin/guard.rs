@@ -18,6 +18,7 @@ use super::{
     problem::Problem,
     refused,
     rule::{Concerns, Needs, Place, Rule, may},
+    visitor,
 };
 use crate::{
     control::{
@@ -36,7 +37,10 @@ pub(super) async fn admit(
 ) -> Result<Response, Problem> {
     let (mut parts, body) = request.into_parts();
     if rule.method == "get" {
-        if rule.needs != Needs::Open {
+        if rule.needs == Needs::Shared {
+            let visitor = visitor::identify(&control, &parts).await?;
+            parts.extensions.insert(visitor);
+        } else if rule.needs != Needs::Open {
             let permit = self::permit(&control, rule, &mut parts).await?;
             parts.extensions.insert(Actor(permit.caller.who().into()));
             parts.extensions.insert(permit);
@@ -107,13 +111,26 @@ async fn place(control: &Control, rule: Rule, parts: &mut Parts) -> Result<Optio
     let store = &control.inner.store;
     let account = match rule.concerns {
         Concerns::Nothing | Concerns::Listed | Concerns::Stated => return Ok(None),
-        Concerns::Account | Concerns::Token | Concerns::ApiToken | Concerns::User => {
+        Concerns::Account
+        | Concerns::Token
+        | Concerns::ApiToken
+        | Concerns::SharedToken
+        | Concerns::SharedFilter
+        | Concerns::User => {
             let Id(id) = Id::from_request_parts(parts, control).await?;
             match rule.concerns {
                 Concerns::Account => (format!("account {id}"), Some(id)),
                 Concerns::Token => {
                     let row = store.token(id).await?;
                     (format!("token {id}"), Some(row.token.account.0))
+                }
+                Concerns::SharedToken => {
+                    let row = store.shared_token(id).await?;
+                    (format!("shared token {id}"), Some(row.account))
+                }
+                Concerns::SharedFilter => {
+                    let row = store.shared_filter(id).await?;
+                    (format!("shared filter {id}"), Some(row.account))
                 }
                 Concerns::User => {
                     let row = store.user(id).await?;

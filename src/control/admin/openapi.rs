@@ -16,7 +16,7 @@ use utoipa::{
 };
 
 use super::{
-    extract,
+    compat, extract,
     problem::Problem,
     routes::{self, Described},
     rule::{Needs, Rule},
@@ -43,7 +43,39 @@ struct Document;
 #[utoipa::path(get, path = "/openapi.json", responses((status = 200, description = "This document")))]
 pub(super) async fn document() -> Response {
     static TEXT: OnceLock<Option<String>> = OnceLock::new();
-    match TEXT.get_or_init(|| whole().to_json().ok()) {
+    answer(TEXT.get_or_init(|| whole().to_json().ok()))
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Wharfinger's compatible routes",
+        description = "Routes that automation written for Logz.io calls, as views of the admin API. They take an \
+                       account's API token in `X-API-TOKEN`; whoever may not is answered 403 `{\"code\": 403, \
+                       \"message\": \"Insufficient privileges\"}`, whatever else goes wrong `{\"code\", \"message\"}`. \
+                       Fields that they don't know are left unread."
+    ),
+    servers((url = "/")),
+    security(("token" = []))
+)]
+struct CompatDocument;
+
+/// Describes the compatible routes, which stand beside `/api/v1`.
+#[utoipa::path(get, path = "/compat/openapi.json", responses((status = 200, description = "Their document")))]
+pub(super) async fn compatible() -> Response {
+    static TEXT: OnceLock<Option<String>> = OnceLock::new();
+    answer(TEXT.get_or_init(|| {
+        let mut document = CompatDocument::openapi();
+        document.merge(compat::Described::openapi());
+        let components = document.components.get_or_insert_with(Components::new);
+        let token = ApiKey::Header(ApiKeyValue::new("X-API-TOKEN"));
+        components.add_security_scheme("token", SecurityScheme::ApiKey(token));
+        document.to_json().ok()
+    }))
+}
+
+fn answer(text: &'static Option<String>) -> Response {
+    match text {
         Some(text) => ([(header::CONTENT_TYPE, "application/json")], text.as_str()).into_response(),
         None => Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -110,6 +142,7 @@ fn state(operation: &mut Operation, rule: &Rule) {
             Needs::Tokens => "scope `tokens`",
             Needs::Accounts => "scope `accounts`",
             Needs::Operator => "an operator",
+            Needs::Shared => "a shared token",
         };
         let said = operation.description.take();
         let blank = if said.is_some() { "\n\n" } else { "" };

@@ -65,6 +65,12 @@ impl Problem {
         }
     }
 
+    /// Status, what to do about it, and seconds until it is worth asking again.
+    pub(super) fn parts(self) -> (StatusCode, Cow<'static, str>, Option<u64>) {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, self.detail, self.retry_after)
+    }
+
     pub(super) fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }

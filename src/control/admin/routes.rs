@@ -8,7 +8,7 @@ use axum::routing::{self, MethodRouter};
 use super::{
     accounts, api_tokens, audit, destinations, gateways, openapi,
     rule::{Concerns, Needs, Readers, Rule},
-    session, tokens, usage, users,
+    session, shared_filters, shared_tokens, tokens, usage, users,
 };
 use crate::control::Control;
 
@@ -41,12 +41,14 @@ macro_rules! routes {
     };
 }
 
-// needs     Open: nothing, not even a caller · Caller: any · Read, Tokens, Accounts: that scope · Operator: all accounts
+// needs     Open: nothing, not even a caller · Caller: any · Read, Tokens, Accounts: that scope · Operator: all accounts ·
+//           Shared: a shared token, and nothing else
 // concerns  Nothing · Listed: the handler lists what the caller reaches · Stated: the account that the body names ·
-//           Account, Token, ApiToken, User: the account of what the path's id names
+//           Account, Token, ApiToken, SharedToken, SharedFilter, User: the account of what the path's id names
 // readers   May · MayNot
 routes! {
     get    "/openapi.json"         openapi::document      Open      Nothing   May;
+    get    "/compat/openapi.json"  openapi::compatible    Open      Nothing   May;
 
     post   "/session"              session::begin         Open      Nothing   May;
     get    "/session"              session::show          Caller    Nothing   May;
@@ -76,6 +78,22 @@ routes! {
     post   "/api-tokens"           api_tokens::create     Accounts  Stated    MayNot;
     get    "/api-tokens/{id}"      api_tokens::show       Accounts  ApiToken  MayNot;
     post   "/api-tokens/{id}/revoke" api_tokens::revoke   Accounts  ApiToken  MayNot;
+
+    get    "/shared-tokens"        shared_tokens::list    Read      Listed    May;
+    post   "/shared-tokens"        shared_tokens::create  Tokens    Stated    MayNot;
+    get    "/shared-tokens/{id}"   shared_tokens::show    Read      SharedToken May;
+    patch  "/shared-tokens/{id}"   shared_tokens::change  Tokens    SharedToken MayNot;
+    delete "/shared-tokens/{id}"   shared_tokens::delete  Tokens    SharedToken MayNot;
+    post   "/shared-tokens/{id}/revoke" shared_tokens::revoke Tokens SharedToken MayNot;
+    post   "/shared-tokens/{id}/reveal" shared_tokens::reveal Tokens SharedToken MayNot;
+
+    get    "/shared-filters"       shared_filters::list   Read      Listed    May;
+    post   "/shared-filters"       shared_filters::create Tokens    Stated    MayNot;
+    get    "/shared-filters/{id}"  shared_filters::show   Read      SharedFilter May;
+    patch  "/shared-filters/{id}"  shared_filters::change Tokens    SharedFilter MayNot;
+    delete "/shared-filters/{id}"  shared_filters::delete Tokens    SharedFilter MayNot;
+
+    get    "/shared/usage"         usage::shared          Shared    Nothing   May;
 
     get    "/users"                users::list            Accounts  Listed    MayNot;
     post   "/users"                users::create          Accounts  Stated    MayNot;

@@ -28,6 +28,8 @@ pub(in crate::control) enum Needs {
     Accounts,
     /// To be over all accounts; the scope `read` for looking, `accounts` for changing.
     Operator,
+    /// A shared token: nobody else gets in, and it gets in nowhere else.
+    Shared,
 }
 
 /// Whose account it is about.
@@ -45,6 +47,10 @@ pub(in crate::control) enum Concerns {
     Token,
     /// That of the API token in the path.
     ApiToken,
+    /// That of the shared token in the path.
+    SharedToken,
+    /// That of the shared filter in the path.
+    SharedFilter,
     /// That of the person in the path.
     User,
 }
@@ -93,6 +99,7 @@ pub(super) fn may(caller: &Caller, rule: &Rule, place: Option<&Place>) -> Result
     }
     let (needed, is_over_all) = match rule.needs {
         Needs::Open | Needs::Caller => return Ok(()),
+        Needs::Shared => return Err(forbidden("only a shared token opens that")),
         Needs::Read => (Scope::Read, false),
         Needs::Tokens => (Scope::Tokens, false),
         Needs::Accounts => (Scope::Accounts, false),

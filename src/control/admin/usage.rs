@@ -1,9 +1,9 @@
-//! `/accounts/{id}/usage`, `/tokens/{id}/senders`: what was shipped, and by whom.
+//! `/accounts/{id}/usage`, `/shared/usage`, `/tokens/{id}/senders`: what was shipped, and by whom.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
@@ -14,11 +14,13 @@ use utoipa::ToSchema;
 use super::{
     extract::{Id, Query, seconds},
     problem::Problem,
+    visitor::Visitor,
 };
 use crate::{
     control::{
         Control,
         record::{self, Millis, TokenRow, rfc3339},
+        sight::Sight,
         store::{Cursor, Group, SeenSender, Select, Series, Step, TokenUse},
         view,
     },
@@ -143,25 +145,57 @@ pub(super) async fn account(
     Query(query): Query<UsageQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    control.inner.store.account(id).await?;
+    series(&control, id, None, query, &headers).await
+}
+
+/// Shows the usage of the shared token's account, as far as the token's filters match; otherwise as an account's usage is
+/// shown to its people. Filters are joined by AND or OR; a filter on a field that usage doesn't have matches nothing.
+#[utoipa::path(get, path = "/shared/usage", params(
+    ("from" = Option<String>, Query, description = "RFC 3339; an hour, a day or thirty days before `to` unless said otherwise, by step"),
+    ("to" = Option<String>, Query, description = "RFC 3339; now unless said otherwise"),
+    ("step" = Option<String>, Query, description = "`minute`, `hour` (unless said otherwise) or `day`; 1,500 of them at most"),
+    ("signal" = Option<String>, Query), ("token" = Option<u64>, Query),
+    ("group" = Option<String>, Query, description = "`none` (unless said otherwise), `signal` or `token`"),
+    ("after" = Option<String>, Query), ("limit" = Option<u32>, Query)),
+    responses((status = 200, content((Page = "application/json"), (String = "text/csv"))),
+    (status = 400, body = Problem), (status = 401, body = Problem)))]
+pub(super) async fn shared(
+    State(control): State<Control>,
+    Extension(visitor): Extension<Visitor>,
+    Query(query): Query<UsageQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Visitor { account, sight } = visitor;
+    series(&control, account, Some(sight), query, &headers).await
+}
+
+/// A page of an account's usage, as far as it may be seen.
+async fn series(
+    control: &Control,
+    account: u64,
+    sight: Option<Sight>,
+    query: UsageQuery,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
     let limit = query.limit.unwrap_or(ROWS_MAX);
     if !(1..=ROWS_MAX).contains(&limit) {
         return Err(Problem::invalid(format!(
             "limit must lie between 1 and {ROWS_MAX}"
         )));
     }
-    let mut select = query.select(id, record::now())?;
+    let mut select = query.select(account, record::now())?;
+    select.sight = sight;
     // One row more tells whether there is a next page.
     select.limit = limit + 1;
-    let store = &control.inner.store;
-    store.account(id).await?;
-    let mut rows = store.usage(&select).await?;
+    let mut rows = control.inner.store.usage(&select).await?;
     let has_more = rows.len() > limit as usize;
     rows.truncate(limit as usize);
     let next = rows
         .last()
         .filter(|_| has_more)
         .map(|row| cursor_text(row.at));
-    Ok(if wants_csv(&headers) {
+    Ok(if wants_csv(headers) {
         csv(&rows, next)
     } else {
         let items = rows.into_iter().map(Bucket::from).collect();
@@ -268,6 +302,7 @@ impl UsageQuery {
                 Some(GroupName::Signal) => Group::Signal,
                 Some(GroupName::Token) => Group::Token,
             },
+            sight: None,
             after: self.after.as_deref().map(cursor_of).transpose()?,
             limit: ROWS_MAX,
         })

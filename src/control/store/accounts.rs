@@ -246,6 +246,7 @@ impl Commit {
              metrics_destination = NULL, traces_destination = NULL WHERE id = $2",
             "UPDATE shipping_tokens SET deleted_at = $1 WHERE account_id = $2 AND deleted_at IS NULL",
             "UPDATE api_tokens SET revoked_at = $1, version = version + 1 WHERE account_id = $2 AND revoked_at IS NULL",
+            "UPDATE shared_tokens SET revoked_at = $1, version = version + 1 WHERE account_id = $2 AND revoked_at IS NULL",
         ] {
             query(end)
                 .bind(now)

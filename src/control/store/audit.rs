@@ -137,7 +137,12 @@ pub(super) async fn append(
 }
 
 fn select(after: u64, limit: u32, filter: &AuditFilter) -> Query {
-    let mut select = query("SELECT * FROM audit WHERE seq > ").and("$", [signed(after).into()]);
+    let select = query("SELECT * FROM audit WHERE seq > ").and("$", [signed(after).into()]);
+    narrow(select, filter).and(" ORDER BY seq LIMIT $", [limit.into()])
+}
+
+/// Only records of that kind.
+pub(super) fn narrow(mut select: Query, filter: &AuditFilter) -> Query {
     if let Some(home) = filter.home {
         let home = || database::Value::from(signed(home));
         select = select.and(
@@ -162,7 +167,7 @@ fn select(after: u64, limit: u32, filter: &AuditFilter) -> Query {
             select = select.and(condition, [signed(at).into()]);
         }
     }
-    select.and(" ORDER BY seq LIMIT $", [limit.into()])
+    select
 }
 
 // === impl Store ===
@@ -229,7 +234,7 @@ fn account(row: &Row) -> Result<Option<u64>, Error> {
     account.map(positive).transpose()
 }
 
-fn read(row: &Row) -> Result<AuditRow, Error> {
+pub(super) fn read(row: &Row) -> Result<AuditRow, Error> {
     Ok(AuditRow {
         seq: get_u64(row, "seq")?,
         revision: get_u64(row, "revision")?,

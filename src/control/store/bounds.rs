@@ -1,6 +1,10 @@
 //! How many shipping tokens a plan allows, weighed over a whole commit: a rotation or an import is one change of the count.
 
-use super::{Commit, database::query, signed};
+use super::{
+    Commit, Store,
+    database::{Query, query},
+    signed,
+};
 use crate::{
     clock,
     control::{Error, record::TokenRow},
@@ -12,6 +16,22 @@ pub(super) type Counted = std::collections::BTreeMap<(u64, Signal), i64>;
 
 const ENABLED: &str = "SELECT count(*) FROM shipping_tokens WHERE account_id = $1 AND signal = $2 \
      AND enabled AND revoked_at IS NULL AND replaced_by IS NULL AND (expires_at = 0 OR expires_at > $3)";
+
+fn enabled(account: u64, signal: Signal) -> Query {
+    query(ENABLED)
+        .bind(signed(account))
+        .bind(signal.name())
+        .bind(i64::from(clock::wall_seconds()))
+}
+
+// === impl Store ===
+
+impl Store {
+    /// How many tokens of an account count against its plan for that signal.
+    pub(crate) async fn enabled_tokens(&self, account: u64, signal: Signal) -> Result<u64, Error> {
+        super::positive(enabled(account, signal).fetch_one(&self.reader).await?)
+    }
+}
 
 // === impl Commit ===
 
@@ -67,13 +87,8 @@ impl Commit {
 
     /// Those that are on their way out after a rotation don't count.
     async fn enabled_tokens(&mut self, account: u64, signal: Signal) -> Result<u64, Error> {
-        let count = query(ENABLED)
-            .bind(signed(account))
-            .bind(signal.name())
-            .bind(i64::from(clock::wall_seconds()))
-            .fetch_one(self.connection()?)
-            .await?;
-        super::positive(count)
+        let count = enabled(account, signal).fetch_one(self.connection()?);
+        super::positive(count.await?)
     }
 }
 

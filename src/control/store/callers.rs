@@ -53,7 +53,8 @@ pub(crate) struct HomeRow {
     pub(crate) suspended: Option<String>,
 }
 
-const HOME: &str = "a.id AS home, a.suspended, a.suspended_reason, p.suspended AS main_suspended, \
+/// The account behind a row, where `a` is that account and `p` its main account.
+pub(super) const HOME: &str = "a.id AS home, a.suspended, a.suspended_reason, p.suspended AS main_suspended, \
      COALESCE(p.plan, a.plan) AS plan, \
      CASE WHEN p.id IS NULL THEN a.trial_until ELSE p.trial_until END AS trial_until";
 
@@ -132,7 +133,7 @@ impl Store {
     }
 }
 
-fn home(row: &Row) -> Result<Option<HomeRow>, Error> {
+pub(super) fn home(row: &Row) -> Result<Option<HomeRow>, Error> {
     let Some(id) = row.get::<Option<i64>, _>("home")? else {
         return Ok(None);
     };

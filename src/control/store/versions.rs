@@ -55,6 +55,10 @@ async fn version(on: impl Into<On<'_>>, object: Object) -> Result<Option<u64>, E
         Kind::Token => "SELECT version FROM shipping_tokens WHERE id = $1 AND deleted_at IS NULL",
         Kind::ApiToken => "SELECT version FROM api_tokens WHERE id = $1",
         Kind::User => "SELECT version FROM users WHERE id = $1",
+        Kind::SharedToken => {
+            "SELECT version FROM shared_tokens WHERE id = $1 AND deleted_at IS NULL"
+        }
+        Kind::SharedFilter => "SELECT version FROM shared_filters WHERE id = $1",
     };
     let version: Option<i64> = query(sql).bind(signed(object.id)).fetch_value(on).await?;
     version.map(positive).transpose()

@@ -89,6 +89,11 @@ async fn made(world: &World, kind: Kind, name: &str) -> String {
             json!({"account": 1, "signal": "logs", "name": name}),
         ),
         Kind::ApiToken => ("/api-tokens", json!({"name": name, "scopes": ["read"]})),
+        Kind::SharedToken => ("/shared-tokens", json!({"account": 1, "name": name})),
+        Kind::SharedFilter => (
+            "/shared-filters",
+            json!({"account": 1, "field": "signal", "value": name}),
+        ),
         Kind::User => (
             "/users",
             json!({"name": name, "account": 1, "role": "admin", "password": "long enough for all"}),
@@ -101,9 +106,11 @@ async fn made(world: &World, kind: Kind, name: &str) -> String {
 /// What a request of that route says to change something.
 fn change(rule: &Rule, name: &str) -> Value {
     match (rule.method, rule.path) {
-        ("patch", "/accounts/{id}" | "/tokens/{id}" | "/destinations/{id}") => {
-            json!({"name": name})
-        }
+        (
+            "patch",
+            "/accounts/{id}" | "/tokens/{id}" | "/destinations/{id}" | "/shared-tokens/{id}",
+        ) => json!({"name": name}),
+        ("patch", "/shared-filters/{id}") => json!({"description": name}),
         ("patch", "/users/{id}") => json!({"password": "another one, long enough"}),
         ("patch" | "put", path) => panic!("say here what changes {path}"),
         _ => Value::Null,

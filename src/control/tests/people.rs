@@ -47,9 +47,19 @@ impl People {
         path: &str,
         body: &Value,
     ) -> (u16, Value) {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("/api/v1{path}"));
+        let uri = format!("/api/v1{path}");
+        self.send(hand, method, &uri, body).await
+    }
+
+    /// One call anywhere on the port.
+    pub(super) async fn send(
+        &self,
+        hand: &Hand,
+        method: &str,
+        uri: &str,
+        body: &Value,
+    ) -> (u16, Value) {
+        let mut request = Request::builder().method(method).uri(uri);
         match hand {
             Hand::Nothing => {}
             Hand::Token(token) => request = request.header("x-api-token", token),
@@ -81,6 +91,11 @@ impl People {
         answer
     }
 
+    /// Who has the first operator's token.
+    pub(super) fn operator(&self) -> Hand {
+        self.operator.clone()
+    }
+
     /// What the first operator's token does.
     pub(super) async fn operate(&self, method: &str, path: &str, body: Value) -> Value {
         self.ok(&self.operator, method, path, body).await
@@ -107,6 +122,19 @@ impl People {
         let made = self.operate("POST", "/api-tokens", body).await;
         let token = made["token"].as_str().expect("a token").to_owned();
         (id(&made), Hand::Token(token))
+    }
+
+    /// A shared token's id, and the token.
+    pub(super) async fn shared_token(&self, account: u64, filters: &[u64]) -> (u64, Hand) {
+        let body = json!({"account": account, "name": "shared", "filters": filters});
+        let made = self.operate("POST", "/shared-tokens", body).await;
+        let token = made["token"].as_str().expect("a token").to_owned();
+        (id(&made), Hand::Token(token))
+    }
+
+    pub(super) async fn shared_filter(&self, account: u64, field: &str, value: &str) -> u64 {
+        let body = json!({"account": account, "field": field, "value": value});
+        id(&self.operate("POST", "/shared-filters", body).await)
     }
 
     pub(super) async fn user(&self, account: Option<u64>, name: &str, role: &str) -> u64 {

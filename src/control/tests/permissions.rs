@@ -6,6 +6,7 @@
 
 mod stage;
 mod seeds;
+mod compat;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +33,7 @@ enum Outcome {
 fn expected(role: &Role, rule: &Rule, target: Option<Target>) -> Outcome {
     let needed: &[&str] = match rule.needs {
         Needs::Open => return Outcome::Reached,
+        Needs::Shared => return role.shared,
         Needs::Caller => &[],
         Needs::Read => &["read"],
         Needs::Tokens => &["tokens"],
@@ -59,7 +61,12 @@ fn expected(role: &Role, rule: &Rule, target: Option<Target>) -> Outcome {
     let is_seen = target.is_none_or(|target| role.reaches.contains(&target));
     // An id in the path is looked at first, so that it tells nothing; a body is read only for those who may send one.
     let is_seen_first = match rule.concerns {
-        Concerns::Account | Concerns::Token | Concerns::ApiToken | Concerns::User => true,
+        Concerns::Account
+        | Concerns::Token
+        | Concerns::ApiToken
+        | Concerns::SharedToken
+        | Concerns::SharedFilter
+        | Concerns::User => true,
         Concerns::Nothing | Concerns::Listed | Concerns::Stated => false,
     };
     match (is_within, is_seen) {
@@ -70,13 +77,18 @@ fn expected(role: &Role, rule: &Rule, target: Option<Target>) -> Outcome {
     }
 }
 
+/// What is always an account's.
+const NEVER_OPERATORS: [&str; 3] = ["/tokens", "/shared-tokens", "/shared-filters"];
+
 /// Whose things a route is tried on.
 fn targets(rule: &Rule) -> Vec<Option<Target>> {
     let accounts = [Target::Main, Target::Sub, Target::Hidden, Target::Other];
     match rule.concerns {
         Concerns::Nothing | Concerns::Listed => vec![None],
-        Concerns::Account | Concerns::Token => accounts.map(Some).to_vec(),
-        Concerns::Stated if rule.path == "/tokens" => accounts.map(Some).to_vec(),
+        Concerns::Account | Concerns::Token | Concerns::SharedToken | Concerns::SharedFilter => {
+            accounts.map(Some).to_vec()
+        }
+        Concerns::Stated if NEVER_OPERATORS.contains(&rule.path) => accounts.map(Some).to_vec(),
         // These may also be the operators' own.
         Concerns::Stated | Concerns::ApiToken | Concerns::User => {
             let all = accounts.into_iter().chain([Target::Operators]);
@@ -151,7 +163,8 @@ async fn without_a_caller_there_is_only_the_description_and_the_login() {
             open.push((rule.method, rule.path));
         }
     }
-    assert_eq!(open, [("get", "/openapi.json"), ("post", "/session")]);
+    let described = [("get", "/openapi.json"), ("get", "/compat/openapi.json")];
+    assert_eq!(open, [&described[..], &[("post", "/session")]].concat());
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use crate::{
     rpc::feed::{RefusedRequests, Sender, TokenUsage, Usage, from_gateway},
 };
 
-fn token(id: u64, items: u64) -> TokenUsage {
+pub(super) fn token(id: u64, items: u64) -> TokenUsage {
     TokenUsage {
         token: id,
         requests: 2,
@@ -34,7 +34,7 @@ fn now() -> u64 {
     record::now() / 1000
 }
 
-fn report(epoch: u64, sequence: u64, tokens: Vec<TokenUsage>) -> Usage {
+pub(super) fn report(epoch: u64, sequence: u64, tokens: Vec<TokenUsage>) -> Usage {
     Usage {
         epoch,
         sequence,
@@ -45,7 +45,7 @@ fn report(epoch: u64, sequence: u64, tokens: Vec<TokenUsage>) -> Usage {
     }
 }
 
-async fn tell(follower: &mut Follower, usage: Usage) {
+pub(super) async fn tell(follower: &mut Follower, usage: Usage) {
     let number = (usage.epoch, usage.sequence);
     follower.applied = None;
     follower.say(from_gateway::Message::Usage(usage)).await;

@@ -7,9 +7,10 @@ use crate::{
     control::{
         Error,
         record::Millis,
+        sight::{Join, Match, Sight},
         store::{
             Store,
-            database::{Query, Row, query},
+            database::{Query, Row, Value, query},
             get_u64, signal_of, signed,
         },
     },
@@ -42,6 +43,8 @@ pub(crate) struct Select {
     pub(crate) signal: Option<Signal>,
     pub(crate) token: Option<u64>,
     pub(crate) group: Group,
+    /// No more than this; `None` is all of it.
+    pub(crate) sight: Option<Sight>,
     pub(crate) after: Option<Cursor>,
     pub(crate) limit: u32,
 }
@@ -91,7 +94,45 @@ impl Select {
         if let Some(token) = self.token {
             question = question.and(" AND token_id = $", [signed(token).into()]);
         }
-        question
+        match &self.sight {
+            Some(sight) => self.seen(question, sight),
+            None => question,
+        }
+    }
+
+    fn seen(&self, question: Query, sight: &Sight) -> Query {
+        if sight.filters.is_empty() {
+            return question;
+        }
+        let mut values = Vec::new();
+        let conditions: Vec<_> = sight
+            .filters
+            .iter()
+            .map(|filter| self.matched(filter, &mut values))
+            .collect();
+        let join = match sight.join {
+            Join::And => " AND ",
+            Join::Or => " OR ",
+        };
+        question.and(&format!(" AND ({})", conditions.join(join)), values)
+    }
+
+    fn matched(&self, filter: &Match, values: &mut Vec<Value>) -> &'static str {
+        match filter {
+            Match::Signal(name) => {
+                values.push(name.into());
+                "signal = $"
+            }
+            Match::TokenId(id) => {
+                values.push(signed(*id).into());
+                "token_id = $"
+            }
+            Match::TokenName(name) => {
+                values.extend([signed(self.account).into(), name.into()]);
+                "token_id IN (SELECT id FROM shipping_tokens WHERE account_id = $ AND name = $)"
+            }
+            Match::Nothing => "1 = 0",
+        }
     }
 
     fn buckets(&self) -> Query {

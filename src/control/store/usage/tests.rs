@@ -91,6 +91,7 @@ fn all(account: u64, step: Step, group: Group) -> Select {
         signal: None,
         token: None,
         group,
+        sight: None,
         after: None,
         limit: u32::MAX,
     }

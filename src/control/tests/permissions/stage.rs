@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::super::people::{Hand, People};
-use crate::control::admin::{Concerns, Rule};
+use super::{
+    super::people::{Hand, People},
+    Outcome,
+};
+use crate::control::admin::{CompatOf, CompatRule, Concerns, Rule};
 
 /// Whose something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,6 +35,8 @@ pub(super) struct Role {
     pub(super) is_reader: bool,
     pub(super) scopes: Vec<&'static str>,
     pub(super) reaches: Vec<Target>,
+    /// What becomes of them where a shared token is asked for.
+    pub(super) shared: Outcome,
 }
 
 /// Ids of one account's things.
@@ -40,7 +45,11 @@ struct Things {
     account: u64,
     token: u64,
     api_token: u64,
+    shared_token: u64,
+    shared_filter: u64,
     user: u64,
+    /// An account in its stead, to be deleted: its own is somebody's home.
+    spare: Option<u64>,
 }
 
 pub(super) struct Stage {
@@ -74,7 +83,10 @@ impl Stage {
                     account,
                     token: people.shipping_token(account, "one").await,
                     api_token: people.api_token(Some(account), &["read"]).await.0,
+                    shared_token: people.shared_token(account, &[]).await.0,
+                    shared_filter: people.shared_filter(account, "signal", "logs").await,
                     user: people.user(Some(account), &name, "reader").await,
+                    spare: None,
                 },
             );
         }
@@ -117,6 +129,36 @@ impl Stage {
             self.token("sub token", sub, scopes, &[Sub]).await;
         }
         self.stopped().await;
+        self.visitors().await;
+    }
+
+    /// Who has a shared token: it opens one route, and is nobody's everywhere else.
+    async fn visitors(&mut self) {
+        let main = self.things[&Target::Main].account;
+        let people = &self.people;
+        let (_, open) = people.shared_token(main, &[]).await;
+        let (revoked, ended) = people.shared_token(main, &[]).await;
+        let path = format!("/shared-tokens/{revoked}/revoke");
+        people.operate("POST", &path, Value::Null).await;
+        let late = people.account("late sharer", "unlimited").await;
+        let (_, stopped) = people.shared_token(late, &[]).await;
+        let path = format!("/accounts/{late}");
+        people
+            .operate("PATCH", &path, json!({"state": "suspended"}))
+            .await;
+        for (name, hand, shared) in [
+            ("shared token", open, Outcome::Reached),
+            ("revoked shared token", ended, Outcome::Unknown),
+            (
+                "suspended account's shared token",
+                stopped,
+                Outcome::Forbidden,
+            ),
+        ] {
+            let role = self.add(name, hand, &ALL, &[]);
+            role.is_nobody = true;
+            role.shared = shared;
+        }
     }
 
     /// Who is not known, or not any more.
@@ -215,6 +257,7 @@ impl Stage {
             is_reader: false,
             scopes: scopes.to_vec(),
             reaches: reaches.to_vec(),
+            shared: Outcome::Unknown,
         });
         self.roles.last_mut().expect("just pushed")
     }
@@ -260,9 +303,50 @@ impl Stage {
             Concerns::Account => things.account,
             Concerns::Token => things.token,
             Concerns::ApiToken => things.api_token,
+            Concerns::SharedToken => things.shared_token,
+            Concerns::SharedFilter => things.shared_filter,
             Concerns::User => things.user,
             // A destination: the operators', and there is one.
             Concerns::Nothing | Concerns::Listed | Concerns::Stated => 1,
+        }
+    }
+
+    pub(super) fn account(&self, target: Target) -> u64 {
+        self.things[&target].account
+    }
+
+    pub(super) fn compat_id(&self, of: CompatOf, target: Target) -> u64 {
+        let things = &self.things[&target];
+        match of {
+            CompatOf::Token => things.token,
+            CompatOf::SharedToken => things.shared_token,
+            CompatOf::SharedFilter => things.shared_filter,
+            CompatOf::TimeBased | CompatOf::Metrics => things.spare.unwrap_or(things.account),
+            CompatOf::Own | CompatOf::Main => 0,
+        }
+    }
+
+    /// Makes anew what a compatible route deletes.
+    pub(super) async fn make_again(&mut self, rule: &CompatRule, target: Target) {
+        self.made.set(self.made.get() + 1);
+        let name = format!("again {}", self.made.get());
+        let account = self.account(target);
+        let made = match rule.of {
+            CompatOf::Token => self.people.shipping_token(account, &name).await,
+            CompatOf::SharedToken => self.people.shared_token(account, &[]).await.0,
+            CompatOf::SharedFilter => self.people.shared_filter(account, "signal", "logs").await,
+            CompatOf::TimeBased => {
+                let main = self.account(Target::Main);
+                self.people.sub_account(&name, main, true).await
+            }
+            CompatOf::Own | CompatOf::Main | CompatOf::Metrics => return,
+        };
+        let things = self.things.get_mut(&target).expect("there");
+        match rule.of {
+            CompatOf::Token => things.token = made,
+            CompatOf::SharedToken => things.shared_token = made,
+            CompatOf::SharedFilter => things.shared_filter = made,
+            _ => things.spare = Some(made),
         }
     }
 
@@ -275,6 +359,12 @@ impl Stage {
         let name = format!("made {}", self.made.get());
         match (rule.method, rule.path) {
             ("post", "/tokens") => json!({"account": account, "signal": "logs", "name": name}),
+            ("post", "/shared-tokens") => {
+                json!({"account": account, "name": name, "filters": []})
+            }
+            ("post", "/shared-filters") => {
+                json!({"account": account, "field": "signal", "value": "logs"})
+            }
             // Out of everybody's reach, so that lists stay what they were.
             ("post", "/accounts") => {
                 json!({"parent": account, "name": name, "accessible": false})

@@ -4,6 +4,8 @@ ALTER TABLE accounts ADD COLUMN version BIGINT NOT NULL DEFAULT 1;
 ALTER TABLE destinations ADD COLUMN version BIGINT NOT NULL DEFAULT 1;
 ALTER TABLE shipping_tokens ADD COLUMN version BIGINT NOT NULL DEFAULT 1;
 ALTER TABLE api_tokens ADD COLUMN version BIGINT NOT NULL DEFAULT 1;
+ALTER TABLE shared_filters ADD COLUMN version BIGINT NOT NULL DEFAULT 1;
+ALTER TABLE shared_tokens ADD COLUMN version BIGINT NOT NULL DEFAULT 1;
 ALTER TABLE users ADD COLUMN version BIGINT NOT NULL DEFAULT 1;
 
 -- What creations under an Idempotency-Key were answered with, for a day: whoever asks again gets the same. `digest` is of

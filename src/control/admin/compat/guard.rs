@@ -1,0 +1,158 @@
+//! Before every compatible handler: whose API token it is, and whether it may. All of it is read from the store now.
+
+use axum::{
+    extract::{FromRequestParts as _, Request, State},
+    http::request::Parts,
+    middleware::Next,
+    response::Response,
+};
+
+use super::{
+    super::{
+        caller::{Caller, identify},
+        extract::{Id, buffered},
+        refused,
+    },
+    kept::{Kept, Kind},
+    routes::{Of, Rule},
+    trouble::Trouble,
+};
+use crate::{
+    control::{
+        Control, Error,
+        record::{AccountRow, Who},
+        scope::Scopes,
+        store::CallerIs,
+    },
+    model::{Signal, TokenState},
+};
+
+/// An admitted request.
+#[derive(Clone, Debug)]
+pub(super) struct Key {
+    /// For the audit log.
+    pub(super) who: Who,
+    /// The API token's account.
+    pub(super) account: u64,
+    /// What the path names, within reach; 0 where it names nothing.
+    pub(super) id: u64,
+    /// What the API token may do, and until when in seconds since 1970, 0 for ever: it gives no more.
+    pub(super) scopes: Scopes,
+    pub(super) expires_at: u32,
+}
+
+/// Lets the request through to its handler, with its [`Key`].
+pub(super) async fn admit(
+    State((control, rule)): State<(Control, Rule)>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Trouble> {
+    let (mut parts, body) = request.into_parts();
+    let mut body = body;
+    let mut key = self::key(&control, rule, &mut parts).await?;
+    if rule.method != "get" {
+        // A body may take its time: whoever was let in by the head may have been revoked since.
+        body = buffered(body).await?.into();
+        key = self::key(&control, rule, &mut parts).await?;
+    }
+    parts.extensions.insert(key);
+    Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
+async fn key(control: &Control, rule: Rule, parts: &mut Parts) -> Result<Key, Trouble> {
+    // A session's cookie opens none of these: nothing here asks for its CSRF token.
+    if !parts.headers.contains_key("x-api-token") {
+        return Err(Trouble::privileges());
+    }
+    let caller = identify(control, parts).await?;
+    let Some((account, expires_at)) = allowed(control, &caller, rule).await? else {
+        if rule.method != "get" {
+            let subject = format!("{} {}", rule.method, rule.path);
+            refused::note(control, caller.who(), "refused", subject, caller.home()).await;
+        }
+        return Err(Trouble::privileges());
+    };
+    Ok(Key {
+        who: caller.who(),
+        account,
+        id: subject(control, rule.of, account, parts).await?,
+        scopes: caller.scopes(),
+        expires_at,
+    })
+}
+
+/// The account of an API token that may, and the token's end. Operators' tokens stand for no account.
+async fn allowed(
+    control: &Control,
+    caller: &Caller,
+    rule: Rule,
+) -> Result<Option<(u64, u32)>, Trouble> {
+    let (None, Some(account), CallerIs::ApiToken { expires_at, .. }) =
+        (caller.stopped(), caller.home(), caller.is())
+    else {
+        return Ok(None);
+    };
+    let scopes = caller.scopes();
+    if !rule.scopes.iter().all(|scope| scopes.has(*scope)) {
+        return Ok(None);
+    }
+    let needs_main = matches!(rule.of, Of::Main | Of::TimeBased | Of::Metrics);
+    if needs_main && control.inner.store.account(account).await?.parent.is_some() {
+        return Ok(None);
+    }
+    Ok(Some((account, *expires_at)))
+}
+
+/// The id in the path, when what it names is within reach; what isn't is not there.
+async fn subject(
+    control: &Control,
+    of: Of,
+    account: u64,
+    parts: &mut Parts,
+) -> Result<u64, Trouble> {
+    if matches!(of, Of::Own | Of::Main) {
+        return Ok(0);
+    }
+    let Id(id) = Id::from_request_parts(parts, control).await?;
+    let store = &control.inner.store;
+    let is_there = match of {
+        Of::Own | Of::Main => true,
+        Of::Token => found(store.token(id).await)?.is_some_and(|row| {
+            row.token.account.0 == account
+                && row.token.signal == Signal::Logs
+                && row.token.state != TokenState::Revoked
+        }),
+        Of::SharedToken => found(store.shared_token(id).await)?
+            .is_some_and(|row| row.account == account && row.revoked_at.is_none()),
+        Of::SharedFilter => {
+            found(store.shared_filter(id).await)?.is_some_and(|row| row.account == account)
+        }
+        Of::TimeBased | Of::Metrics => match found(store.account(id).await)? {
+            Some(row) if is_reached(&row, account) => {
+                let kept = Kept::read(&store.kept(id).await?)?;
+                (kept.kind == Kind::Metrics) == (of == Of::Metrics)
+            }
+            _ => false,
+        },
+    };
+    match of {
+        _ if is_there => Ok(id),
+        Of::SharedToken => Err(Trouble::not_shared("token", id, account)),
+        Of::SharedFilter => Err(Trouble::not_shared("filter", id, account)),
+        Of::Token => Err(Error::NotFound(format!("there is no log shipping token {id}")).into()),
+        _ => Err(Error::NotFound(format!("there is no account {id}")).into()),
+    }
+}
+
+/// Whether it is a sub-account of that main account, which reaches it.
+pub(super) fn is_reached(row: &AccountRow, main: u64) -> bool {
+    row.parent.is_some_and(|parent| parent.0 == main) && row.accessible
+}
+
+fn found<T>(row: Result<T, Error>) -> Result<Option<T>, Error> {
+    match row {
+        Ok(row) => Ok(Some(row)),
+        Err(Error::NotFound(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
