@@ -13,6 +13,7 @@ mod accounts;
 mod tokens;
 mod gateways;
 mod bounds;
+mod held;
 mod api_tokens;
 mod users;
 mod callers;

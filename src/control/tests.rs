@@ -7,6 +7,7 @@ mod api;
 mod bodies;
 mod permissions;
 mod accounts;
+mod held;
 mod sessions;
 mod audit;
 mod following;

@@ -32,6 +32,15 @@ pub(super) struct ForcedWait {
     timeout_ms: Option<u64>,
 }
 
+/// The same, for what may be held because it takes many live tokens away.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ConfirmedWait {
+    confirm: Option<String>,
+    wait: Option<For>,
+    timeout_ms: Option<u64>,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum For {
@@ -68,6 +77,32 @@ impl ForcedWait {
             timeout_ms,
         } = self;
         (force, Wait { wait, timeout_ms })
+    }
+}
+
+// === impl ConfirmedWait ===
+
+impl ConfirmedWait {
+    /// How many tokens are meant to end, and what to wait for.
+    pub(super) fn parts(self) -> Result<(u64, Wait), Problem> {
+        let Self {
+            confirm,
+            wait,
+            timeout_ms,
+        } = self;
+        let confirmed = match confirm {
+            None => 0,
+            Some(text) => text
+                .strip_prefix("dropped-")
+                .filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+                .and_then(|number| number.parse().ok())
+                .ok_or_else(|| {
+                    Problem::invalid(
+                        "confirm is dropped- with the number of tokens that a refusal has stated",
+                    )
+                })?,
+        };
+        Ok((confirmed, Wait { wait, timeout_ms }))
     }
 }
 

@@ -181,6 +181,9 @@ impl Commit {
         let row = self.account(id).await?;
         self.tell_account("account.change", Some(old), &row);
         let after = self.sub_accounts(id).await?;
+        let was: Vec<_> = std::iter::once(old).chain(&before).collect();
+        let is: Vec<_> = std::iter::once(&row).chain(&after).collect();
+        self.drop_suspended(&was, &is).await?;
         for (before, after) in before.into_iter().zip(after) {
             if before.account != after.account {
                 self.stamp(Table::Accounts, after.account.id.0);

@@ -15,6 +15,7 @@ use super::{
     bounds::Counted,
     database::Connection,
     group::{self, Work},
+    held::Dropped,
     seal,
     writer::Writer,
 };
@@ -38,6 +39,7 @@ pub(crate) struct Commit {
     changes: Vec<Change>,
     stamps: Vec<(Table, u64)>,
     pub(super) counted: Counted,
+    pub(super) dropped: Dropped,
     audit: Vec<audit::Entry>,
 }
 
@@ -56,6 +58,7 @@ impl Store {
             changes: Vec::new(),
             stamps: Vec::new(),
             counted: Counted::new(),
+            dropped: Dropped::default(),
             audit: Vec::new(),
         };
         // Begun to its end even if the caller stops waiting: nobody could tell how far it came.
@@ -142,6 +145,7 @@ impl Commit {
     pub(crate) async fn finish(mut self) -> Result<Published, Error> {
         // Before others join: what it refuses, it refuses of this one alone.
         self.within_plans().await?;
+        self.not_held().await?;
         settle(tokio::spawn(self.join(true)))
             .await?
             .ok_or(Error::Closed)

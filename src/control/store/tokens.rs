@@ -293,6 +293,7 @@ impl Commit {
         self.change(Change::Token(new.token));
         self.stamp(Table::Tokens, id);
         self.count_token(old, new);
+        self.drop_token(old, new);
         let old = old.map(|old| json!(view::Token::from(old)));
         let new = json!(view::Token::from(new));
         self.note(action, format!("token/{id}"), old, Some(new));
