@@ -11,6 +11,7 @@ mod commit;
 mod destinations;
 mod accounts;
 mod tokens;
+mod rotation;
 mod gateways;
 mod bounds;
 mod held;
@@ -48,7 +49,7 @@ pub(super) use place::{Place, check, exposed};
 #[cfg(test)]
 pub(super) use place::{contents, run_sql};
 pub(super) use seal::{Sealer, fill, random};
-pub(super) use tokens::{Filter, NewToken};
+pub(super) use tokens::{Details, Filter, NewToken};
 pub(super) use usage::{Clocks, Cursor, Filed, Group, SeenSender, Select, Series, Step, TokenUse};
 pub(super) use users::{NewUser, SessionBounds};
 

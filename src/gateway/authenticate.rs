@@ -4,7 +4,7 @@ mod credentials;
 
 pub(in crate::gateway) use credentials::parameters;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use http::Request;
 
@@ -25,6 +25,8 @@ pub struct Caller {
     /// The one signal it ships.
     pub signal: Signal,
     digest: Digest,
+    /// Where it calls from: its token may have been bound to other networks once its body is in.
+    peer: IpAddr,
 }
 
 /// A token that opens nothing here, or none at all.
@@ -44,6 +46,7 @@ pub fn authenticate(
     directory: &Directory,
     head: &Request<impl Sized>,
     entrance: Entrance,
+    peer: IpAddr,
 ) -> Result<Caller, Refused> {
     let token = credentials::find(head)?;
     // A typo or a forgery in our own format dies here, and is as dead in an old table as in a fresh one.
@@ -53,7 +56,7 @@ pub fn authenticate(
     let (digest, entry) = directory
         .look_up(token.reveal().as_bytes())
         .ok_or(Rejection::DirectoryStale)?;
-    let caller = judge(directory, digest, entry)?;
+    let caller = judge(directory, digest, entry, peer)?;
     match check_signal(caller.signal, entrance) {
         Ok(()) => Ok(caller),
         Err(rejection) => Err(Refused {
@@ -67,6 +70,7 @@ fn judge(
     directory: &Directory,
     digest: Digest,
     entry: Option<directory::Entry>,
+    peer: IpAddr,
 ) -> Result<Caller, Refused> {
     let Some(entry) = entry else {
         // Only a table known to be fresh may say that a token doesn't exist: senders throw data away on a 401.
@@ -99,11 +103,15 @@ fn judge(
     if account.record.state == AccountState::Suspended {
         return Err(refused(Rejection::SuspendedAccount));
     }
+    if !entry.sources.allow(peer) {
+        return Err(refused(Rejection::SourceNotAllowed));
+    }
     Ok(Caller {
         account,
         token: entry.token,
         signal: entry.signal,
         digest,
+        peer,
     })
 }
 
@@ -145,7 +153,7 @@ impl Caller {
         let entry = directory
             .find(&self.digest)
             .ok_or(Rejection::DirectoryStale)?;
-        match judge(directory, self.digest, Some(entry)) {
+        match judge(directory, self.digest, Some(entry), self.peer) {
             Ok(now) if now.account.record.id == self.account.record.id => Ok(now.account),
             Ok(_) => Err(Rejection::UnknownToken),
             Err(refused) => Err(refused.rejection),

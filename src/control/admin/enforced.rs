@@ -80,6 +80,16 @@ impl ForcedWait {
     }
 }
 
+impl From<Wait> for ForcedWait {
+    fn from(Wait { wait, timeout_ms }: Wait) -> Self {
+        Self {
+            force: false,
+            wait,
+            timeout_ms,
+        }
+    }
+}
+
 // === impl ConfirmedWait ===
 
 impl ConfirmedWait {

@@ -9,7 +9,9 @@ use super::{
     Actor,
     caller::Permit,
     enforced::{ForcedWait, Items, Wait, answer, page},
-    extract::{Body, Id, NoBody, Page, Query, Reference, name, nullable, seconds},
+    extract::{
+        Body, Id, NoBody, Page, Query, Reference, description, name, nullable, seconds, sources,
+    },
     problem::Problem,
     usage::{UsedToken, used, used_one},
 };
@@ -18,7 +20,7 @@ use crate::{
     control::{
         Control,
         record::{TokenRow, rfc3339_seconds},
-        store::{Filter, NewToken},
+        store::{Details, Filter, NewToken},
         view,
     },
     model::{Signal, TokenState},
@@ -38,8 +40,12 @@ pub(super) struct TokenBody {
     signal: String,
     /// Need not be unique.
     name: String,
+    /// For people.
+    description: Option<String>,
     /// RFC 3339; null or nothing for never.
     expires_at: Option<String>,
+    /// Networks that it may be used from, as CIDR, 64 at most; none for anywhere.
+    sources: Option<Vec<String>>,
 }
 
 /// What to change of a token.
@@ -47,6 +53,9 @@ pub(super) struct TokenBody {
 #[serde(deny_unknown_fields)]
 pub(super) struct TokenChange {
     name: Option<String>,
+    description: Option<String>,
+    /// Networks that it may be used from from now on; none for anywhere.
+    sources: Option<Vec<String>>,
     /// RFC 3339; null for never.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
@@ -164,6 +173,10 @@ pub(super) async fn create(
     if expires_at.is_some_and(|at| at <= clock::wall_seconds()) {
         return Err(Problem::invalid("expires_at lies in the past"));
     }
+    let details = Details {
+        description: description(new.description.unwrap_or_default())?,
+        sources: sources(&new.sources.unwrap_or_default())?,
+    };
     let mut commit = control.inner.store.begin(&actor).await?;
     let account = permit.account(&mut commit, &new.account).await?;
     let new = NewToken {
@@ -172,7 +185,7 @@ pub(super) async fn create(
         name,
         expires_at: expires_at.unwrap_or(0),
     };
-    let (row, secret) = commit.insert_token(new).await?;
+    let (row, secret) = commit.insert_detailed(new, details).await?;
     let published = commit.finish().await?;
     let made = MadeToken {
         record: (&row).into(),
@@ -182,25 +195,30 @@ pub(super) async fn create(
     answer(&control, published, wait, StatusCode::CREATED, made).await
 }
 
-/// Changes a token's name or expiry.
+/// Changes a token's name, description, expiry or sources. An expiry that has passed ends it: refused, unless forced, where
+/// disabling it would be.
 #[utoipa::path(patch, path = "/tokens/{id}", request_body = TokenChange,
-    params(("id" = u64, Path), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
+    params(("id" = u64, Path), ("force" = Option<bool>, Query), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
     responses((status = 200, body = view::Token), (status = 409, body = Problem)))]
 pub(super) async fn change(
     State(control): State<Control>,
     Extension(actor): Extension<Actor>,
     id: Id,
-    Query(wait): Query<Wait>,
+    Query(query): Query<ForcedWait>,
     Body(change): Body<TokenChange>,
 ) -> Result<Response, Problem> {
     let name = change.name.map(name).transpose()?;
+    let description = change.description.map(description).transpose()?;
+    let sources = change.sources.as_deref().map(sources).transpose()?;
     let expires_at = match change.expires_at {
         None => None,
         Some(None) => Some(0),
         Some(Some(text)) => Some(seconds(&text)?),
     };
-    update(&control, &actor, id, wait, "token.change", |row| {
+    update(&control, &actor, id, query, "token.change", |row| {
         row.name = name.unwrap_or(std::mem::take(&mut row.name));
+        row.description = description.unwrap_or(std::mem::take(&mut row.description));
+        row.token.sources = sources.unwrap_or(std::mem::take(&mut row.token.sources));
         if let Some(expires_at) = expires_at {
             row.token.expires_at = expires_at;
             // Its end is no longer the overlap's.
@@ -222,10 +240,12 @@ pub(super) async fn enable(
     _: NoBody,
 ) -> Result<Response, Problem> {
     let live = |row: &mut TokenRow| row.token.state = TokenState::Live;
-    update(&control, &actor, id, wait, "token.enable", live).await
+    let query = ForcedWait::from(wait);
+    update(&control, &actor, id, query, "token.enable", live).await
 }
 
-/// Refuses a token until it is enabled again. The last enabled one of a signal only with `force`.
+/// Refuses a token until it is enabled again. The last enabled one of a signal only with `force`, and so one that was
+/// rotated while somebody ships with it.
 #[utoipa::path(post, path = "/tokens/{id}/disable",
     params(("id" = u64, Path), ("force" = Option<bool>, Query), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
     responses((status = 200, body = view::Token), (status = 409, body = Problem)))]
@@ -242,6 +262,7 @@ pub(super) async fn disable(
     let old = commit.token(id).await?;
     if !is_forced {
         commit.not_the_last(&old).await?;
+        commit.nobody_sends(&old).await?;
     }
     let mut new = old.clone();
     new.token.state = TokenState::Disabled;
@@ -251,29 +272,29 @@ pub(super) async fn disable(
     answer(&control, published, wait, StatusCode::OK, view).await
 }
 
-/// Refuses a token for ever. Revoking a revoked one again is no error.
+/// Refuses a token for ever. Revoking a revoked one again is no error. One that was rotated only with `force` while somebody
+/// ships with it.
 #[utoipa::path(post, path = "/tokens/{id}/revoke",
-    params(("id" = u64, Path), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
-    responses((status = 200, body = view::Token), (status = 404, body = Problem)))]
+    params(("id" = u64, Path), ("force" = Option<bool>, Query), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
+    responses((status = 200, body = view::Token), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(super) async fn revoke(
     State(control): State<Control>,
-    Extension(actor): Extension<Actor>,
+    Extension(Actor(actor)): Extension<Actor>,
     Id(id): Id,
-    Query(wait): Query<Wait>,
+    Query(query): Query<ForcedWait>,
     _: NoBody,
 ) -> Result<Response, Problem> {
+    let (is_forced, wait) = query.parts();
     let wait = wait.duration(&control)?;
-    let mut commit = control.inner.store.begin(&actor.0).await?;
+    let mut commit = control.inner.store.begin(&actor).await?;
+    if !is_forced {
+        let old = commit.token(id).await?;
+        commit.nobody_sends(&old).await?;
+    }
     let row = commit.revoke_token(id).await?;
     let published = commit.finish().await?;
-    answer(
-        &control,
-        published,
-        wait,
-        StatusCode::OK,
-        view::Token::from(&row),
-    )
-    .await
+    let view = view::Token::from(&row);
+    answer(&control, published, wait, StatusCode::OK, view).await
 }
 
 /// Makes a new token in an old one's place; the old one goes on for a while, and is not rotated again meanwhile.
@@ -317,15 +338,19 @@ pub(super) async fn rotate(
         )));
     }
     let until = now.saturating_add(overlap_seconds);
-    let (row, secret) = commit
-        .insert_token(NewToken {
-            account: old.token.account.0,
-            signal: old.token.signal,
-            name: old.name.clone(),
-            // A token that was to end does not become one that never ends.
-            expires_at: old.token.expires_at,
-        })
-        .await?;
+    let new = NewToken {
+        account: old.token.account.0,
+        signal: old.token.signal,
+        name: old.name.clone(),
+        // A token that was to end does not become one that never ends.
+        expires_at: old.token.expires_at,
+    };
+    let details = Details {
+        description: old.description.clone(),
+        // Nor one that is good from everywhere.
+        sources: old.token.sources.clone(),
+    };
+    let (row, secret) = commit.insert_detailed(new, details).await?;
     let mut ending = old.clone();
     ending.replaced_by = Some(row.token.id.0);
     ending.token.expires_at = match old.token.expires_at {
@@ -385,10 +410,11 @@ async fn update(
     control: &Control,
     actor: &Actor,
     Id(id): Id,
-    wait: Wait,
+    query: ForcedWait,
     action: &'static str,
     edit: impl FnOnce(&mut TokenRow),
 ) -> Result<Response, Problem> {
+    let (is_forced, wait) = query.parts();
     let wait = wait.duration(control)?;
     let mut commit = control.inner.store.begin(&actor.0).await?;
     let old = commit.token(id).await?;
@@ -396,8 +422,9 @@ async fn update(
     edit(&mut new);
     // An expiry in the past ends it as disabling does.
     let now = clock::wall_seconds();
-    if new.state(now) == "expired" && old.state(now) == "live" {
+    if !is_forced && new.state(now) == "expired" && old.state(now) == "live" {
         commit.not_the_last(&old).await?;
+        commit.nobody_sends(&old).await?;
     }
     let row = commit.update_token(action, &old, new).await?;
     let published = commit.finish().await?;
