@@ -7,6 +7,7 @@ mod audit;
 mod client;
 mod destination;
 mod gateways;
+mod import;
 mod output;
 mod store;
 mod token;

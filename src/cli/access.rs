@@ -299,7 +299,16 @@ impl Api {
         path: &str,
         body: Option<Value>,
     ) -> Result<(String, Value), Failure> {
-        let body = body.map(|body| body.to_string());
+        let body = body.map(|body| body.to_string().into_bytes());
+        self.call_with(method, path, body).await
+    }
+
+    async fn call_with(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<(String, Value), Failure> {
         let path = format!("/api/v1{path}");
         let answer = self
             .client
@@ -316,6 +325,19 @@ impl Api {
                 "the answer to {path} is not JSON: is that an admin API?"
             ))),
         }
+    }
+
+    /// Sends lines as they are, and waits for enforcement if asked to; the answer.
+    pub(super) async fn upload(&self, path: &str, lines: Vec<u8>) -> Result<Value, Failure> {
+        let (_, object) = self
+            .call_with(Method::POST, &self.waiting(path), Some(lines))
+            .await?;
+        Ok(object)
+    }
+
+    /// The proof, where there is one.
+    pub(super) fn tell_enforcement(&self, object: &Value) -> Result<(), Failure> {
+        enforcement(object).map_or(Ok(()), |proof| output::line(&proof))
     }
 
     fn waiting(&self, path: &str) -> String {
@@ -416,7 +438,7 @@ fn enforcement(object: &Value) -> Option<String> {
 }
 
 /// An error if the answer names gateways that have not confirmed the change.
-fn enforced(object: &Value) -> Result<(), Failure> {
+pub(super) fn enforced(object: &Value) -> Result<(), Failure> {
     let laggards = object["enforcement"]["laggards"].as_array();
     let names: Vec<String> = laggards
         .into_iter()

@@ -98,7 +98,7 @@ impl Client {
         method: Method,
         path: &str,
         token: Option<&Secret>,
-        body: Option<String>,
+        body: Option<Vec<u8>>,
     ) -> Result<Answer, Failure> {
         let mut request = Request::builder()
             .method(method)

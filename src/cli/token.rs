@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     access::{Api, Failure, encoded, is_number, reference},
+    import::Import,
     output::{SecretFile, cell, table},
     usage,
 };
@@ -49,6 +50,8 @@ pub(super) enum Verb {
         #[command(flatten)]
         out: Out,
     },
+    /// Takes in tokens that somebody else has made, a line each; what is there already is left as it is.
+    Import(Import),
     /// Changes a token; what is not named stays.
     Set {
         #[command(flatten)]
@@ -199,6 +202,7 @@ impl Verb {
                 out.deliver(api, "/tokens", Some(body.into()), created)
                     .await
             }
+            Self::Import(import) => import.run(api).await,
             Self::Set {
                 named,
                 change,
@@ -311,7 +315,7 @@ fn list(items: &[Value]) -> String {
     )
 }
 
-fn value_name(value: impl ValueEnum) -> String {
+pub(super) fn value_name(value: impl ValueEnum) -> String {
     value
         .to_possible_value()
         .map(|value| value.get_name().to_owned())

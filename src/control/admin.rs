@@ -17,6 +17,7 @@ mod accounts;
 mod destinations;
 mod endpoint;
 mod tokens;
+mod import;
 mod api_tokens;
 mod users;
 mod session;

@@ -11,6 +11,7 @@ mod commit;
 mod destinations;
 mod accounts;
 mod tokens;
+mod import;
 mod rotation;
 mod gateways;
 mod bounds;
@@ -45,6 +46,7 @@ pub(super) use changes::Kept;
 pub(super) use commit::Commit;
 pub(super) use copy::copy;
 pub(super) use first::FirstThings;
+pub(super) use import::{GivenToken, Imported};
 pub(super) use place::{Place, check, exposed};
 #[cfg(test)]
 pub(super) use place::{contents, run_sql};

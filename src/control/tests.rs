@@ -8,6 +8,7 @@ mod bodies;
 mod permissions;
 mod accounts;
 mod held;
+mod imports;
 mod sessions;
 mod audit;
 mod following;

@@ -50,6 +50,16 @@ enum For {
 // === impl Wait ===
 
 impl Wait {
+    /// From a query that knows more fields.
+    pub(super) fn read(wait: Option<&str>, timeout_ms: Option<u64>) -> Result<Self, Problem> {
+        let wait = match wait {
+            None => None,
+            Some("enforced") => Some(For::Enforced),
+            Some(_) => return Err(Problem::invalid("wait is enforced")),
+        };
+        Ok(Self { wait, timeout_ms })
+    }
+
     /// Before anything is changed: a bad query must not come after a good commit.
     pub(super) fn duration(&self, control: &Control) -> Result<Option<Duration>, Problem> {
         let longest = Duration::from_millis(WAIT_MS_MAX);

@@ -50,7 +50,7 @@ pub(super) struct Id(pub(super) u64);
 pub(super) struct Name(pub(super) String);
 
 /// Something by id, or by name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Reference {
     Id(u64),
     Name(String),

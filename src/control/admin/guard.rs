@@ -15,7 +15,7 @@ use super::{
     extract::{Id, buffered},
     problem::Problem,
     refused,
-    rule::{Concerns, Needs, Place, Rule, may},
+    rule::{Concerns, Needs, Place, Rule, forbidden, may},
 };
 use crate::{
     control::{Control, Error},
@@ -32,7 +32,7 @@ pub(super) async fn admit(
     let mut body = body;
     if rule.needs != Needs::Open {
         let mut permit = self::permit(&control, rule, &mut parts).await?;
-        if rule.method != "get" {
+        if rule.method != "get" && rule.concerns != Concerns::Lines {
             // A body may take its time: whoever was let in by the head may have been revoked since.
             body = buffered(body).await?.into();
             permit = self::permit(&control, rule, &mut parts).await?;
@@ -41,6 +41,21 @@ pub(super) async fn admit(
         parts.extensions.insert(permit);
     }
     Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
+/// What the request was let in with.
+pub(super) fn permitted(parts: &Parts) -> Result<Permit, Problem> {
+    let permit = parts.extensions.get::<Permit>().cloned();
+    permit.ok_or_else(|| forbidden("nobody has let this request in"))
+}
+
+/// Lets the same request go on: all of it is asked for once more.
+pub(super) async fn again(
+    control: &Control,
+    permit: &Permit,
+    parts: &mut Parts,
+) -> Result<Permit, Problem> {
+    self::permit(control, permit.rule(), parts).await
 }
 
 /// Where the request came from.
@@ -67,7 +82,9 @@ async fn permit(control: &Control, rule: Rule, parts: &mut Parts) -> Result<Perm
 async fn place(control: &Control, rule: Rule, parts: &mut Parts) -> Result<Option<Place>, Problem> {
     let store = &control.inner.store;
     let account = match rule.concerns {
-        Concerns::Nothing | Concerns::Listed | Concerns::Stated => return Ok(None),
+        Concerns::Nothing | Concerns::Listed | Concerns::Stated | Concerns::Lines => {
+            return Ok(None);
+        }
         Concerns::Account | Concerns::Token | Concerns::ApiToken | Concerns::User => {
             let Id(id) = Id::from_request_parts(parts, control).await?;
             match rule.concerns {

@@ -6,7 +6,7 @@
 use axum::routing::{self, MethodRouter};
 
 use super::{
-    accounts, api_tokens, audit, destinations, gateways, openapi,
+    accounts, api_tokens, audit, destinations, gateways, import, openapi,
     rule::{Concerns, Needs, Readers, Rule},
     session, tokens, usage, users,
 };
@@ -43,6 +43,7 @@ macro_rules! routes {
 
 // needs     Open: nothing, not even a caller · Caller: any · Read, Tokens, Accounts: that scope · Operator: all accounts
 // concerns  Nothing · Listed: the handler lists what the caller reaches · Stated: the account that the body names ·
+//           Lines: the account that each line of the body names ·
 //           Account, Token, ApiToken, User: the account of what the path's id names
 // readers   May · MayNot
 routes! {
@@ -62,6 +63,7 @@ routes! {
 
     get    "/tokens"               tokens::list           Read      Listed    May;
     post   "/tokens"               tokens::create         Tokens    Stated    MayNot;
+    post   "/tokens/import"        import::tokens         Tokens    Lines     MayNot;
     get    "/tokens/{id}"          tokens::show           Read      Token     May;
     patch  "/tokens/{id}"          tokens::change         Tokens    Token     MayNot;
     delete "/tokens/{id}"          tokens::delete         Tokens    Token     MayNot;

@@ -23,7 +23,7 @@ use crate::{
         store::{Details, Filter, NewToken},
         view,
     },
-    model::{Signal, TokenState},
+    model::{Secret, Signal, TokenKind, TokenState},
 };
 
 /// How long the old token goes on beside the new one, when the caller doesn't say.
@@ -46,6 +46,8 @@ pub(super) struct TokenBody {
     expires_at: Option<String>,
     /// Networks that it may be used from, as CIDR, 64 at most; none for anywhere.
     sources: Option<Vec<String>>,
+    /// A token that somebody else has made, 16 to 128 of `[A-Za-z0-9_-]`; without one, it is made here.
+    token: Option<String>,
 }
 
 /// What to change of a token.
@@ -155,10 +157,10 @@ pub(super) async fn show(
     Ok(Json(used_one(&control, &row).await?))
 }
 
-/// Makes a token; the answer carries it as `token`.
+/// Makes a token, or takes in one that is given; the answer carries it as `token`.
 #[utoipa::path(post, path = "/tokens", request_body = TokenBody,
     params(("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
-    responses((status = 201, body = MadeToken), (status = 404, body = Problem)))]
+    responses((status = 201, body = MadeToken), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(super) async fn create(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
@@ -176,6 +178,7 @@ pub(super) async fn create(
     let details = Details {
         description: description(new.description.unwrap_or_default())?,
         sources: sources(&new.sources.unwrap_or_default())?,
+        token: new.token.map(given).transpose()?,
     };
     let mut commit = control.inner.store.begin(&actor).await?;
     let account = permit.account(&mut commit, &new.account).await?;
@@ -349,6 +352,7 @@ pub(super) async fn rotate(
         description: old.description.clone(),
         // Nor one that is good from everywhere.
         sources: old.token.sources.clone(),
+        token: None,
     };
     let (row, secret) = commit.insert_detailed(new, details).await?;
     let mut ending = old.clone();
@@ -438,6 +442,23 @@ async fn update(
     .await
 }
 
-fn signal(text: &str) -> Result<Signal, Problem> {
+/// A token that somebody else has made: no typo, and none of ours of another kind.
+pub(super) fn given(text: String) -> Result<Secret, Problem> {
+    let token = Secret::new(text);
+    if !token.is_well_formed_token() {
+        return Err(Problem::invalid(
+            "a token has 16 to 128 of A-Z, a-z, 0-9, _ and -; one that begins with whf_ is of Wharfinger's own form, \
+             with the right checksum",
+        ));
+    }
+    if TokenKind::has_prefix(&token) && !TokenKind::Shipping.is_of(&token) {
+        return Err(Problem::invalid(
+            "this is a Wharfinger token of another kind than a shipping token",
+        ));
+    }
+    Ok(token)
+}
+
+pub(super) fn signal(text: &str) -> Result<Signal, Problem> {
     Signal::parse(text).ok_or_else(|| Problem::invalid("signal is logs, metrics or traces"))
 }

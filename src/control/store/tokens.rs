@@ -30,6 +30,8 @@ pub(crate) struct NewToken {
 pub(crate) struct Details {
     pub(crate) description: String,
     pub(crate) sources: Sources,
+    /// The token itself, well formed, when somebody else has made it.
+    pub(crate) token: Option<Secret>,
 }
 
 /// Which tokens to list.
@@ -187,8 +189,15 @@ impl Commit {
         details: Details,
     ) -> Result<(TokenRow, Secret), Error> {
         let account = self.account(new.account).await?;
+        let (secret, digest) = match details.token {
+            None => self.mint(TokenKind::Shipping),
+            Some(token) => {
+                let digest = self.digest_key.digest(token.reveal().as_bytes());
+                self.is_new(digest).await?;
+                (token, digest)
+            }
+        };
         let id = self.next_id("token").await?;
-        let (secret, digest) = self.mint(TokenKind::Shipping);
         let row = TokenRow {
             token: Token {
                 id: TokenId(id),
@@ -324,12 +333,12 @@ impl Commit {
     }
 }
 
-fn place(id: u64) -> String {
+pub(super) fn place(id: u64) -> String {
     format!("token/{id}")
 }
 
 /// With a blank between two; empty for anywhere.
-fn sources_text(sources: &Sources) -> String {
+pub(super) fn sources_text(sources: &Sources) -> String {
     let networks: Vec<_> = sources.networks().iter().map(Network::to_string).collect();
     networks.join(" ")
 }

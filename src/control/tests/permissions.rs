@@ -60,7 +60,7 @@ fn expected(role: &Role, rule: &Rule, target: Option<Target>) -> Outcome {
     // An id in the path is looked at first, so that it tells nothing; a body is read only for those who may send one.
     let is_seen_first = match rule.concerns {
         Concerns::Account | Concerns::Token | Concerns::ApiToken | Concerns::User => true,
-        Concerns::Nothing | Concerns::Listed | Concerns::Stated => false,
+        Concerns::Nothing | Concerns::Listed | Concerns::Stated | Concerns::Lines => false,
     };
     match (is_within, is_seen) {
         (true, true) => Outcome::Reached,
@@ -74,7 +74,8 @@ fn expected(role: &Role, rule: &Rule, target: Option<Target>) -> Outcome {
 fn targets(rule: &Rule) -> Vec<Option<Target>> {
     let accounts = [Target::Main, Target::Sub, Target::Hidden, Target::Other];
     match rule.concerns {
-        Concerns::Nothing | Concerns::Listed => vec![None],
+        // A line that names another account is refused by itself: `imports` has those.
+        Concerns::Nothing | Concerns::Listed | Concerns::Lines => vec![None],
         Concerns::Account | Concerns::Token => accounts.map(Some).to_vec(),
         Concerns::Stated if rule.path == "/tokens" => accounts.map(Some).to_vec(),
         // These may also be the operators' own.

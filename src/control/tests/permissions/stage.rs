@@ -262,7 +262,7 @@ impl Stage {
             Concerns::ApiToken => things.api_token,
             Concerns::User => things.user,
             // A destination: the operators', and there is one.
-            Concerns::Nothing | Concerns::Listed | Concerns::Stated => 1,
+            Concerns::Nothing | Concerns::Listed | Concerns::Stated | Concerns::Lines => 1,
         }
     }
 
