@@ -8,6 +8,7 @@ mod client;
 mod destination;
 mod gateways;
 mod import;
+mod leak;
 mod output;
 mod store;
 mod token;
@@ -106,6 +107,13 @@ enum Command {
         #[command(subcommand)]
         verb: token::Verb,
     },
+    /// Says what a token is that was found where it should not be, and revokes it when asked.
+    Leak {
+        #[command(flatten)]
+        access: access::Access,
+        #[command(flatten)]
+        leak: leak::Found,
+    },
     /// API tokens: each opens the admin API, for one account or for all.
     ApiToken {
         #[command(flatten)]
@@ -199,6 +207,9 @@ impl Arguments {
             Command::Store { verb } => verb.run(&configured(file, data)?)?,
             Command::Token { access, verb } => {
                 access.run(|| configured(file, data), async |api| verb.run(api).await)?;
+            }
+            Command::Leak { access, leak } => {
+                access.run(|| configured(file, data), async |api| leak.run(api).await)?;
             }
             Command::ApiToken { access, verb } => {
                 access.run(|| configured(file, data), async |api| verb.run(api).await)?;

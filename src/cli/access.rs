@@ -342,7 +342,7 @@ impl Api {
 
     fn waiting(&self, path: &str) -> String {
         // What gateways need not know of is done when it is answered.
-        let concerns_gateways = ["/accounts", "/destinations", "/tokens"];
+        let concerns_gateways = ["/accounts", "/destinations", "/tokens", "/leaks"];
         let Some(timeout) = self
             .wait
             .filter(|_| concerns_gateways.iter().any(|it| path.starts_with(it)))

@@ -19,6 +19,7 @@ mod endpoint;
 mod tokens;
 mod import;
 mod api_tokens;
+mod leaks;
 mod users;
 mod session;
 mod audit;

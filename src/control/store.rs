@@ -19,6 +19,7 @@ mod held;
 mod api_tokens;
 mod users;
 mod callers;
+mod leaked;
 mod changes;
 mod usage;
 mod audit;
@@ -47,6 +48,7 @@ pub(super) use commit::Commit;
 pub(super) use copy::copy;
 pub(super) use first::FirstThings;
 pub(super) use import::{GivenToken, Imported};
+pub(super) use leaked::Leaked;
 pub(super) use place::{Place, check, exposed};
 #[cfg(test)]
 pub(super) use place::{contents, run_sql};

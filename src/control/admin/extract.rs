@@ -32,6 +32,9 @@ const PAGE_ROWS_MAX: u32 = 1000;
 /// A JSON body; an empty one counts as `{}`.
 pub(super) struct Body<T>(pub(super) T);
 
+/// A JSON body with a secret in it: what doesn't fit is not repeated.
+pub(super) struct SecretBody<T>(pub(super) T);
+
 /// No body, or `{}`.
 pub(super) struct NoBody;
 
@@ -75,6 +78,22 @@ impl<S: Send + Sync, T: de::DeserializeOwned> FromRequest<S> for Body<T> {
         serde_json::from_slice(text)
             .map(Self)
             .map_err(|error| Problem::invalid(format!("the body does not fit: {error}")))
+    }
+}
+
+// === impl SecretBody ===
+
+impl<S: Send + Sync, T: de::DeserializeOwned> FromRequest<S> for SecretBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let bytes = buffered(request.into_body()).await?;
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            Problem::invalid(format!(
+                "the body does not fit: look at line {line}, column {column}"
+            ))
+        })
     }
 }
 

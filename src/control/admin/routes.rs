@@ -6,7 +6,7 @@
 use axum::routing::{self, MethodRouter};
 
 use super::{
-    accounts, api_tokens, audit, destinations, gateways, import, openapi,
+    accounts, api_tokens, audit, destinations, gateways, import, leaks, openapi,
     rule::{Concerns, Needs, Readers, Rule},
     session, tokens, usage, users,
 };
@@ -73,6 +73,8 @@ routes! {
     post   "/tokens/{id}/rotate"   tokens::rotate         Tokens    Token     MayNot;
     post   "/tokens/{id}/reveal"   tokens::reveal         Tokens    Token     MayNot;
     get    "/tokens/{id}/senders"  usage::senders         Read      Token     May;
+
+    post   "/leaks"                leaks::report          Tokens    Stated    MayNot;
 
     get    "/api-tokens"           api_tokens::list       Accounts  Listed    MayNot;
     post   "/api-tokens"           api_tokens::create     Accounts  Stated    MayNot;

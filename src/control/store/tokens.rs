@@ -46,7 +46,7 @@ pub(crate) struct Filter {
     pub(crate) home: Option<u64>,
 }
 
-const SELECT: &str = "SELECT t.id, t.account_id, a.name AS account_name, t.signal, t.name, t.digest, \
+pub(super) const SELECT: &str = "SELECT t.id, t.account_id, a.name AS account_name, t.signal, t.name, t.digest, \
      t.enabled, t.expires_at, t.revoked_at, t.description, t.sources, t.replaced_by, t.created_at, t.updated_at, t.revision \
      FROM shipping_tokens t JOIN accounts a ON a.id = t.account_id WHERE t.deleted_at IS NULL AND t.id > ";
 
@@ -371,7 +371,7 @@ fn read_token(row: &Row) -> Result<Token, Error> {
     })
 }
 
-fn read(row: &Row) -> Result<TokenRow, Error> {
+pub(super) fn read(row: &Row) -> Result<TokenRow, Error> {
     Ok(TokenRow {
         token: read_token(row)?,
         account_name: row.get("account_name")?,

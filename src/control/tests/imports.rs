@@ -254,6 +254,97 @@ async fn who_is_revoked_while_the_file_is_on_its_way_makes_no_more_tokens() {
 }
 
 #[tokio::test]
+async fn a_leaked_token_is_told_to_those_who_reach_it_and_ends_when_they_say_so() {
+    let people = People::new().await;
+    let main = people.account("acme", "unlimited").await;
+    people.account("other", "unlimited").await;
+    let (_, ours) = people.api_token(Some(main), &["tokens"]).await;
+    let (leaked, api) = people.api_token(Some(main), &["read"]).await;
+    let body = json!({"account": main, "signal": "logs", "name": "web"});
+    let made = people.operate("POST", "/tokens", body).await;
+    let text = made["token"].as_str().expect("text");
+    let body = json!({"account": "other", "signal": "logs", "name": "theirs"});
+    let theirs = people.operate("POST", "/tokens", body).await;
+
+    let leak = people
+        .ok(&ours, "POST", "/leaks", json!({"token": text}))
+        .await;
+    assert_eq!(leak["kind"], "shipping");
+    assert_eq!(
+        [&leak["id"], &leak["account"], &leak["name"], &leak["state"]],
+        [&made["id"], &json!(main), &json!("web"), &json!("live")]
+    );
+    let key = people.world.control.inner.store.digest_key().clone();
+    let digest: String = key
+        .digest(text.as_bytes())
+        .0
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let by_digest = people.ok(&ours, "POST", "/leaks", json!({"digest": digest}));
+    assert_eq!(by_digest.await, leak);
+
+    // What is not there and what is not theirs look alike.
+    let forged = TokenKind::Shipping.mint(|bytes| bytes.fill(7));
+    let mut answers = Vec::new();
+    for token in [
+        theirs["token"].as_str().expect("text"),
+        forged.reveal(),
+        "typo",
+    ] {
+        for revoke in [false, true] {
+            let body = json!({"token": token, "revoke": revoke});
+            answers.push(people.call(&ours, "POST", "/leaks", &body).await);
+        }
+    }
+    assert!(
+        answers.iter().all(|answer| *answer == answers[0]),
+        "{answers:?}"
+    );
+    assert_eq!(answers[0].0, 404);
+    for body in [
+        json!({}),
+        json!({"token": text, "digest": digest}),
+        json!({"digest": "12"}),
+        json!({"token": text, "revoke": text}),
+        json!([text]),
+    ] {
+        let (status, problem) = people.call(&ours, "POST", "/leaks", &body).await;
+        assert_eq!(status, 400, "{body}");
+        assert!(!problem.to_string().contains(text), "{problem}");
+    }
+
+    let body = json!({"token": text, "revoke": true});
+    let gone = people.ok(&ours, "POST", "/leaks", body).await;
+    assert_eq!(gone["state"], "revoked");
+    assert!(gone["revision"].is_u64());
+    // An API token is not the business of those who handle shipping tokens.
+    let Hand::Token(api_text) = &api else {
+        panic!("a token");
+    };
+    let body = json!({"token": api_text, "revoke": true});
+    assert_eq!(people.call(&ours, "POST", "/leaks", &body).await.0, 403);
+    let leak = people.operate("POST", "/leaks", body).await;
+    assert_eq!(
+        [&leak["kind"], &leak["id"], &leak["state"]],
+        [&json!("api"), &json!(leaked), &json!("revoked")]
+    );
+    assert_eq!(
+        people.call(&api, "GET", "/accounts", &Value::Null).await.0,
+        401
+    );
+    let audit = people
+        .operate("GET", "/audit?action=leak.report", Value::Null)
+        .await;
+    let subjects = audit["items"].as_array().expect("a list").iter();
+    let subjects: Vec<_> = subjects.map(|record| record["subject"].clone()).collect();
+    let token = format!("token/{}", id(&made));
+    let api = format!("api_token/{leaked}");
+    assert_eq!(subjects, [&*token, &*token, &*token, &*api]);
+    assert!(!audit.to_string().contains(text));
+}
+
+#[tokio::test]
 async fn a_body_that_breaks_off_leaves_whole_batches_alone() {
     let world = World::new().await;
     let batch: Vec<_> = (0..5_000).map(given).collect();

@@ -77,7 +77,9 @@ fn targets(rule: &Rule) -> Vec<Option<Target>> {
         // A line that names another account is refused by itself: `imports` has those.
         Concerns::Nothing | Concerns::Listed | Concerns::Lines => vec![None],
         Concerns::Account | Concerns::Token => accounts.map(Some).to_vec(),
-        Concerns::Stated if rule.path == "/tokens" => accounts.map(Some).to_vec(),
+        Concerns::Stated if ["/tokens", "/leaks"].contains(&rule.path) => {
+            accounts.map(Some).to_vec()
+        }
         // These may also be the operators' own.
         Concerns::Stated | Concerns::ApiToken | Concerns::User => {
             let all = accounts.into_iter().chain([Target::Operators]);

@@ -39,6 +39,7 @@ pub(super) struct Role {
 struct Things {
     account: u64,
     token: u64,
+    text: String,
     api_token: u64,
     user: u64,
 }
@@ -68,11 +69,15 @@ impl Stage {
         let mut things = BTreeMap::new();
         for (target, account) in accounts {
             let name = format!("somebody of {target:?}");
+            let token = people.shipping_token(account, "one").await;
+            let path = format!("/tokens/{token}/reveal");
+            let shown = people.operate("POST", &path, Value::Null).await;
             things.insert(
                 target,
                 Things {
                     account,
-                    token: people.shipping_token(account, "one").await,
+                    token,
+                    text: shown["token"].as_str().expect("text").to_owned(),
                     api_token: people.api_token(Some(account), &["read"]).await.0,
                     user: people.user(Some(account), &name, "reader").await,
                 },
@@ -275,6 +280,9 @@ impl Stage {
         let name = format!("made {}", self.made.get());
         match (rule.method, rule.path) {
             ("post", "/tokens") => json!({"account": account, "signal": "logs", "name": name}),
+            ("post", "/leaks") => {
+                json!({"token": target.map(|target| &self.things[&target].text)})
+            }
             // Out of everybody's reach, so that lists stay what they were.
             ("post", "/accounts") => {
                 json!({"parent": account, "name": name, "accessible": false})
