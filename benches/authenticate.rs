@@ -14,8 +14,8 @@ use criterion::Criterion;
 use wharfinger::{
     directory::{Collected, Config, Directory, Keep},
     model::{
-        Account, AccountId, AccountState, Change, DigestKey, Limits, Revision, Signal, Token,
-        TokenId, TokenState,
+        Account, AccountId, AccountState, Change, DigestKey, Limits, Revision, Signal, Sources,
+        Token, TokenId, TokenState,
     },
 };
 
@@ -58,7 +58,7 @@ fn measure(criterion: &mut Criterion, tokens: u64) {
         collected.push(account(id));
     }
     for row in &rows {
-        collected.push(Change::Token(*row));
+        collected.push(Change::Token(row.clone()));
     }
     let collecting = start.elapsed();
     directory.install(collected, Vec::new(), Revision(1));
@@ -78,7 +78,7 @@ fn measure(criterion: &mut Criterion, tokens: u64) {
     };
     let mut changes: Vec<Duration> = (0..2_000)
         .map(|revision| {
-            let mut change = rows[(next() % tokens) as usize];
+            let mut change = rows[(next() % tokens) as usize].clone();
             change.state = TokenState::Revoked;
             let start = Instant::now();
             directory.apply(Revision(2 + revision), vec![Change::Token(change)]);
@@ -183,6 +183,7 @@ fn row(key: &DigestKey, n: u64) -> Token {
         signal: Signal::Logs,
         state: TokenState::Live,
         expires_at: 0,
+        sources: Sources::ANYWHERE,
     }
 }
 

@@ -9,6 +9,8 @@ mod audit;
 mod client;
 mod destination;
 mod gateways;
+mod import;
+mod leak;
 mod once;
 mod output;
 mod store;
@@ -107,6 +109,13 @@ enum Command {
         access: access::Access,
         #[command(subcommand)]
         verb: token::Verb,
+    },
+    /// Says what a token is that was found where it should not be, and revokes it when asked.
+    Leak {
+        #[command(flatten)]
+        access: access::Access,
+        #[command(flatten)]
+        leak: leak::Found,
     },
     /// API tokens: each opens the admin API, for one account or for all.
     ApiToken {
@@ -215,6 +224,9 @@ impl Arguments {
             Command::Store { verb } => verb.run(&configured(file, data)?)?,
             Command::Token { access, verb } => {
                 access.run(|| configured(file, data), async |api| verb.run(api).await)?;
+            }
+            Command::Leak { access, leak } => {
+                access.run(|| configured(file, data), async |api| leak.run(api).await)?;
             }
             Command::ApiToken { access, verb } => {
                 access.run(|| configured(file, data), async |api| verb.run(api).await)?;

@@ -38,7 +38,7 @@ use crate::{
     clock,
     model::{
         AccountId, Books, Change, Destination, DestinationId, Digest, DigestKey, Position,
-        Revision, Signal, TokenId, TokenState, text,
+        Revision, Signal, Sources, TokenId, TokenState, text,
     },
 };
 
@@ -72,6 +72,8 @@ pub struct Entry {
     pub state: TokenState,
     /// Seconds since 1970 from which it is dead; 0 = never.
     pub expires_at: u32,
+    /// Where it may be used from.
+    pub sources: Sources,
 }
 
 /// All tokens, accounts and destinations. Shared in an [`Arc`]; look-ups take no lock.
@@ -394,13 +396,14 @@ fn retire(state: Arc<State>) {
 impl State {
     #[inline]
     fn find(&self, digest: &Digest) -> Option<Entry> {
-        let found = self.table.find(digest)?;
+        let (found, sources) = self.table.look_up(digest)?;
         Some(Entry {
             token: found.token(),
             account: self.accounts.get(found.slot()),
             signal: found.signal(),
             state: found.state(),
             expires_at: found.expires_at(),
+            sources,
         })
     }
 }

@@ -99,8 +99,9 @@ impl Gateway {
         framing::check(request, &self.listen).inspect_err(|_| connection.leave())?;
         let entrance = entrance?;
         doors::check(request, entrance)?;
-        let caller = authenticate(&self.directory, request, entrance);
-        let caller = receipt.presented(caller, request, connection.peer.ip())?;
+        let peer = connection.peer.ip();
+        let caller = authenticate(&self.directory, request, entrance, peer);
+        let caller = receipt.presented(caller, request, peer)?;
         let permit = admit(&self.memory, &self.meter, caller, entrance, request)?;
         Ok((permit, entrance))
     }

@@ -6,6 +6,7 @@ mod books;
 mod change;
 mod door;
 mod limits;
+mod network;
 mod outcome;
 mod revision;
 mod signal;
@@ -24,6 +25,7 @@ pub use destination::{
 };
 pub use door::Door;
 pub use limits::{InFlight, Limits};
+pub use network::{Network, Sources};
 pub use outcome::{Delivery, Rejection, Written};
 pub use revision::{Position, Revision};
 pub use signal::Signal;

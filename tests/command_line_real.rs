@@ -175,7 +175,11 @@ async fn a_token_lives_by_what_the_command_line_says_of_it() {
     assert!(
         two.contains("2 tokens are called \"web\"") && two.contains("\n  5 logs of account acme")
     );
-    assert!(shell.says("token revoke 4 --wait").contains(ENFORCED));
+    while !shell.says("token senders 4").contains("127.0.0.1") {}
+    let used = shell.fails("token revoke 4", 1);
+    assert!(used.contains("token 5, which replaces it"), "{used}");
+    let forced = "token revoke 4 --force --wait";
+    assert!(shell.says(forced).contains(ENFORCED));
     assert_eq!(shell.ships(token).await, 401);
     assert_eq!(shell.ships(new_token).await, 200);
     let is_final = shell.fails("token enable 4", 1);

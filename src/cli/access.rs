@@ -320,7 +320,16 @@ impl Api {
         path: &str,
         body: Option<Value>,
     ) -> Result<(String, Value), Failure> {
-        let body = body.map(|body| body.to_string());
+        let body = body.map(|body| body.to_string().into_bytes());
+        self.call_with(method, path, body).await
+    }
+
+    async fn call_with(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<(String, Value), Failure> {
         let key = self.key.as_deref();
         let answer = once::ask(&self.client, &self.token, key, method, path, body).await?;
         let text = answer.text();
@@ -336,9 +345,22 @@ impl Api {
         }
     }
 
+    /// Sends lines as they are, and waits for enforcement if asked to; the answer.
+    pub(super) async fn upload(&self, path: &str, lines: Vec<u8>) -> Result<Value, Failure> {
+        let (_, object) = self
+            .call_with(Method::POST, &self.waiting(path), Some(lines))
+            .await?;
+        Ok(object)
+    }
+
+    /// The proof, where there is one.
+    pub(super) fn tell_enforcement(&self, object: &Value) -> Result<(), Failure> {
+        enforcement(object).map_or(Ok(()), |proof| output::line(&proof))
+    }
+
     fn waiting(&self, path: &str) -> String {
         // What gateways need not know of is done when it is answered.
-        let concerns_gateways = ["/accounts", "/destinations", "/tokens"];
+        let concerns_gateways = ["/accounts", "/destinations", "/tokens", "/leaks"];
         let Some(timeout) = self
             .wait
             .filter(|_| concerns_gateways.iter().any(|it| path.starts_with(it)))
@@ -446,7 +468,7 @@ fn enforcement(object: &Value) -> Option<String> {
 }
 
 /// An error if the answer names gateways that have not confirmed the change.
-fn enforced(object: &Value) -> Result<(), Failure> {
+pub(super) fn enforced(object: &Value) -> Result<(), Failure> {
     let laggards = object["enforcement"]["laggards"].as_array();
     let names: Vec<String> = laggards
         .into_iter()

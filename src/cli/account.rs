@@ -5,7 +5,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
-    access::{Api, Failure, filtered, reference},
+    access::{Api, Failure, encoded, filtered, reference},
     output::{cell, table},
     token::expiry,
     usage::Buckets,
@@ -65,6 +65,9 @@ pub(super) enum Verb {
         /// Why; its people and its API tokens are told.
         #[arg(long)]
         reason: Option<String>,
+        /// Also when that ends many live tokens: `dropped-N`, as the refusal says.
+        #[arg(long, value_name = "dropped-N")]
+        confirm: Option<String>,
     },
     /// Shows what an account shipped, in buckets of time.
     Usage {
@@ -158,12 +161,22 @@ impl Verb {
             Self::Enable { account } => {
                 patch(api, &account, json!({"state": "active"}), "enabled").await
             }
-            Self::Disable { account, reason } => {
+            Self::Disable {
+                account,
+                reason,
+                confirm,
+            } => {
                 let mut body = json!({"state": "suspended"});
                 if let Some(reason) = reason {
                     body["reason"] = json!(reason);
                 }
-                patch(api, &account, body, "suspended").await
+                let mut path = path(api, &account).await?;
+                if let Some(confirm) = confirm {
+                    path.push_str("?confirm=");
+                    path.push_str(&encoded(&confirm));
+                }
+                api.change(Method::PATCH, &path, Some(body), said("suspended"))
+                    .await
             }
             Self::Usage { account, buckets } => {
                 let path = path(api, &account).await?;

@@ -99,7 +99,7 @@ impl Client {
         method: Method,
         path: &str,
         token: Option<&Secret>,
-        body: Option<String>,
+        body: Option<Vec<u8>>,
         key: Option<&str>,
     ) -> Result<Answer, Failure> {
         let mut request = Request::builder()

@@ -21,7 +21,7 @@ pub(super) async fn ask(
     key: Option<&str>,
     method: Method,
     path: &str,
-    body: Option<String>,
+    body: Option<Vec<u8>>,
 ) -> Result<Answer, Failure> {
     let key = makes(&method, path).then(|| key.map_or_else(random_key, str::to_owned));
     let path = format!("/api/v1{path}");

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     access::{Api, Failure, encoded, is_number, reference},
+    import::Import,
     output::{SecretFile, cell, table},
     usage,
 };
@@ -37,11 +38,29 @@ pub(super) enum Verb {
         /// For people; need not be unique.
         #[arg(long)]
         name: String,
+        /// For people.
+        #[arg(long)]
+        description: Option<String>,
+        /// A network that it is good from, such as 192.0.2.0/24; anywhere without one. Repeatable.
+        #[arg(long = "source", value_name = "NETWORK")]
+        sources: Vec<String>,
         /// When it ends: `30d` from now, or a time such as 2027-01-31T00:00:00Z.
         #[arg(long, value_parser = expiry)]
         expires: Option<String>,
         #[command(flatten)]
         out: Out,
+    },
+    /// Takes in tokens that somebody else has made, a line each; what is there already is left as it is.
+    Import(Import),
+    /// Changes a token; what is not named stays.
+    Set {
+        #[command(flatten)]
+        named: Named,
+        #[command(flatten)]
+        change: Change,
+        /// Ends it also when it is the last enabled one of its signal, or was rotated and somebody still ships with it.
+        #[arg(long)]
+        force: bool,
     },
     /// Accepts a disabled token again.
     Enable(Named),
@@ -49,7 +68,7 @@ pub(super) enum Verb {
     Disable {
         #[command(flatten)]
         named: Named,
-        /// Also when it is the last enabled one of its signal.
+        /// Also when it is the last enabled one of its signal, or was rotated and somebody still ships with it.
         #[arg(long)]
         force: bool,
     },
@@ -64,7 +83,13 @@ pub(super) enum Verb {
         out: Out,
     },
     /// Refuses a token for ever.
-    Revoke(Named),
+    Revoke {
+        #[command(flatten)]
+        named: Named,
+        /// Also when it was rotated and somebody still ships with it.
+        #[arg(long)]
+        force: bool,
+    },
     /// Shows a token again; that is audited.
     Reveal {
         #[command(flatten)]
@@ -96,6 +121,30 @@ pub(super) struct Filter {
     /// Only those for this signal.
     #[arg(long)]
     signal: Option<SignalName>,
+}
+
+/// What can be changed of a token.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(super) struct Change {
+    /// A new name.
+    #[arg(long)]
+    name: Option<String>,
+    /// For people.
+    #[arg(long)]
+    description: Option<String>,
+    /// A network that it is good from, in place of those it had. Repeatable.
+    #[arg(long = "source", value_name = "NETWORK", conflicts_with = "anywhere")]
+    sources: Vec<String>,
+    /// Good from anywhere again.
+    #[arg(long)]
+    anywhere: bool,
+    /// When it ends: `30d` from now, or a time such as 2027-01-31T00:00:00Z.
+    #[arg(long, value_parser = expiry, conflicts_with = "never_expires")]
+    expires: Option<String>,
+    /// It doesn't end by itself.
+    #[arg(long)]
+    never_expires: bool,
 }
 
 /// Where the token goes.
@@ -132,6 +181,8 @@ impl Verb {
                 account,
                 signal,
                 name,
+                description,
+                sources,
                 expires,
                 out,
             } => {
@@ -139,10 +190,30 @@ impl Verb {
                 body.insert("account".to_owned(), reference(&account));
                 body.insert("signal".to_owned(), json!(value_name(signal)));
                 body.insert("name".to_owned(), json!(name));
+                if let Some(description) = description {
+                    body.insert("description".to_owned(), json!(description));
+                }
+                if !sources.is_empty() {
+                    body.insert("sources".to_owned(), json!(sources));
+                }
                 if let Some(expires) = expires {
                     body.insert("expires_at".to_owned(), json!(expires));
                 }
                 out.deliver(api, "/tokens", Some(body.into()), created)
+                    .await
+            }
+            Self::Import(import) => import.run(api).await,
+            Self::Set {
+                named,
+                change,
+                force,
+            } => {
+                let mut path = named.path(api, false).await?;
+                if force {
+                    path.push_str("?force=true");
+                }
+                let said = |token: &Value| Ok(format!("{} is changed", described(token)));
+                api.change(Method::PATCH, &path, Some(change.body()), said)
                     .await
             }
             Self::Rotate {
@@ -167,7 +238,10 @@ impl Verb {
                 };
                 named.switch(api, verb, "disabled").await
             }
-            Self::Revoke(named) => named.switch(api, "revoke", "revoked").await,
+            Self::Revoke { named, force } => {
+                let verb = if force { "revoke?force=true" } else { "revoke" };
+                named.switch(api, verb, "revoked").await
+            }
             Self::Senders(named) => usage::senders(api, &named.path(api, false).await?).await,
             Self::Delete(named) => {
                 let path = named.path(api, true).await?;
@@ -260,6 +334,26 @@ pub(super) fn expiry(text: &str) -> Result<String, String> {
         .filter(|_| from_now < Duration::from_secs(1000 * 366 * 86_400))
         .ok_or("is too far away")?;
     Ok(humantime::format_rfc3339_seconds(time).to_string())
+}
+
+// === impl Change ===
+
+impl Change {
+    fn body(self) -> Value {
+        let mut body = Map::new();
+        let mut set = |key: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                body.insert(key.to_owned(), value);
+            }
+        };
+        set("name", self.name.map(Value::String));
+        set("description", self.description.map(Value::String));
+        let has_sources = self.anywhere || !self.sources.is_empty();
+        set("sources", has_sources.then(|| json!(self.sources)));
+        set("expires_at", self.expires.map(Value::String));
+        set("expires_at", self.never_expires.then_some(Value::Null));
+        Value::Object(body)
+    }
 }
 
 // === impl Filter ===

@@ -84,6 +84,17 @@ pub enum Error {
         /// Of which version it is.
         version: u64,
     },
+    /// It would take many live tokens away at once, and the caller has not said that so many are meant.
+    #[error(
+        "this would take {dropped} of {live} live shipping tokens away at once, and is held; if that is meant, ask again \
+         with confirm=dropped-{dropped}"
+    )]
+    Held {
+        /// Live tokens that it would end.
+        dropped: u64,
+        /// Live tokens that there are.
+        live: u64,
+    },
     /// The caller asks for what can't be.
     #[error("{0}")]
     Invalid(String),

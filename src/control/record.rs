@@ -93,6 +93,7 @@ pub(super) struct TokenRow {
     pub(super) token: Token,
     pub(super) account_name: String,
     pub(super) name: String,
+    pub(super) description: String,
     /// What a rotation made instead.
     pub(super) replaced_by: Option<u64>,
     pub(super) created_at: Millis,

@@ -11,6 +11,8 @@ mod methods;
 mod bodies;
 mod permissions;
 mod accounts;
+mod held;
+mod imports;
 mod sessions;
 mod audit;
 mod following;

@@ -145,6 +145,10 @@ pub(super) struct Token {
     /// `logs`, `metrics` or `traces`.
     signal: &'static str,
     name: String,
+    /// Empty when there is none.
+    description: String,
+    /// Networks that it may be used from, as CIDR; none means anywhere.
+    sources: Vec<String>,
     /// `live`, `disabled`, `revoked` or `expired`.
     state: &'static str,
     expires_at: Option<String>,
@@ -389,6 +393,14 @@ impl From<&TokenRow> for Token {
             account_name: row.account_name.clone(),
             signal: row.token.signal.name(),
             name: row.name.clone(),
+            description: row.description.clone(),
+            sources: row
+                .token
+                .sources
+                .networks()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             state: row.state(clock::wall_seconds()),
             expires_at: rfc3339_seconds(row.token.expires_at),
             replaced_by: row.replaced_by,

@@ -13,7 +13,7 @@ use prost::Message;
 
 use super::{
     accounts::{Account, Accounts, Draft, Registers},
-    table::{Builder, Entry, Shard, Table},
+    table::{Beside, Builder, Entry, Shard, Table},
 };
 use crate::{
     clock,
@@ -81,6 +81,7 @@ impl State {
     pub(super) fn apply(&self, changes: Vec<Change>, registers: &Registers) {
         let mut draft = self.accounts.draft();
         let mut entries = Vec::new();
+        let mut beside = Beside::new();
         let mut destinations: HashMap<DestinationId, Option<Destination>> = HashMap::new();
         for change in changes {
             match change {
@@ -94,14 +95,19 @@ impl State {
                 Change::DestinationRemoved(id) => {
                     destinations.insert(id, None);
                 }
-                Change::Token(token) => entries.push(Entry::new(&token, draft.slot(token.account))),
+                Change::Token(token) => {
+                    entries.push(Entry::new(&token, draft.slot(token.account)));
+                    if token.sources.is_restricted() {
+                        beside.insert(token.digest, token.sources);
+                    }
+                }
             }
         }
         let (came, went): (Vec<_>, Vec<_>) =
             destinations.into_iter().partition(|(_, new)| new.is_some());
         self.change_destinations(came);
         self.accounts.publish(draft);
-        self.table.apply(entries);
+        self.table.apply(entries, beside);
         self.change_destinations(went);
     }
 
@@ -193,6 +199,9 @@ impl Collected {
             Change::Token(token) => {
                 let slot = self.slots.slot(token.account);
                 self.table.push(Entry::new(&token, slot));
+                if token.sources.is_restricted() {
+                    self.table.restrict(token.digest, token.sources);
+                }
             }
             Change::Account(record) => self.accounts.push(record),
             Change::AccountRemoved(id) => self.accounts.retain(|account| account.id != id),
@@ -268,13 +277,18 @@ impl Frozen {
     /// Every account, then every token in digest order.
     pub(super) fn accounts_and_tokens(&self) -> impl Iterator<Item = Change> {
         let accounts = self.accounts.iter();
-        let entries = self.shards.iter().flat_map(|shard| shard.entries());
+        let entries = self.shards.iter().flat_map(|shard| {
+            let entries = shard.entries().iter();
+            entries.map(move |entry| (shard, entry))
+        });
         accounts
             .map(|account| Change::Account(account.record.clone()))
-            .chain(entries.filter_map(|entry| Some(Change::Token(self.token(entry)?))))
+            .chain(
+                entries.filter_map(|(shard, entry)| Some(Change::Token(self.token(shard, entry)?))),
+            )
     }
 
-    fn token(&self, entry: &Entry) -> Option<Token> {
+    fn token(&self, shard: &Shard, entry: &Entry) -> Option<Token> {
         Some(Token {
             id: entry.token(),
             digest: entry.digest(),
@@ -282,6 +296,7 @@ impl Frozen {
             signal: entry.signal(),
             state: entry.state(),
             expires_at: entry.expires_at(),
+            sources: shard.sources(entry),
         })
     }
 }

@@ -6,9 +6,12 @@
 mod entry;
 mod shard;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -16,13 +19,16 @@ use arc_swap::ArcSwap;
 pub(super) use entry::{Entry, SLOT_NONE};
 pub(super) use shard::Shard;
 
-use crate::model::{Digest, TokenState};
+use crate::model::{Digest, Sources, TokenState};
 
 /// Enough that a shard of ten million tokens is copied in some ten microseconds.
 pub(super) const SHARDS: usize = 1 << shard::SHARD_BITS;
 
 /// Room is made beforehand for no more than this many, whatever was announced.
 const ANNOUNCED_MAX: usize = 16 << 20;
+
+/// The sources of restricted entries, on their way into the shards.
+pub(super) type Beside = HashMap<Digest, Sources>;
 
 /// All entries, by digest.
 pub(super) struct Table {
@@ -33,6 +39,7 @@ pub(super) struct Table {
 /// Collects entries in any order, then becomes a [`Table`]. Of entries with one digest the last pushed stays.
 pub(super) struct Builder {
     shards: Vec<Vec<Entry>>,
+    beside: Beside,
     pushed: usize,
 }
 
@@ -50,21 +57,30 @@ impl Table {
         }
     }
 
-    /// The entry of that digest. Never waits.
+    /// The entry of that digest, and where it may be used from. Never waits.
+    #[inline]
+    pub(super) fn look_up(&self, digest: &Digest) -> Option<(Entry, Sources)> {
+        let shard = self.shards[shard::number(digest)].load();
+        let entry = shard.find(digest)?;
+        Some((entry, shard.sources(&entry)))
+    }
+
+    /// The entry of that digest alone.
+    #[cfg(test)]
     #[inline]
     pub(super) fn find(&self, digest: &Digest) -> Option<Entry> {
         self.shards[shard::number(digest)].load().find(digest)
     }
 
     /// Inserts or replaces; of changes with one digest the last wins. There must be one writer at a time.
-    pub(super) fn apply(&self, mut changes: Vec<Entry>) {
+    pub(super) fn apply(&self, mut changes: Vec<Entry>, mut beside: Beside) {
         sort_and_dedup(&mut changes);
         for group in
             changes.chunk_by(|a, b| shard::number(&a.digest()) == shard::number(&b.digest()))
         {
             let place = &self.shards[shard::number(&group[0].digest())];
             let before = place.load_full();
-            let after = before.merged(group);
+            let after = before.merged(group, &mut beside);
             self.len.fetch_add(
                 after.entries().len() - before.entries().len(),
                 Ordering::Relaxed,
@@ -145,6 +161,7 @@ impl Builder {
             shards: (0..SHARDS)
                 .map(|_| Vec::with_capacity(mean + 2 * mean.isqrt()))
                 .collect(),
+            beside: Beside::new(),
             pushed: 0,
         }
     }
@@ -160,13 +177,18 @@ impl Builder {
         self.pushed += 1;
     }
 
+    /// The sources of a restricted entry that is pushed; of one digest the last stay.
+    pub(super) fn restrict(&mut self, digest: Digest, sources: Sources) {
+        self.beside.insert(digest, sources);
+    }
+
     /// How many were pushed, repeated digests included.
     pub(super) fn pushed(&self) -> usize {
         self.pushed
     }
 
     /// Sorts each shard and builds its index. CPU work: about a second for ten million.
-    pub(super) fn build(self) -> Table {
+    pub(super) fn build(mut self) -> Table {
         let table = Table::new();
         for (place, mut entries) in table.shards.iter().zip(self.shards) {
             if entries.is_empty() {
@@ -174,7 +196,7 @@ impl Builder {
             }
             sort_and_dedup(&mut entries);
             table.len.fetch_add(entries.len(), Ordering::Relaxed);
-            place.store(Arc::new(Shard::from_sorted(entries)));
+            place.store(Arc::new(Shard::from_sorted(entries, &mut self.beside)));
         }
         table
     }
@@ -182,7 +204,7 @@ impl Builder {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashMap, sync::atomic::AtomicBool, thread};
+    use std::{sync::atomic::AtomicBool, thread};
 
     use proptest::prelude::*;
 
@@ -197,6 +219,7 @@ mod tests {
             signal: Signal::ALL[(id % 3) as usize],
             state,
             expires_at: id as u32,
+            sources: Sources::ANYWHERE,
         };
         Entry::new(&token, (id % 1000) as u32)
     }
@@ -245,7 +268,7 @@ mod tests {
                     changes.push(entry);
                     map.insert(digest, entry);
                 }
-                table.apply(changes);
+                table.apply(changes, Beside::new());
                 prop_assert_eq!(table.len(), map.len());
             }
             for (digest, entry) in &map {
@@ -297,6 +320,40 @@ mod tests {
     }
 
     #[test]
+    fn a_restricted_entry_pays_for_its_sources_and_no_other_entry_does() {
+        let mut builder = Builder::new(100_000);
+        let restricted = |n: u64| Token {
+            id: TokenId(n + 1),
+            digest: Digest(spread(n)),
+            account: AccountId(1),
+            signal: Signal::Logs,
+            state: TokenState::Live,
+            expires_at: 0,
+            sources: Sources::only(["192.0.2.0/24".parse().expect("a network")]),
+        };
+        for n in 0..100_000 {
+            builder.push(entry(spread(n), n + 1, TokenState::Live));
+        }
+        let plain = builder.build();
+        let before = plain.heap_bytes();
+        let changes: Vec<_> = (0..1_000).map(restricted).collect();
+        let entries = changes.iter().map(|token| Entry::new(token, 1)).collect();
+        let beside = changes
+            .into_iter()
+            .map(|token| (token.digest, token.sources));
+        plain.apply(entries, beside.collect());
+        let cost = plain.heap_bytes() - before;
+        assert!(
+            (32_000..80_000).contains(&cost),
+            "{cost} bytes for a thousand"
+        );
+        let (found, sources) = plain.look_up(&Digest(spread(7))).expect("there");
+        assert!(found.is_restricted() && sources.is_restricted());
+        let (found, sources) = plain.look_up(&Digest(spread(1_000))).expect("there");
+        assert!(!found.is_restricted() && !sources.is_restricted());
+    }
+
+    #[test]
     fn readers_never_see_a_torn_or_foreign_entry_nor_an_older_one() {
         const TOKENS: u64 = 64;
         // One shard, so that every write swaps what every reader reads.
@@ -311,6 +368,7 @@ mod tests {
             (0..TOKENS)
                 .map(|n| entry(digest(n), 1 + n, TokenState::Live))
                 .collect(),
+            Beside::new(),
         );
         let done = Arc::new(AtomicBool::new(false));
         let readers: Vec<_> = (0..2)
@@ -338,11 +396,8 @@ mod tests {
             .collect();
         for round in 1..20_000 {
             let n = round % TOKENS;
-            table.apply(vec![entry(
-                digest(n),
-                1 + n + round / TOKENS * TOKENS,
-                TokenState::Live,
-            )]);
+            let id = 1 + n + round / TOKENS * TOKENS;
+            table.apply(vec![entry(digest(n), id, TokenState::Live)], Beside::new());
         }
         done.store(true, Ordering::Relaxed);
         let reads: u64 = readers

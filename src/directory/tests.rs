@@ -38,6 +38,7 @@ pub(super) fn token(n: u64, state: TokenState) -> Change {
         signal: Signal::Metrics,
         state,
         expires_at: 0,
+        sources: model::Sources::ANYWHERE,
     })
 }
 
@@ -96,6 +97,60 @@ fn a_token_may_come_before_its_account() {
     directory.apply(Revision(4), vec![account(1)]);
     let (_, entry) = directory.look_up(text(1).as_bytes()).expect("a key");
     assert!(entry.expect("there").account.is_some());
+}
+
+pub(super) fn bound(n: u64, state: TokenState, networks: &[&str]) -> Change {
+    let Change::Token(mut token) = token(n, state) else {
+        panic!("a token");
+    };
+    let networks = networks.iter().map(|text| text.parse().expect("a network"));
+    token.sources = model::Sources::only(networks);
+    Change::Token(token)
+}
+
+fn allows(directory: &Directory, n: u64, address: &str) -> bool {
+    let (_, entry) = directory.look_up(text(n).as_bytes()).expect("a key");
+    let address = address.parse().expect("an address");
+    entry.expect("there").sources.allow(address)
+}
+
+#[test]
+fn a_token_is_bound_to_its_networks_by_a_delta_and_by_a_snapshot_and_let_go_by_either() {
+    const INSIDE: &str = "::ffff:192.0.2.1";
+    const OUTSIDE: &str = "198.51.100.1";
+    let directory = filled(3);
+    assert!(allows(&directory, 1, OUTSIDE));
+    // Of changes in one revision the last holds.
+    directory.apply(
+        Revision(2),
+        vec![
+            bound(1, TokenState::Live, &["192.0.2.0/24"]),
+            bound(2, TokenState::Live, &["192.0.2.0/24"]),
+            bound(2, TokenState::Live, &["2001:db8::/32"]),
+            bound(3, TokenState::Live, &["192.0.2.0/24"]),
+            token(3, TokenState::Live),
+        ],
+    );
+    assert!(allows(&directory, 1, INSIDE) && !allows(&directory, 1, OUTSIDE));
+    assert!(allows(&directory, 2, "2001:db8::1") && !allows(&directory, 2, INSIDE));
+    assert!(allows(&directory, 3, OUTSIDE));
+    let rows = [
+        destination(1, "hush-hush-secret"),
+        account(1),
+        bound(1, TokenState::Live, &["192.0.2.0/24"]),
+        bound(2, TokenState::Live, &["2001:db8::/32"]),
+        token(3, TokenState::Live),
+    ];
+    assert_eq!(directory.hash(), content_hash(rows.clone()));
+
+    let mut collected = Collected::new("store", key(), 3);
+    rows.into_iter().for_each(|row| collected.push(row));
+    collected.push(bound(3, TokenState::Live, &[]));
+    let beside = vec![token(1, TokenState::Live)];
+    directory.install(collected, beside, Revision(3));
+    assert!(allows(&directory, 1, OUTSIDE));
+    assert!(allows(&directory, 2, "2001:db8::1") && !allows(&directory, 2, INSIDE));
+    assert!(!allows(&directory, 3, INSIDE));
 }
 
 #[test]

@@ -161,7 +161,9 @@ fn row(rejection: &Rejection) -> Row {
         | Rejection::DisabledToken
         | Rejection::ExpiredToken
         | Rejection::RevokedToken => Row::UnknownToken,
-        Rejection::WrongSignal | Rejection::SuspendedAccount => Row::Forbidden,
+        Rejection::WrongSignal | Rejection::SuspendedAccount | Rejection::SourceNotAllowed => {
+            Row::Forbidden
+        }
         Rejection::UnsupportedContentType | Rejection::DestinationLacksVersion => {
             Row::UnsupportedType
         }
@@ -221,6 +223,7 @@ fn sentence(rejection: &Rejection) -> String {
         | Rejection::RevokedToken => "The shipping token is not valid".into(),
         Rejection::WrongSignal => "The shipping token is for another signal".into(),
         Rejection::SuspendedAccount => "The account is suspended".into(),
+        Rejection::SourceNotAllowed => "The shipping token is not valid from this address".into(),
         Rejection::DirectoryStale => {
             "The gateway cannot know this token right now; try again".into()
         }

@@ -4,7 +4,7 @@ mod credentials;
 
 pub(in crate::gateway) use credentials::parameters;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use http::Request;
 
@@ -27,6 +27,8 @@ pub struct Caller {
     /// Seconds since 1970 from which it is dead; 0 = never.
     pub expires_at: u32,
     digest: Digest,
+    /// Where it calls from: its token may have been bound to other networks once its body is in.
+    peer: IpAddr,
 }
 
 /// A token that opens nothing here, or none at all.
@@ -46,8 +48,9 @@ pub fn authenticate(
     directory: &Directory,
     head: &Request<impl Sized>,
     entrance: Entrance,
+    peer: IpAddr,
 ) -> Result<Caller, Refused> {
-    let caller = identify(directory, head)?;
+    let caller = identify(directory, head, peer)?;
     match check_signal(caller.signal, entrance) {
         Ok(()) => Ok(caller),
         Err(rejection) => Err(Refused {
@@ -61,7 +64,11 @@ pub fn authenticate(
 ///
 /// # Errors
 /// As [`authenticate`].
-pub fn identify(directory: &Directory, head: &Request<impl Sized>) -> Result<Caller, Refused> {
+pub fn identify(
+    directory: &Directory,
+    head: &Request<impl Sized>,
+    peer: IpAddr,
+) -> Result<Caller, Refused> {
     let token = credentials::find(head)?;
     // A typo or a forgery in our own format dies here, and is as dead in an old table as in a fresh one.
     if !token.is_well_formed_token() {
@@ -70,13 +77,14 @@ pub fn identify(directory: &Directory, head: &Request<impl Sized>) -> Result<Cal
     let (digest, entry) = directory
         .look_up(token.reveal().as_bytes())
         .ok_or(Rejection::DirectoryStale)?;
-    judge(directory, digest, entry)
+    judge(directory, digest, entry, peer)
 }
 
 fn judge(
     directory: &Directory,
     digest: Digest,
     entry: Option<directory::Entry>,
+    peer: IpAddr,
 ) -> Result<Caller, Refused> {
     let Some(entry) = entry else {
         // Only a table known to be fresh may say that a token doesn't exist: senders throw data away on a 401.
@@ -109,12 +117,16 @@ fn judge(
     if account.record.state == AccountState::Suspended {
         return Err(refused(Rejection::SuspendedAccount));
     }
+    if !entry.sources.allow(peer) {
+        return Err(refused(Rejection::SourceNotAllowed));
+    }
     Ok(Caller {
         account,
         token: entry.token,
         signal: entry.signal,
         expires_at: entry.expires_at,
         digest,
+        peer,
     })
 }
 
@@ -156,7 +168,7 @@ impl Caller {
         let entry = directory
             .find(&self.digest)
             .ok_or(Rejection::DirectoryStale)?;
-        match judge(directory, self.digest, Some(entry)) {
+        match judge(directory, self.digest, Some(entry), self.peer) {
             Ok(now) if now.account.record.id == self.account.record.id => Ok(now.account),
             Ok(_) => Err(Rejection::UnknownToken),
             Err(refused) => Err(refused.rejection),

@@ -44,7 +44,7 @@ use tracing::warn;
 pub use connection::Connection;
 pub use drain::{Drain, Phase};
 pub use gate::{Cut, Gate, Ticket};
-pub use limits::{Config, Network, half_of_descriptors};
+pub use limits::{Config, half_of_descriptors};
 
 use connection::Meter;
 use roster::{Entry, Roster};

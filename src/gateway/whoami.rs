@@ -65,8 +65,9 @@ impl Gateway {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return Err(Rejection::MethodNotAllowed { allow: ALLOW });
         }
-        let caller = identify(&self.directory, request);
-        receipt.presented(caller, request, connection.peer.ip())
+        let peer = connection.peer.ip();
+        let caller = identify(&self.directory, request, peer);
+        receipt.presented(caller, request, peer)
     }
 
     fn describe(&self, caller: &Caller) -> Value {

@@ -1,9 +1,11 @@
 //! What the control plane tells gateways: idempotent upserts, grouped by revision.
 
-use super::{Account, AccountId, Destination, DestinationId, Digest, Signal, TokenId, TokenState};
+use super::{
+    Account, AccountId, Destination, DestinationId, Digest, Signal, Sources, TokenId, TokenState,
+};
 
 /// A shipping token as gateways know it: never the token itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     /// The public number, safe to show.
     pub id: TokenId,
@@ -17,6 +19,8 @@ pub struct Token {
     pub state: TokenState,
     /// Seconds since 1970 from which it is dead; 0 = never.
     pub expires_at: u32,
+    /// Where it may be used from.
+    pub sources: Sources,
 }
 
 /// One upsert or removal. Applying it twice is applying it once.

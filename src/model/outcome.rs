@@ -59,6 +59,8 @@ pub enum Rejection {
     WrongSignal,
     /// A good token of a suspended account.
     SuspendedAccount,
+    /// A good token, used from outside of its networks.
+    SourceNotAllowed,
     /// Not in the table, and the table may be old: we cannot know.
     DirectoryStale,
     /// A content type the door doesn't take.
@@ -124,7 +126,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// Every label, in the order of [`Rejection::index`].
-    pub const LABELS: [&'static str; 28] = [
+    pub const LABELS: [&'static str; 29] = [
         "bad_framing",
         "unknown_path",
         "method_not_allowed",
@@ -153,6 +155,7 @@ impl Rejection {
         "destination_misconfigured",
         "destination_unavailable",
         "internal",
+        "source_not_allowed",
     ];
 
     /// The index of [`Rejection::DestinationRefused`]: also what a partial success is booked under.
@@ -189,6 +192,7 @@ impl Rejection {
             Self::DestinationMisconfigured(_) => 25,
             Self::DestinationUnavailable { .. } => 26,
             Self::Internal(_) => 27,
+            Self::SourceNotAllowed => 28,
         }
     }
 

@@ -70,6 +70,11 @@ impl TokenKind {
         rest.is_some_and(|rest| rest.starts_with('_'))
     }
 
+    /// Whether the token is one of ours, of whatever kind.
+    pub fn has_prefix(token: &Secret) -> bool {
+        token.reveal().starts_with(PREFIX)
+    }
+
     /// A new token: `whf_`, the letter, `_`, 32 base62 characters (190 bits) and 6 that check all before.
     ///
     /// `fill` must fill the slice from the operating system's randomness.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::feed as wire;
 use crate::model::{
     Account, AccountId, AccountState, Change, Compression, Credentials, Destination, DestinationId,
-    DestinationKind, Digest, Limits, Secret, Signal, Token, TokenId, TokenState, UpstreamTls,
+    DestinationKind, Digest, Limits, Network, Secret, Signal, Sources, Token, TokenId, TokenState,
+    UpstreamTls,
 };
 
 /// A change that no control plane of ours would send.
@@ -24,7 +25,7 @@ impl From<&Change> for wire::Change {
             Change::AccountRemoved(id) => Kind::AccountRemoved(id.0),
             Change::Destination(destination) => Kind::Destination(destination.into()),
             Change::DestinationRemoved(id) => Kind::DestinationRemoved(id.0),
-            Change::Token(token) => Kind::Token((*token).into()),
+            Change::Token(token) => Kind::Token(token.into()),
         };
         Self { change: Some(kind) }
     }
@@ -231,8 +232,8 @@ impl wire::Destination {
 
 // === impl wire::Token ===
 
-impl From<Token> for wire::Token {
-    fn from(token: Token) -> Self {
+impl From<&Token> for wire::Token {
+    fn from(token: &Token) -> Self {
         let signal = match token.signal {
             Signal::Logs => wire::Signal::Logs,
             Signal::Metrics => wire::Signal::Metrics,
@@ -250,8 +251,18 @@ impl From<Token> for wire::Token {
             signal: signal.into(),
             state: state.into(),
             expires_at: token.expires_at,
+            sources: sources(&token.sources),
         }
     }
+}
+
+fn sources(sources: &Sources) -> Vec<Vec<u8>> {
+    let networks = sources.networks();
+    if networks.is_empty() && sources.is_restricted() {
+        // None would be anywhere: what nobody can read keeps everybody out.
+        return vec![Vec::new()];
+    }
+    networks.iter().map(|network| network.to_bytes()).collect()
 }
 
 impl wire::Token {
@@ -268,6 +279,11 @@ impl wire::Token {
             (wire::TokenState::Live, Some(_)) => TokenState::Live,
             _ => TokenState::Disabled,
         };
+        let sources = match self.sources.as_slice() {
+            [] => Sources::ANYWHERE,
+            // What can't be read allows nobody, and takes nothing away from the others.
+            some => Sources::only(some.iter().filter_map(|bytes| Network::from_bytes(bytes))),
+        };
         Ok(Token {
             id: TokenId(id_of(self.id, "token id")?),
             digest: Digest(
@@ -279,6 +295,7 @@ impl wire::Token {
             signal: signal.unwrap_or(Signal::Logs),
             state,
             expires_at: self.expires_at,
+            sources,
         })
     }
 }
@@ -324,6 +341,10 @@ mod tests {
             signal: Signal::Traces,
             state: TokenState::Revoked,
             expires_at: 77,
+            sources: Sources::only([
+                "192.0.2.0/24".parse().expect("a network"),
+                "2001:db8::/32".parse().expect("a network"),
+            ]),
         };
         for change in [
             Change::Destination(destination),
@@ -354,9 +375,36 @@ mod tests {
                 signal,
                 state,
                 expires_at: 0,
+                sources: Vec::new(),
             };
             let token = token.into_model().expect("valid");
             assert_eq!(token.state, is, "signal {signal}, state {state}");
+        }
+    }
+
+    #[test]
+    fn a_network_from_the_future_allows_nobody_and_the_others_stay() {
+        let inside = "192.0.2.1".parse().expect("an address");
+        for (sources, is_in) in [
+            (vec![], true),
+            (vec![vec![9; 7]], false),
+            (vec![vec![]], false),
+            (vec![vec![9; 7], vec![192, 0, 2, 0, 24]], true),
+        ] {
+            let token = wire::Token {
+                id: 1,
+                digest: vec![0; 16],
+                account: 1,
+                signal: wire::Signal::Logs.into(),
+                state: wire::TokenState::Live.into(),
+                expires_at: 0,
+                sources: sources.clone(),
+            };
+            let token = token.into_model().expect("valid");
+            assert_eq!(token.sources.allow(inside), is_in, "{sources:?}");
+            // As a gateway keeps it, and reads it again.
+            let kept = wire::Token::from(&token).into_model().expect("valid");
+            assert_eq!(kept, token);
         }
     }
 

@@ -135,6 +135,44 @@ async fn a_wrong_signal_and_a_suspended_account_are_forbidden() {
 }
 
 #[tokio::test]
+async fn a_token_from_outside_of_its_networks_is_forbidden_and_counted_as_that() {
+    let change = |config: &mut wharfinger::config::Config| {
+        config.directory.usage_every = Duration::from_millis(20);
+    };
+    let stage = Stage::set_in(World::start_with(change).await, "http").await;
+    let world = &stage.world;
+    let path = format!("/accounts/{}/usage?step=minute", stage.account);
+    for (refused, at) in (1..).zip(EVERYWHERE) {
+        stage.accept(at);
+        let id = stage.token_id(at);
+        let bind = async |sources: Value| {
+            let path = format!("/tokens/{id}?wait=enforced");
+            world.must(Method::PATCH, &path, sources).await;
+        };
+        bind(json!({"sources": ["192.0.2.0/24", "2001:db8::/32"]})).await;
+        let seen = stage.ship(at).await;
+        assert_cell(&FORBIDDEN, at, "outside", &seen);
+        assert_eq!(seen.answer.header("x-token-id"), Some(&*id.to_string()));
+        bind(json!({"sources": ["192.0.2.0/24", "127.0.0.0/8"]})).await;
+        let seen = stage.ship(at).await;
+        assert_cell(&SUCCESS, at, "inside", &seen);
+        let mut counted = Value::Null;
+        for _ in 0..500 {
+            let usage = world.must(Method::GET, &path, Value::Null).await;
+            let rows = usage["items"].as_array().expect("a list").clone();
+            let rows = rows.iter().map(|row| &row["refused"]["source_not_allowed"]);
+            counted = rows.filter_map(Value::as_u64).sum::<u64>().into();
+            if counted == refused {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(counted, refused, "{at:?}");
+    }
+    report("sources");
+}
+
+#[tokio::test]
 async fn an_account_over_its_ceiling_is_throttled() {
     let stage = Stage::set("http").await;
     let slow = Script::status(200).after(Duration::from_secs(3));

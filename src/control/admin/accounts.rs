@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{
     Actor,
     caller::Permit,
-    enforced::{Items, Wait, answer, page},
+    enforced::{ConfirmedWait, Items, Wait, answer, page},
     extract::{Body, Id, Page, Query, Reference, name, one_of},
     problem::Problem,
     rule::forbidden,
@@ -123,21 +123,25 @@ pub(super) async fn create(
 }
 
 /// Changes an account. Its name and who reaches it are its admins'; the rest is the operators'. What a main account
-/// changes, its sub-accounts have at once where they have not set it themselves.
+/// changes, its sub-accounts have at once where they have not set it themselves. A suspension that would end more than a tenth
+/// of all live shipping tokens, and a thousand at least, is held until it is confirmed.
 #[utoipa::path(patch, path = "/accounts/{id}", request_body = AccountChange,
-    params(("id" = u64, Path), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
-    responses((status = 200, body = view::Account), (status = 404, body = Problem)))]
+    params(("id" = u64, Path), ("confirm" = Option<String>, Query, description = "`dropped-N`: so many live tokens are meant to end"),
+    ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
+    responses((status = 200, body = view::Account), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(super) async fn change(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
     Extension(permit): Extension<Permit>,
     Id(id): Id,
-    Query(wait): Query<Wait>,
+    Query(query): Query<ConfirmedWait>,
     Body(change): Body<AccountChange>,
 ) -> Result<Response, Problem> {
+    let (confirmed, wait) = query.parts()?;
     let wait = wait.duration(&control)?;
     change.check(&permit)?;
     let mut commit = control.inner.store.begin(&actor).await?;
+    commit.confirm(confirmed);
     let old = commit.account(id).await?;
     let mut edit = AccountEdit::from(&old);
     if let Some(text) = change.name {

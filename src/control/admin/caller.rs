@@ -286,6 +286,11 @@ impl Permit {
         }
     }
 
+    /// What it was asked for.
+    pub(super) fn rule(&self) -> Rule {
+        self.rule
+    }
+
     /// Where the caller's reach ends; `None` reaches everything.
     pub(super) fn home(&self) -> Option<u64> {
         self.caller.home()

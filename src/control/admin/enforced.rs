@@ -32,6 +32,15 @@ pub(super) struct ForcedWait {
     timeout_ms: Option<u64>,
 }
 
+/// The same, for what may be held because it takes many live tokens away.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ConfirmedWait {
+    confirm: Option<String>,
+    wait: Option<For>,
+    timeout_ms: Option<u64>,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum For {
@@ -41,6 +50,16 @@ enum For {
 // === impl Wait ===
 
 impl Wait {
+    /// From a query that knows more fields.
+    pub(super) fn read(wait: Option<&str>, timeout_ms: Option<u64>) -> Result<Self, Problem> {
+        let wait = match wait {
+            None => None,
+            Some("enforced") => Some(For::Enforced),
+            Some(_) => return Err(Problem::invalid("wait is enforced")),
+        };
+        Ok(Self { wait, timeout_ms })
+    }
+
     /// Before anything is changed: a bad query must not come after a good commit.
     pub(super) fn duration(&self, control: &Control) -> Result<Option<Duration>, Problem> {
         let longest = Duration::from_millis(WAIT_MS_MAX);
@@ -68,6 +87,42 @@ impl ForcedWait {
             timeout_ms,
         } = self;
         (force, Wait { wait, timeout_ms })
+    }
+}
+
+impl From<Wait> for ForcedWait {
+    fn from(Wait { wait, timeout_ms }: Wait) -> Self {
+        Self {
+            force: false,
+            wait,
+            timeout_ms,
+        }
+    }
+}
+
+// === impl ConfirmedWait ===
+
+impl ConfirmedWait {
+    /// How many tokens are meant to end, and what to wait for.
+    pub(super) fn parts(self) -> Result<(u64, Wait), Problem> {
+        let Self {
+            confirm,
+            wait,
+            timeout_ms,
+        } = self;
+        let confirmed = match confirm {
+            None => 0,
+            Some(text) => text
+                .strip_prefix("dropped-")
+                .filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+                .and_then(|number| number.parse().ok())
+                .ok_or_else(|| {
+                    Problem::invalid(
+                        "confirm is dropped- with the number of tokens that a refusal has stated",
+                    )
+                })?,
+        };
+        Ok((confirmed, Wait { wait, timeout_ms }))
     }
 }
 

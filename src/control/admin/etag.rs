@@ -46,7 +46,7 @@ pub(in crate::control) fn kind(rule: &Rule) -> Option<Kind> {
         Concerns::User => Some(Kind::User),
         Concerns::SharedToken => Some(Kind::SharedToken),
         Concerns::SharedFilter => Some(Kind::SharedFilter),
-        Concerns::Nothing | Concerns::Listed | Concerns::Stated => rule
+        Concerns::Nothing | Concerns::Listed | Concerns::Stated | Concerns::Lines => rule
             .path
             .starts_with("/destinations/")
             .then_some(Kind::Destination),

@@ -15,17 +15,25 @@ use utoipa::{
 };
 
 use super::problem::Problem;
+use crate::model::{Network, Sources};
 
 /// Bytes of a body.
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// Characters of a name.
 const NAME_CHARS_MAX: usize = 128;
+/// Characters of a description.
+const DESCRIPTION_CHARS_MAX: usize = 500;
+/// Networks that a token may be bound to.
+const SOURCES_MAX: usize = 64;
 /// Rows of a page, when the caller doesn't say, and at most.
 const PAGE_ROWS: u32 = 100;
 const PAGE_ROWS_MAX: u32 = 1000;
 
 /// A JSON body; an empty one counts as `{}`.
 pub(super) struct Body<T>(pub(super) T);
+
+/// A JSON body with a secret in it: what doesn't fit is not repeated.
+pub(super) struct SecretBody<T>(pub(super) T);
 
 /// No body, or `{}`.
 pub(super) struct NoBody;
@@ -45,7 +53,7 @@ pub(super) struct Id(pub(super) u64);
 pub(super) struct Name(pub(super) String);
 
 /// Something by id, or by name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Reference {
     Id(u64),
     Name(String),
@@ -70,6 +78,22 @@ impl<S: Send + Sync, T: de::DeserializeOwned> FromRequest<S> for Body<T> {
         serde_json::from_slice(text)
             .map(Self)
             .map_err(|error| Problem::invalid(format!("the body does not fit: {error}")))
+    }
+}
+
+// === impl SecretBody ===
+
+impl<S: Send + Sync, T: de::DeserializeOwned> FromRequest<S> for SecretBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let bytes = buffered(request.into_body()).await?;
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            Problem::invalid(format!(
+                "the body does not fit: look at line {line}, column {column}"
+            ))
+        })
     }
 }
 
@@ -244,6 +268,42 @@ pub(super) fn name(text: String) -> Result<String, Problem> {
         ));
     }
     Ok(text)
+}
+
+/// What people write about a thing, on one line; it may be empty.
+pub(super) fn description(text: String) -> Result<String, Problem> {
+    if text.chars().count() > DESCRIPTION_CHARS_MAX || text.chars().any(char::is_control) {
+        return Err(Problem::invalid(format!(
+            "a description has at most {DESCRIPTION_CHARS_MAX} characters, none of them a control character"
+        )));
+    }
+    Ok(text)
+}
+
+/// Networks that a token may be used from; none for anywhere.
+pub(super) fn sources(texts: &[String]) -> Result<Sources, Problem> {
+    if texts.is_empty() {
+        return Ok(Sources::ANYWHERE);
+    }
+    if texts.len() > SOURCES_MAX {
+        return Err(Problem::invalid(format!(
+            "a token has {SOURCES_MAX} sources at most"
+        )));
+    }
+    let mut networks: Vec<Network> = Vec::with_capacity(texts.len());
+    for text in texts {
+        let network: Network = text.parse().map_err(Problem::invalid)?;
+        let canonical = network.canonical();
+        if network.has_host_bits() {
+            return Err(Problem::invalid(format!(
+                "{network} has bits set past its prefix; the network is {canonical}"
+            )));
+        }
+        if !networks.contains(&canonical) {
+            networks.push(canonical);
+        }
+    }
+    Ok(Sources::only(networks))
 }
 
 /// RFC 3339 in UTC as seconds since 1970.

@@ -17,7 +17,7 @@ use super::{
     idempotency::{self, Asked},
     problem::Problem,
     refused,
-    rule::{Concerns, Needs, Place, Rule, may},
+    rule::{Concerns, Needs, Place, Rule, forbidden, may},
     visitor,
 };
 use crate::{
@@ -53,7 +53,13 @@ pub(super) async fn admit(
     if rule.needs == Needs::Open {
         return Ok(next.run(Request::from_parts(parts, body)).await);
     }
-    self::permit(&control, rule, &mut parts).await?;
+    let permit = self::permit(&control, rule, &mut parts).await?;
+    if rule.concerns == Concerns::Lines {
+        // It reads its body as it comes, and asks again before each batch.
+        parts.extensions.insert(Actor(permit.caller.who().into()));
+        parts.extensions.insert(permit);
+        return Ok(next.run(Request::from_parts(parts, body)).await);
+    }
     // A body may take its time: whoever was let in by the head may have been revoked since.
     let body = buffered(body).await?;
     let permit = self::permit(&control, rule, &mut parts).await?;
@@ -86,6 +92,21 @@ pub(super) async fn no_query(request: Request, next: Next) -> Result<Response, P
     }
 }
 
+/// What the request was let in with.
+pub(super) fn permitted(parts: &Parts) -> Result<Permit, Problem> {
+    let permit = parts.extensions.get::<Permit>().cloned();
+    permit.ok_or_else(|| forbidden("nobody has let this request in"))
+}
+
+/// Lets the same request go on: all of it is asked for once more.
+pub(super) async fn again(
+    control: &Control,
+    permit: &Permit,
+    parts: &mut Parts,
+) -> Result<Permit, Problem> {
+    self::permit(control, permit.rule(), parts).await
+}
+
 /// Where the request came from.
 pub(super) fn address(parts: &Parts) -> Option<IpAddr> {
     let Peer(address) = parts.extensions.get::<Peer>()?;
@@ -110,7 +131,9 @@ async fn permit(control: &Control, rule: Rule, parts: &mut Parts) -> Result<Perm
 async fn place(control: &Control, rule: Rule, parts: &mut Parts) -> Result<Option<Place>, Problem> {
     let store = &control.inner.store;
     let account = match rule.concerns {
-        Concerns::Nothing | Concerns::Listed | Concerns::Stated => return Ok(None),
+        Concerns::Nothing | Concerns::Listed | Concerns::Stated | Concerns::Lines => {
+            return Ok(None);
+        }
         Concerns::Account
         | Concerns::Token
         | Concerns::ApiToken

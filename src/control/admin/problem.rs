@@ -23,12 +23,26 @@ pub(super) struct Problem {
     status: u16,
     /// What to do about it.
     detail: Cow<'static, str>,
+    /// On a change that is held: what it would take away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<Held>,
     /// Seconds until it is worth asking again.
     #[serde(skip)]
     retry_after: Option<u64>,
     /// What the thing is now, where it is not what the request expected.
     #[serde(skip)]
     etag: Option<String>,
+}
+
+/// What a change that is held would take away.
+#[derive(Debug, Serialize, ToSchema)]
+struct Held {
+    /// Live shipping tokens that it would end.
+    dropped: u64,
+    /// Live shipping tokens that there are.
+    live: u64,
+    /// What to pass as `confirm` to do it all the same; a change that has grown since is held again.
+    confirm: String,
 }
 
 // === impl Problem ===
@@ -40,6 +54,7 @@ impl Problem {
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             detail: detail.into(),
+            held: None,
             retry_after: None,
             etag: None,
         }
@@ -71,6 +86,11 @@ impl Problem {
         (status, self.detail, self.retry_after)
     }
 
+    /// In words.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     pub(super) fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
@@ -86,10 +106,20 @@ impl From<Error> for Problem {
         {
             return Self::invalid("a text has a NUL in it");
         }
+        if let Error::Held { dropped, live } = error {
+            return Self {
+                held: Some(Held {
+                    dropped,
+                    live,
+                    confirm: format!("dropped-{dropped}"),
+                }),
+                ..Self::new(StatusCode::CONFLICT, error.to_string())
+            };
+        }
         let status = match &error {
             Error::Changed { version } => return Self::changed(*version, error.to_string()),
             Error::NotFound(_) => StatusCode::NOT_FOUND,
-            Error::Conflict(_) => StatusCode::CONFLICT,
+            Error::Conflict(_) | Error::Held { .. } => StatusCode::CONFLICT,
             Error::Invalid(_) => StatusCode::BAD_REQUEST,
             Error::Closed | Error::Store(sqlx::Error::PoolClosed) => {
                 StatusCode::SERVICE_UNAVAILABLE

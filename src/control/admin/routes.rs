@@ -6,7 +6,7 @@
 use axum::routing::{self, MethodRouter};
 
 use super::{
-    accounts, api_tokens, audit, destinations, gateways, openapi,
+    accounts, api_tokens, audit, destinations, gateways, import, leaks, openapi,
     rule::{Concerns, Needs, Readers, Rule},
     session, shared_filters, shared_tokens, tokens, usage, users,
 };
@@ -44,6 +44,7 @@ macro_rules! routes {
 // needs     Open: nothing, not even a caller · Caller: any · Read, Tokens, Accounts: that scope · Operator: all accounts ·
 //           Shared: a shared token, and nothing else
 // concerns  Nothing · Listed: the handler lists what the caller reaches · Stated: the account that the body names ·
+//           Lines: the account that each line of the body names ·
 //           Account, Token, ApiToken, SharedToken, SharedFilter, User: the account of what the path's id names
 // readers   May · MayNot
 routes! {
@@ -64,6 +65,7 @@ routes! {
 
     get    "/tokens"               tokens::list           Read      Listed    May;
     post   "/tokens"               tokens::create         Tokens    Stated    MayNot;
+    post   "/tokens/import"        import::tokens         Tokens    Lines     MayNot;
     get    "/tokens/{id}"          tokens::show           Read      Token     May;
     patch  "/tokens/{id}"          tokens::change         Tokens    Token     MayNot;
     delete "/tokens/{id}"          tokens::delete         Tokens    Token     MayNot;
@@ -73,6 +75,8 @@ routes! {
     post   "/tokens/{id}/rotate"   tokens::rotate         Tokens    Token     MayNot;
     post   "/tokens/{id}/reveal"   tokens::reveal         Tokens    Token     MayNot;
     get    "/tokens/{id}/senders"  usage::senders         Read      Token     May;
+
+    post   "/leaks"                leaks::report          Tokens    Stated    MayNot;
 
     get    "/api-tokens"           api_tokens::list       Accounts  Listed    MayNot;
     post   "/api-tokens"           api_tokens::create     Accounts  Stated    MayNot;

@@ -41,6 +41,8 @@ pub(in crate::control) enum Concerns {
     Listed,
     /// The one that the body names: the handler asks again with it.
     Stated,
+    /// Those that the lines of a long body name: the handler asks with each, and who calls with each batch.
+    Lines,
     /// The one whose id is in the path.
     Account,
     /// That of the shipping token in the path.

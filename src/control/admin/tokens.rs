@@ -9,7 +9,10 @@ use super::{
     Actor,
     caller::Permit,
     enforced::{ForcedWait, Items, Wait, answer, page},
-    extract::{Body, Id, NoBody, Page, Query, Reference, name, nullable, one_of, seconds},
+    extract::{
+        Body, Id, NoBody, Page, Query, Reference, description, name, nullable, one_of, seconds,
+        sources,
+    },
     problem::Problem,
     usage::{UsedToken, used, used_one},
 };
@@ -18,10 +21,10 @@ use crate::{
     control::{
         Control,
         record::{TokenRow, rfc3339_seconds},
-        store::{Filter, NewToken},
+        store::{Details, Filter, NewToken},
         view,
     },
-    model::{Signal, TokenState},
+    model::{Secret, Signal, TokenKind, TokenState},
 };
 
 /// How long the old token goes on beside the new one, when the caller doesn't say.
@@ -38,8 +41,14 @@ pub(super) struct TokenBody {
     signal: String,
     /// Need not be unique.
     name: String,
+    /// For people.
+    description: Option<String>,
     /// RFC 3339; null or nothing for never.
     expires_at: Option<String>,
+    /// Networks that it may be used from, as CIDR, 64 at most; none for anywhere.
+    sources: Option<Vec<String>>,
+    /// A token that somebody else has made, 16 to 128 of `[A-Za-z0-9_-]`; without one, it is made here.
+    token: Option<String>,
 }
 
 /// What to change of a token.
@@ -47,6 +56,9 @@ pub(super) struct TokenBody {
 #[serde(deny_unknown_fields)]
 pub(super) struct TokenChange {
     name: Option<String>,
+    description: Option<String>,
+    /// Networks that it may be used from from now on; none for anywhere.
+    sources: Option<Vec<String>>,
     /// RFC 3339; null for never.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
@@ -133,10 +145,10 @@ pub(super) async fn show(
     Ok(Json(used_one(&control, &row).await?))
 }
 
-/// Makes a token; the answer carries it as `token`.
+/// Makes a token, or takes in one that is given; the answer carries it as `token`.
 #[utoipa::path(post, path = "/tokens", request_body = TokenBody,
     params(("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
-    responses((status = 201, body = MadeToken), (status = 404, body = Problem)))]
+    responses((status = 201, body = MadeToken), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(super) async fn create(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
@@ -151,6 +163,11 @@ pub(super) async fn create(
     if expires_at.is_some_and(|at| at <= clock::wall_seconds()) {
         return Err(Problem::invalid("expires_at lies in the past"));
     }
+    let details = Details {
+        description: description(new.description.unwrap_or_default())?,
+        sources: sources(&new.sources.unwrap_or_default())?,
+        token: new.token.map(given).transpose()?,
+    };
     let mut commit = control.inner.store.begin(&actor).await?;
     let account = permit.account(&mut commit, &new.account).await?;
     let new = NewToken {
@@ -159,7 +176,7 @@ pub(super) async fn create(
         name,
         expires_at: expires_at.unwrap_or(0),
     };
-    let (row, secret) = commit.insert_token(new).await?;
+    let (row, secret) = commit.insert_detailed(new, details).await?;
     let made = MadeToken {
         record: (&row).into(),
         token: secret.reveal().to_owned(),
@@ -170,25 +187,30 @@ pub(super) async fn create(
     answer(&control, published, wait, StatusCode::CREATED, made).await
 }
 
-/// Changes a token's name or expiry.
+/// Changes a token's name, description, expiry or sources. An expiry that has passed ends it: refused, unless forced, where
+/// disabling it would be.
 #[utoipa::path(patch, path = "/tokens/{id}", request_body = TokenChange,
-    params(("id" = u64, Path), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
+    params(("id" = u64, Path), ("force" = Option<bool>, Query), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
     responses((status = 200, body = view::Token), (status = 409, body = Problem)))]
 pub(super) async fn change(
     State(control): State<Control>,
     Extension(actor): Extension<Actor>,
     id: Id,
-    Query(wait): Query<Wait>,
+    Query(query): Query<ForcedWait>,
     Body(change): Body<TokenChange>,
 ) -> Result<Response, Problem> {
     let name = change.name.map(name).transpose()?;
+    let description = change.description.map(description).transpose()?;
+    let sources = change.sources.as_deref().map(sources).transpose()?;
     let expires_at = match change.expires_at {
         None => None,
         Some(None) => Some(0),
         Some(Some(text)) => Some(seconds(&text)?),
     };
-    update(&control, &actor, id, wait, "token.change", |row| {
+    update(&control, &actor, id, query, "token.change", |row| {
         row.name = name.unwrap_or(std::mem::take(&mut row.name));
+        row.description = description.unwrap_or(std::mem::take(&mut row.description));
+        row.token.sources = sources.unwrap_or(std::mem::take(&mut row.token.sources));
         if let Some(expires_at) = expires_at {
             row.token.expires_at = expires_at;
             // Its end is no longer the overlap's.
@@ -210,10 +232,12 @@ pub(super) async fn enable(
     _: NoBody,
 ) -> Result<Response, Problem> {
     let live = |row: &mut TokenRow| row.token.state = TokenState::Live;
-    update(&control, &actor, id, wait, "token.enable", live).await
+    let query = ForcedWait::from(wait);
+    update(&control, &actor, id, query, "token.enable", live).await
 }
 
-/// Refuses a token until it is enabled again. The last enabled one of a signal only with `force`.
+/// Refuses a token until it is enabled again. The last enabled one of a signal only with `force`, and so one that was
+/// rotated while somebody ships with it.
 #[utoipa::path(post, path = "/tokens/{id}/disable",
     params(("id" = u64, Path), ("force" = Option<bool>, Query), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
     responses((status = 200, body = view::Token), (status = 409, body = Problem)))]
@@ -230,6 +254,7 @@ pub(super) async fn disable(
     let old = commit.token(id).await?;
     if !is_forced {
         commit.not_the_last(&old).await?;
+        commit.nobody_sends(&old).await?;
     }
     let mut new = old.clone();
     new.token.state = TokenState::Disabled;
@@ -239,29 +264,29 @@ pub(super) async fn disable(
     answer(&control, published, wait, StatusCode::OK, view).await
 }
 
-/// Refuses a token for ever. Revoking a revoked one again is no error.
+/// Refuses a token for ever. Revoking a revoked one again is no error. One that was rotated only with `force` while somebody
+/// ships with it.
 #[utoipa::path(post, path = "/tokens/{id}/revoke",
-    params(("id" = u64, Path), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
-    responses((status = 200, body = view::Token), (status = 404, body = Problem)))]
+    params(("id" = u64, Path), ("force" = Option<bool>, Query), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
+    responses((status = 200, body = view::Token), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(super) async fn revoke(
     State(control): State<Control>,
-    Extension(actor): Extension<Actor>,
+    Extension(Actor(actor)): Extension<Actor>,
     Id(id): Id,
-    Query(wait): Query<Wait>,
+    Query(query): Query<ForcedWait>,
     _: NoBody,
 ) -> Result<Response, Problem> {
+    let (is_forced, wait) = query.parts();
     let wait = wait.duration(&control)?;
-    let mut commit = control.inner.store.begin(&actor.0).await?;
+    let mut commit = control.inner.store.begin(&actor).await?;
+    if !is_forced {
+        let old = commit.token(id).await?;
+        commit.nobody_sends(&old).await?;
+    }
     let row = commit.revoke_token(id).await?;
     let published = commit.finish().await?;
-    answer(
-        &control,
-        published,
-        wait,
-        StatusCode::OK,
-        view::Token::from(&row),
-    )
-    .await
+    let view = view::Token::from(&row);
+    answer(&control, published, wait, StatusCode::OK, view).await
 }
 
 /// Makes a new token in an old one's place; the old one goes on for a while, and is not rotated again meanwhile.
@@ -305,15 +330,20 @@ pub(super) async fn rotate(
         )));
     }
     let until = now.saturating_add(overlap_seconds);
-    let (row, secret) = commit
-        .insert_token(NewToken {
-            account: old.token.account.0,
-            signal: old.token.signal,
-            name: old.name.clone(),
-            // A token that was to end does not become one that never ends.
-            expires_at: old.token.expires_at,
-        })
-        .await?;
+    let new = NewToken {
+        account: old.token.account.0,
+        signal: old.token.signal,
+        name: old.name.clone(),
+        // A token that was to end does not become one that never ends.
+        expires_at: old.token.expires_at,
+    };
+    let details = Details {
+        description: old.description.clone(),
+        // Nor one that is good from everywhere.
+        sources: old.token.sources.clone(),
+        token: None,
+    };
+    let (row, secret) = commit.insert_detailed(new, details).await?;
     let mut ending = old.clone();
     ending.replaced_by = Some(row.token.id.0);
     ending.token.expires_at = match old.token.expires_at {
@@ -374,10 +404,11 @@ async fn update(
     control: &Control,
     actor: &Actor,
     Id(id): Id,
-    wait: Wait,
+    query: ForcedWait,
     action: &'static str,
     edit: impl FnOnce(&mut TokenRow),
 ) -> Result<Response, Problem> {
+    let (is_forced, wait) = query.parts();
     let wait = wait.duration(control)?;
     let mut commit = control.inner.store.begin(&actor.0).await?;
     let old = commit.token(id).await?;
@@ -385,8 +416,9 @@ async fn update(
     edit(&mut new);
     // An expiry in the past ends it as disabling does.
     let now = clock::wall_seconds();
-    if new.state(now) == "expired" && old.state(now) == "live" {
+    if !is_forced && new.state(now) == "expired" && old.state(now) == "live" {
         commit.not_the_last(&old).await?;
+        commit.nobody_sends(&old).await?;
     }
     let row = commit.update_token(action, &old, new).await?;
     let published = commit.finish().await?;
@@ -400,6 +432,23 @@ async fn update(
     .await
 }
 
-fn signal(text: &str) -> Result<Signal, Problem> {
+/// A token that somebody else has made: no typo, and none of ours of another kind.
+pub(super) fn given(text: String) -> Result<Secret, Problem> {
+    let token = Secret::new(text);
+    if !token.is_well_formed_token() {
+        return Err(Problem::invalid(
+            "a token has 16 to 128 of A-Z, a-z, 0-9, _ and -; one that begins with whf_ is of Wharfinger's own form, \
+             with the right checksum",
+        ));
+    }
+    if TokenKind::has_prefix(&token) && !TokenKind::Shipping.is_of(&token) {
+        return Err(Problem::invalid(
+            "this is a Wharfinger token of another kind than a shipping token",
+        ));
+    }
+    Ok(token)
+}
+
+pub(super) fn signal(text: &str) -> Result<Signal, Problem> {
     Signal::parse(text).ok_or_else(|| Problem::invalid("signal is logs, metrics or traces"))
 }

@@ -152,6 +152,25 @@ impl Commit {
         one(rows?, id)
     }
 
+    /// Those with one of the values in that column of ours.
+    pub(super) async fn accounts_in(
+        &mut self,
+        column: &'static str,
+        values: &[Value],
+    ) -> Result<Vec<AccountRow>, Error> {
+        let mut select = query(SELECT).and(&format!(" AND a.{column} IN ("), []);
+        for (at, value) in values.iter().enumerate() {
+            select = select.and(if at == 0 { "$" } else { ", $" }, [value.clone()]);
+        }
+        select
+            .and(")", [])
+            .fetch_all(self.connection()?)
+            .await?
+            .iter()
+            .map(read)
+            .collect()
+    }
+
     /// The id behind a name.
     pub(crate) async fn account_named(&mut self, name: &str) -> Result<u64, Error> {
         let id = query(BY_NAME)
@@ -209,6 +228,9 @@ impl Commit {
         let row = self.account(id).await?;
         self.tell_account("account.change", Some(old), &row);
         let after = self.sub_accounts(id).await?;
+        let was: Vec<_> = std::iter::once(old).chain(&before).collect();
+        let is: Vec<_> = std::iter::once(&row).chain(&after).collect();
+        self.drop_suspended(&was, &is).await?;
         for (before, after) in before.into_iter().zip(after) {
             if before.account != after.account {
                 self.stamp(Table::Accounts, after.account.id.0);

@@ -34,7 +34,7 @@ pub(crate) struct NewApiToken {
     pub(crate) expires_at: u32,
 }
 
-const SELECT: &str = "SELECT id, account_id, name, scopes, expires_at, created_by, created_at, last_used_at, revoked_at \
+pub(super) const SELECT: &str = "SELECT id, account_id, name, scopes, expires_at, created_by, created_at, last_used_at, revoked_at \
      FROM api_tokens WHERE id > ";
 
 /// Those after `after`, by id.
@@ -189,7 +189,7 @@ fn place(id: u64) -> String {
     format!("api_token/{id}")
 }
 
-fn read(row: &Row) -> Result<ApiTokenRow, Error> {
+pub(super) fn read(row: &Row) -> Result<ApiTokenRow, Error> {
     let optional = |column| -> Result<Option<u64>, Error> {
         let value: Option<i64> = row.get(column)?;
         value.map(positive).transpose()

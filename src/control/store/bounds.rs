@@ -14,14 +14,17 @@ use crate::{
 /// Tokens that a commit adds to those that are enabled, or takes from them, by account and signal.
 pub(super) type Counted = std::collections::BTreeMap<(u64, Signal), i64>;
 
-const ENABLED: &str = "SELECT count(*) FROM shipping_tokens WHERE account_id = $1 AND signal = $2 \
-     AND enabled AND revoked_at IS NULL AND replaced_by IS NULL AND (expires_at = 0 OR expires_at > $3)";
+/// Counted no further than it matters: an account may have a million of them.
+const ENABLED: &str = "SELECT count(*) FROM (SELECT 1 FROM shipping_tokens WHERE account_id = $1 AND signal = $2 \
+     AND enabled AND revoked_at IS NULL AND replaced_by IS NULL AND (expires_at = 0 OR expires_at > $3) \
+     LIMIT $4) AS enabled";
 
-fn enabled(account: u64, signal: Signal) -> Query {
+fn enabled(account: u64, signal: Signal, most: u64) -> Query {
     query(ENABLED)
         .bind(signed(account))
         .bind(signal.name())
         .bind(i64::from(clock::wall_seconds()))
+        .bind(signed(most))
 }
 
 // === impl Store ===
@@ -29,7 +32,8 @@ fn enabled(account: u64, signal: Signal) -> Query {
 impl Store {
     /// How many tokens of an account count against its plan for that signal.
     pub(crate) async fn enabled_tokens(&self, account: u64, signal: Signal) -> Result<u64, Error> {
-        super::positive(enabled(account, signal).fetch_one(&self.reader).await?)
+        let count = enabled(account, signal, i64::MAX.unsigned_abs()).fetch_one(&self.reader);
+        super::positive(count.await?)
     }
 }
 
@@ -59,7 +63,7 @@ impl Commit {
             let Some(most) = plan.tokens_max(now) else {
                 continue;
             };
-            if self.enabled_tokens(account, signal).await? > most {
+            if self.enabled_tokens(account, signal, most + 1).await? > most {
                 return Err(Error::Conflict(format!(
                     "plan {} allows {most} enabled tokens per account and signal, and account {account} would have \
                      more for {signal}; disable or revoke one first",
@@ -74,7 +78,7 @@ impl Commit {
     pub(crate) async fn not_the_last(&mut self, token: &TokenRow) -> Result<(), Error> {
         let (account, signal) = (token.token.account.0, token.token.signal);
         if is_enabled(token, clock::wall_seconds())
-            && self.enabled_tokens(account, signal).await? == 1
+            && self.enabled_tokens(account, signal, 2).await? == 1
         {
             return Err(Error::Conflict(format!(
                 "token {} is the last enabled one for {signal} of account {account}: without it nothing of that signal \
@@ -85,9 +89,14 @@ impl Commit {
         Ok(())
     }
 
-    /// Those that are on their way out after a rotation don't count.
-    async fn enabled_tokens(&mut self, account: u64, signal: Signal) -> Result<u64, Error> {
-        let count = enabled(account, signal).fetch_one(self.connection()?);
+    /// Up to `most` of them; those that are on their way out after a rotation don't count.
+    pub(super) async fn enabled_tokens(
+        &mut self,
+        account: u64,
+        signal: Signal,
+        most: u64,
+    ) -> Result<u64, Error> {
+        let count = enabled(account, signal, most).fetch_one(self.connection()?);
         super::positive(count.await?)
     }
 }

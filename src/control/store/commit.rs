@@ -17,6 +17,7 @@ use super::{
     bounds::Counted,
     database::Connection,
     group::{self, Work},
+    held::Dropped,
     seal,
     writer::Writer,
 };
@@ -43,6 +44,7 @@ pub(crate) struct Commit {
     pub(super) counted: Counted,
     /// For who asks again.
     pub(super) remembered: Option<Remembered>,
+    pub(super) dropped: Dropped,
     audit: Vec<audit::Entry>,
 }
 
@@ -62,6 +64,7 @@ impl Store {
             stamps: Vec::new(),
             counted: Counted::new(),
             remembered: None,
+            dropped: Dropped::default(),
             audit: Vec::new(),
         };
         // Begun to its end even if the caller stops waiting: nobody could tell how far it came.
@@ -155,6 +158,7 @@ impl Commit {
     pub(crate) async fn finish(mut self) -> Result<Published, Error> {
         // Before others join: what it refuses, it refuses of this one alone.
         self.within_plans().await?;
+        self.not_held().await?;
         self.tells_version().await?;
         let answer = self.keep_answer().await?;
         settle(tokio::spawn(self.join(true, answer)))

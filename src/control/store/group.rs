@@ -260,7 +260,7 @@ pub(super) async fn next(connection: &mut Connection, counter: &'static str) -> 
 }
 
 /// The last of the next `count` numbers, which are the caller's.
-async fn skip(
+pub(super) async fn skip(
     connection: &mut Connection,
     counter: &'static str,
     count: u64,

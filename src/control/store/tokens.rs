@@ -11,7 +11,9 @@ use super::{
 use crate::{
     clock,
     control::{Error, record::TokenRow, view},
-    model::{AccountId, Change, Secret, Signal, Token, TokenId, TokenKind, TokenState},
+    model::{
+        AccountId, Change, Network, Secret, Signal, Sources, Token, TokenId, TokenKind, TokenState,
+    },
 };
 
 /// A shipping token to be made.
@@ -21,6 +23,15 @@ pub(crate) struct NewToken {
     pub(crate) name: String,
     /// Seconds since 1970, 0 = never.
     pub(crate) expires_at: u32,
+}
+
+/// What may be said beside of a token to be made.
+#[derive(Default)]
+pub(crate) struct Details {
+    pub(crate) description: String,
+    pub(crate) sources: Sources,
+    /// The token itself, well formed, when somebody else has made it.
+    pub(crate) token: Option<Secret>,
 }
 
 /// Which tokens to list.
@@ -36,7 +47,7 @@ pub(crate) struct Filter {
 }
 
 pub(super) const SELECT: &str = "SELECT t.id, t.account_id, a.name AS account_name, t.signal, t.name, t.digest, \
-     t.enabled, t.expires_at, t.revoked_at, t.replaced_by, t.created_at, t.updated_at, t.revision \
+     t.enabled, t.expires_at, t.revoked_at, t.description, t.sources, t.replaced_by, t.created_at, t.updated_at, t.revision \
      FROM shipping_tokens t JOIN accounts a ON a.id = t.account_id WHERE t.deleted_at IS NULL AND t.id > ";
 
 /// Only conditions that are asked for stand in it, and one of them chooses the index: a name, else an account, else a
@@ -115,7 +126,7 @@ impl Store {
     /// For a snapshot: every token after `after`, hidden ones too.
     pub(crate) async fn token_page(&self, after: u64, limit: u32) -> Result<Vec<Token>, Error> {
         query(
-            "SELECT id, account_id, signal, digest, enabled, expires_at, revoked_at \
+            "SELECT id, account_id, signal, digest, enabled, expires_at, revoked_at, sources \
              FROM shipping_tokens WHERE id > $1 ORDER BY id LIMIT $2",
         )
         .bind(signed(after))
@@ -168,9 +179,25 @@ impl Commit {
         &mut self,
         new: NewToken,
     ) -> Result<(TokenRow, Secret), Error> {
+        self.insert_detailed(new, Details::default()).await
+    }
+
+    /// The same with all that may be said of it.
+    pub(crate) async fn insert_detailed(
+        &mut self,
+        new: NewToken,
+        details: Details,
+    ) -> Result<(TokenRow, Secret), Error> {
         let account = self.account(new.account).await?;
+        let (secret, digest) = match details.token {
+            None => self.mint(TokenKind::Shipping),
+            Some(token) => {
+                let digest = self.digest_key.digest(token.reveal().as_bytes());
+                self.is_new(digest).await?;
+                (token, digest)
+            }
+        };
         let id = self.next_id("token").await?;
-        let (secret, digest) = self.mint(TokenKind::Shipping);
         let row = TokenRow {
             token: Token {
                 id: TokenId(id),
@@ -179,9 +206,11 @@ impl Commit {
                 signal: new.signal,
                 state: TokenState::Live,
                 expires_at: new.expires_at,
+                sources: details.sources,
             },
             account_name: account.account.name,
             name: new.name,
+            description: details.description,
             replaced_by: None,
             created_at: self.now,
             updated_at: self.now,
@@ -190,8 +219,8 @@ impl Commit {
         let sealed = self.sealer.seal(&place(id), secret.reveal().as_bytes());
         query(
             "INSERT INTO shipping_tokens (id, account_id, signal, name, digest, sealed, enabled, \
-             expires_at, created_at, updated_at, revision) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, 0)",
+             expires_at, description, sources, created_at, updated_at, revision) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, 0)",
         )
         .bind(signed(id))
         .bind(signed(row.token.account.0))
@@ -201,6 +230,8 @@ impl Commit {
         .bind(sealed)
         .bind(true)
         .bind(i64::from(row.token.expires_at))
+        .bind(&row.description)
+        .bind(sources_text(&row.token.sources))
         .bind(signed(row.created_at))
         .execute(self.connection()?)
         .await?;
@@ -208,7 +239,7 @@ impl Commit {
         Ok((row, secret))
     }
 
-    /// Replaces name, state, expiry and successor. A revoked token is past that.
+    /// Replaces name, description, state, expiry, sources and successor. A revoked token is past that.
     pub(crate) async fn update_token(
         &mut self,
         action: &'static str,
@@ -225,7 +256,7 @@ impl Commit {
         let revoked_at = (new.token.state == TokenState::Revoked).then_some(signed(self.now));
         query(
             "UPDATE shipping_tokens SET name = $1, enabled = $2, revoked_at = $3, expires_at = $4, \
-             replaced_by = $5, updated_at = $6, version = version + 1 WHERE id = $7",
+             replaced_by = $5, updated_at = $6, description = $7, sources = $8, version = version + 1 WHERE id = $9",
         )
         .bind(&new.name)
         .bind(new.token.state == TokenState::Live)
@@ -233,6 +264,8 @@ impl Commit {
         .bind(i64::from(new.token.expires_at))
         .bind(new.replaced_by.map(signed))
         .bind(signed(new.updated_at))
+        .bind(&new.description)
+        .bind(sources_text(&new.token.sources))
         .bind(signed(id))
         .execute(self.connection()?)
         .await?;
@@ -290,17 +323,33 @@ impl Commit {
 
     fn tell_token(&mut self, action: &'static str, old: Option<&TokenRow>, new: &TokenRow) {
         let id = new.token.id.0;
-        self.change(Change::Token(new.token));
+        self.change(Change::Token(new.token.clone()));
         self.stamp(Table::Tokens, id);
         self.count_token(old, new);
+        self.drop_token(old, new);
         let old = old.map(|old| json!(view::Token::from(old)));
         let new = json!(view::Token::from(new));
         self.note(action, format!("token/{id}"), old, Some(new));
     }
 }
 
-fn place(id: u64) -> String {
+pub(super) fn place(id: u64) -> String {
     format!("token/{id}")
+}
+
+/// With a blank between two; empty for anywhere.
+pub(super) fn sources_text(sources: &Sources) -> String {
+    let networks: Vec<_> = sources.networks().iter().map(Network::to_string).collect();
+    networks.join(" ")
+}
+
+fn sources(text: &str) -> Result<Sources, Error> {
+    if text.is_empty() {
+        return Ok(Sources::ANYWHERE);
+    }
+    let networks = text.split(' ').map(str::parse);
+    let networks = networks.collect::<Result<Vec<Network>, _>>();
+    networks.map(Sources::only).map_err(Error::damaged)
 }
 
 fn read_token(row: &Row) -> Result<Token, Error> {
@@ -318,6 +367,7 @@ fn read_token(row: &Row) -> Result<Token, Error> {
         state,
         expires_at: u32::try_from(get_u64(row, "expires_at")?)
             .map_err(|_| Error::damaged("an expiry past 2106"))?,
+        sources: sources(row.get("sources")?)?,
     })
 }
 
@@ -326,6 +376,7 @@ pub(super) fn read(row: &Row) -> Result<TokenRow, Error> {
         token: read_token(row)?,
         account_name: row.get("account_name")?,
         name: row.get("name")?,
+        description: row.get("description")?,
         replaced_by: row
             .get::<Option<i64>, _>("replaced_by")?
             .map(positive)

@@ -203,3 +203,54 @@ fn show(times: &mut [Duration]) -> String {
     let at = |share: usize| times[(times.len() * share / 100).min(times.len() - 1)];
     format!("p50 {:?} p99 {:?} worst {:?}", at(50), at(99), at(100))
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints figures, proves nothing"]
+async fn a_file_of_a_million_tokens() {
+    const ACCOUNTS: u32 = 1_000;
+    const TOKENS: u32 = 1_000_000;
+    let world = World::new().await;
+    for account in 0..ACCOUNTS {
+        let body = json!({"name": format!("a{account}"), "plan": "unlimited"});
+        world.ok("POST", "/accounts", body).await;
+    }
+    let mut follower = world.follow("a", Kept::default()).await;
+    let resident = resident_kib();
+    let lines = (0..TOKENS).step_by(1_000).map(|from| {
+        let line = |n: u32| {
+            let token = blake3::hash(&n.to_le_bytes()).to_hex();
+            let account = n / (TOKENS / ACCOUNTS);
+            format!("{{\"token\":\"{}\",\"account\":\"a{account}\",\"signal\":\"logs\",\"name\":\"t{n}\"}}\n", &token[..40])
+        };
+        let piece: String = (from..from + 1_000).map(line).collect();
+        Ok::<_, std::io::Error>(bytes::Bytes::from(piece))
+    });
+    let body = axum::body::Body::from_stream(futures_util::stream::iter(lines));
+    let start = Instant::now();
+    let (status, _, answer) = world
+        .raw(world.request("POST", "/tokens/import", body))
+        .await;
+    let took = start.elapsed();
+    let answer: Value = serde_json::from_slice(&answer).expect("JSON");
+    assert_eq!((status.as_u16(), &answer["made"]), (200, &json!(TOKENS)));
+    println!(
+        "{TOKENS} tokens of {ACCOUNTS} accounts imported in {took:?}: {:.0}/s; resident {resident} KiB before, {} KiB after",
+        f64::from(TOKENS) / took.as_secs_f64(),
+        resident_kib()
+    );
+    let start = Instant::now();
+    let head = world.control.feed_state().head;
+    follower.until(head).await;
+    println!(
+        "{} deltas followed in {:?}",
+        follower.deltas,
+        start.elapsed()
+    );
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
+}

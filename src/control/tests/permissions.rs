@@ -67,7 +67,7 @@ fn expected(role: &Role, rule: &Rule, target: Option<Target>) -> Outcome {
         | Concerns::SharedToken
         | Concerns::SharedFilter
         | Concerns::User => true,
-        Concerns::Nothing | Concerns::Listed | Concerns::Stated => false,
+        Concerns::Nothing | Concerns::Listed | Concerns::Stated | Concerns::Lines => false,
     };
     match (is_within, is_seen) {
         (true, true) => Outcome::Reached,
@@ -78,13 +78,14 @@ fn expected(role: &Role, rule: &Rule, target: Option<Target>) -> Outcome {
 }
 
 /// What is always an account's.
-const NEVER_OPERATORS: [&str; 3] = ["/tokens", "/shared-tokens", "/shared-filters"];
+const NEVER_OPERATORS: [&str; 4] = ["/tokens", "/leaks", "/shared-tokens", "/shared-filters"];
 
 /// Whose things a route is tried on.
 fn targets(rule: &Rule) -> Vec<Option<Target>> {
     let accounts = [Target::Main, Target::Sub, Target::Hidden, Target::Other];
     match rule.concerns {
-        Concerns::Nothing | Concerns::Listed => vec![None],
+        // A line that names another account is refused by itself: `imports` has those.
+        Concerns::Nothing | Concerns::Listed | Concerns::Lines => vec![None],
         Concerns::Account | Concerns::Token | Concerns::SharedToken | Concerns::SharedFilter => {
             accounts.map(Some).to_vec()
         }

@@ -254,3 +254,49 @@ async fn a_token_shows_when_and_by_whom_it_was_last_used() {
     // Sights of a token are no change of it.
     assert_eq!(shown["revision"], never["revision"]);
 }
+
+#[tokio::test]
+async fn the_old_token_of_a_rotation_is_not_ended_while_somebody_ships_with_it_unless_forced() {
+    let world = World::new().await;
+    let mut follower = world.follow("a", Kept::default()).await;
+    let past = json!({"expires_at": "2020-01-01T00:00:00Z"});
+    let ends = [
+        ("POST", "/revoke", Value::Null),
+        ("POST", "/disable", Value::Null),
+        ("PATCH", "", past),
+    ];
+    for (sequence, (method, path, body)) in (1..).zip(ends) {
+        let mut ids = [0; 2];
+        for id in &mut ids {
+            let old = world.token("x").await["id"].as_u64().expect("an id");
+            let rotate = format!("/tokens/{old}/rotate");
+            world.ok("POST", &rotate, Value::Null).await;
+            *id = old;
+        }
+        let [used, quiet] = ids;
+        let mut long_ago = token(quiet, 1);
+        long_ago.last_used_at = now() - 900;
+        long_ago.senders[0].last_used_at = now() - 900;
+        let tokens = vec![token(used, 1), long_ago];
+        tell(&mut follower, report(1, sequence, tokens)).await;
+        let path = |id: u64| format!("/tokens/{id}{path}");
+        let (status, problem) = world.call(method, &path(used), body.clone()).await;
+        assert_eq!(status, 409, "{method}");
+        let detail = problem["detail"].as_str().expect("text");
+        for word in ["\"shipper/1\" from 192.0.2.7", "force=true"] {
+            assert!(detail.contains(word), "{detail}");
+        }
+        let shown = format!("/tokens/{used}");
+        let shown = world.ok("GET", &shown, Value::Null).await;
+        assert_eq!(shown["state"], "live");
+        let forced = format!("{}?force=true", path(used));
+        world.ok(method, &forced, body.clone()).await;
+        world.ok(method, &path(quiet), body).await;
+    }
+    // Without a rotation there is no window to close.
+    let one = world.token("x").await["id"].as_u64().expect("an id");
+    tell(&mut follower, report(1, 9, vec![token(one, 1)])).await;
+    world
+        .ok("POST", &format!("/tokens/{one}/revoke"), Value::Null)
+        .await;
+}

@@ -65,6 +65,13 @@ pub(in crate::control) struct AuditRecord {
 
 // === impl ApiToken ===
 
+impl ApiToken {
+    /// `live`, `revoked` or `expired`.
+    pub(in crate::control) fn state(&self) -> &'static str {
+        self.state
+    }
+}
+
 impl From<&ApiTokenRow> for ApiToken {
     fn from(row: &ApiTokenRow) -> Self {
         let is_expired = row.expires_at != 0 && row.expires_at <= clock::wall_seconds();

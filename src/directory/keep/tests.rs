@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     directory::{
         Collected, Config,
-        tests::{account, destination, filled, key, state_of, token},
+        tests::{account, bound, destination, filled, key, state_of, token},
     },
     model::{Change, TokenState},
     rpc::feed,
@@ -67,6 +67,8 @@ fn load(folder: &Path) -> (Directory, Loaded) {
 /// A kept folder: a snapshot of revision 1 and deltas up to 6. Returns the content's hash by revision.
 fn keep_some(folder: &Path) -> HashMap<u64, u128> {
     let directory = Arc::new(filled(5));
+    let in_snapshot = bound(3, TokenState::Live, &["2001:db8::/32"]);
+    directory.apply(Revision(1), vec![in_snapshot]);
     let keeper = Keep::open(folder)
         .expect("opens")
         .start(Arc::clone(&directory))
@@ -81,7 +83,7 @@ fn keep_some(folder: &Path) -> HashMap<u64, u128> {
             4 => vec![],
             _ => vec![
                 token(revision * 3, TokenState::Revoked),
-                token(1, TokenState::Disabled),
+                bound(1, TokenState::Disabled, &["192.0.2.0/24"]),
             ],
         };
         change(&directory, &keeper, revision, changes);

@@ -2,7 +2,7 @@
 
 use crate::model::{Digest, Signal, Token, TokenId, TokenState};
 
-const SLOT_BITS: u32 = 28;
+const SLOT_BITS: u32 = 27;
 
 /// The slot of an account that could not be given one: it is never filled.
 pub(crate) const SLOT_NONE: u32 = (1 << SLOT_BITS) - 1;
@@ -13,7 +13,7 @@ pub(crate) const SLOT_NONE: u32 = (1 << SLOT_BITS) - 1;
 pub(crate) struct Entry {
     digest: [u8; 16],
     token: u64,
-    /// From the low end: 28 bits of slot, 2 of signal, 2 of state.
+    /// From the low end: 27 bits of slot, 1 that says whether sources stand beside the entries, 2 of signal, 2 of state.
     packed: u32,
     expires_at: u32,
 }
@@ -28,8 +28,9 @@ impl Entry {
             digest: token.digest.0,
             token: token.id.0,
             packed: slot
-                | (token.signal as u32) << SLOT_BITS
-                | (token.state as u32) << (SLOT_BITS + 2),
+                | u32::from(token.sources.is_restricted()) << SLOT_BITS
+                | (token.signal as u32) << (SLOT_BITS + 1)
+                | (token.state as u32) << (SLOT_BITS + 3),
             expires_at: token.expires_at,
         }
     }
@@ -54,14 +55,20 @@ impl Entry {
         self.packed & SLOT_NONE
     }
 
+    /// Whether it is good from some networks alone, which stand beside it in its shard.
+    #[inline]
+    pub(crate) fn is_restricted(&self) -> bool {
+        self.packed >> SLOT_BITS & 1 != 0
+    }
+
     /// What it ships.
     pub(crate) fn signal(&self) -> Signal {
-        Signal::ALL[((self.packed >> SLOT_BITS) & 3).min(2) as usize]
+        Signal::ALL[((self.packed >> (SLOT_BITS + 1)) & 3).min(2) as usize]
     }
 
     /// Live, disabled or revoked.
     pub(crate) fn state(&self) -> TokenState {
-        match self.packed >> (SLOT_BITS + 2) {
+        match self.packed >> (SLOT_BITS + 3) {
             0 => TokenState::Live,
             1 => TokenState::Disabled,
             _ => TokenState::Revoked,
@@ -77,27 +84,31 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::AccountId;
+    use crate::model::{AccountId, Sources};
 
     #[test]
-    fn every_signal_and_state_survives_packing_beside_the_largest_slot() {
+    fn every_signal_state_and_restriction_survives_packing_beside_the_largest_slot() {
         for signal in Signal::ALL {
             for state in [TokenState::Live, TokenState::Disabled, TokenState::Revoked] {
-                let token = Token {
-                    id: TokenId(u64::MAX),
-                    digest: Digest([0xA5; 16]),
-                    account: AccountId(1),
-                    signal,
-                    state,
-                    expires_at: u32::MAX,
-                };
-                let entry = Entry::new(&token, SLOT_NONE - 1);
-                assert_eq!(entry.slot(), SLOT_NONE - 1);
-                assert_eq!((entry.signal(), entry.state()), (signal, state));
-                assert_eq!(entry.token(), token.id);
-                assert_eq!(entry.digest(), token.digest);
-                assert_eq!(entry.expires_at(), u32::MAX);
-                assert_eq!(Entry::new(&token, u32::MAX).slot(), SLOT_NONE);
+                for sources in [Sources::ANYWHERE, Sources::only([])] {
+                    let token = Token {
+                        id: TokenId(u64::MAX),
+                        digest: Digest([0xA5; 16]),
+                        account: AccountId(1),
+                        signal,
+                        state,
+                        expires_at: u32::MAX,
+                        sources,
+                    };
+                    let entry = Entry::new(&token, SLOT_NONE - 1);
+                    assert_eq!(entry.slot(), SLOT_NONE - 1);
+                    assert_eq!((entry.signal(), entry.state()), (signal, state));
+                    assert_eq!(entry.is_restricted(), token.sources.is_restricted());
+                    assert_eq!(entry.token(), token.id);
+                    assert_eq!(entry.digest(), token.digest);
+                    assert_eq!(entry.expires_at(), u32::MAX);
+                    assert_eq!(Entry::new(&token, u32::MAX).slot(), SLOT_NONE);
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! An immutable piece of the table: entries sorted by digest, and where each bucket of them starts.
 
-use super::Entry;
-use crate::model::Digest;
+use super::{Beside, Entry};
+use crate::model::{Digest, Sources};
 
 /// Leading digest bits that choose the shard.
 pub(crate) const SHARD_BITS: u32 = 12;
@@ -17,6 +17,8 @@ pub(crate) struct Shard {
     starts: Box<[u16]>,
     /// 0 up to 65,535 entries (268 million tokens); past that buckets overlap a little, and still hold all they should.
     coarse: u32,
+    /// Of the entries that are restricted, sorted by digest. Few tokens are: the others pay nothing.
+    sources: Box<[(Digest, Sources)]>,
 }
 
 /// The shard that holds a digest.
@@ -39,8 +41,15 @@ fn bucket(digest: &Digest, buckets: usize) -> usize {
 }
 
 impl Shard {
-    /// Of entries sorted by digest, each digest once.
-    pub(crate) fn from_sorted(entries: Vec<Entry>) -> Self {
+    /// Of entries sorted by digest, each digest once; `beside` holds the sources of those that are restricted.
+    pub(crate) fn from_sorted(entries: Vec<Entry>, beside: &mut Beside) -> Self {
+        let restricted = entries.iter().filter(|entry| entry.is_restricted());
+        let sources = restricted.filter_map(|entry| beside.remove_entry(&entry.digest()));
+        let sources = sources.collect();
+        Self::of(entries, sources)
+    }
+
+    fn of(entries: Vec<Entry>, sources: Vec<(Digest, Sources)>) -> Self {
         let len = entries.len();
         if len == 0 {
             return Self::default();
@@ -61,6 +70,7 @@ impl Shard {
             entries: entries.into_boxed_slice(),
             starts: starts.into_boxed_slice(),
             coarse,
+            sources: sources.into_boxed_slice(),
         }
     }
 
@@ -79,8 +89,19 @@ impl Shard {
             .copied()
     }
 
+    /// Where an entry of this shard may be used from. Restricted, and by nothing that is known, is nowhere.
+    #[inline]
+    pub(crate) fn sources(&self, entry: &Entry) -> Sources {
+        if !entry.is_restricted() {
+            return Sources::ANYWHERE;
+        }
+        let digest = entry.digest();
+        let found = self.sources.binary_search_by_key(&digest, |(of, _)| *of);
+        found.map_or_else(|_| Sources::only([]), |at| self.sources[at].1.clone())
+    }
+
     /// A copy with those changes (sorted, each digest once) inserted or replaced.
-    pub(crate) fn merged(&self, changes: &[Entry]) -> Self {
+    pub(crate) fn merged(&self, changes: &[Entry], beside: &mut Beside) -> Self {
         let new = changes
             .iter()
             .filter(|change| self.find(&change.digest()).is_none())
@@ -98,7 +119,24 @@ impl Shard {
             rest = &after[usize::from(replaced)..];
         }
         entries.extend_from_slice(rest);
-        Self::from_sorted(entries)
+        Self::of(entries, self.merged_sources(changes, beside))
+    }
+
+    fn merged_sources(&self, changes: &[Entry], beside: &mut Beside) -> Vec<(Digest, Sources)> {
+        let stays = |digest: &Digest| {
+            let changed = changes.binary_search_by_key(digest, Entry::digest);
+            changed.is_err()
+        };
+        let mut sources: Vec<_> = self
+            .sources
+            .iter()
+            .filter(|(digest, _)| stays(digest))
+            .cloned()
+            .collect();
+        let restricted = changes.iter().filter(|change| change.is_restricted());
+        sources.extend(restricted.filter_map(|change| beside.remove_entry(&change.digest())));
+        sources.sort_unstable_by_key(|(digest, _)| *digest);
+        sources
     }
 
     /// In digest order.
@@ -109,6 +147,12 @@ impl Shard {
     /// Bytes of the shard and what it holds, by account.
     pub(crate) fn heap_bytes(&self) -> usize {
         // Two counters stand before the shard in its `Arc`.
-        size_of_val(&*self.entries) + size_of_val(&*self.starts) + size_of::<Self>() + 16
+        let shard =
+            size_of_val(&*self.entries) + size_of_val(&*self.starts) + size_of::<Self>() + 16;
+        let networks = self
+            .sources
+            .iter()
+            .map(|(_, of)| 16 + size_of_val(of.networks()));
+        shard + size_of_val(&*self.sources) + networks.sum::<usize>()
     }
 }

@@ -10,8 +10,8 @@ use std::{
 
 use dashmap::{DashMap, mapref::entry::Entry};
 
-use super::limits::{Config, Network};
-use crate::operate::metrics::CUTS;
+use super::limits::Config;
+use crate::{model::Network, operate::metrics::CUTS};
 
 /// Why a connection was closed on its peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

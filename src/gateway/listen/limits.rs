@@ -1,10 +1,10 @@
 //! What a connection may cost before anybody has shown a token.
 
-use std::{net::IpAddr, str::FromStr, time::Duration};
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use crate::model::text;
+use crate::model::{Network, text};
 
 /// The limits of the ingest listeners. Durations are written as text (`5s`, `2m`), sizes as bytes or as text (`64KiB`).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -70,13 +70,6 @@ pub struct Config {
     pub uri_bytes_max: usize,
 }
 
-/// An address and the length of its prefix, written `10.0.0.0/8` or `192.0.2.1`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u8,
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -128,57 +121,6 @@ pub fn half_of_descriptors() -> usize {
     let limit = limit.map_or(1 << 20, |limit| usize::try_from(limit).unwrap_or(1 << 20));
     // 128: listeners, the store, the archive's files, the feed.
     (limit.saturating_sub(128) / 2).max(16)
-}
-
-// === impl Network ===
-
-impl Network {
-    /// Is the address inside? IPv4 written as IPv6 counts as IPv4.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
-                let shift = 32 - u32::from(self.prefix);
-                let difference = ours.to_bits() ^ theirs.to_bits();
-                difference.checked_shr(shift).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(ours), IpAddr::V6(theirs)) => {
-                let shift = 128 - u32::from(self.prefix);
-                let difference = ours.to_bits() ^ theirs.to_bits();
-                difference.checked_shr(shift).unwrap_or(0) == 0
-            }
-            _ => false,
-        }
-    }
-}
-
-impl FromStr for Network {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a network such as 10.0.0.0/8");
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            Some(prefix) => prefix.parse().map_err(|_| wrong())?,
-            None => longest,
-        };
-        if prefix > longest {
-            return Err(wrong());
-        }
-        Ok(Self { address, prefix })
-    }
-}
-
-impl<'de> Deserialize<'de> for Network {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
-    }
 }
 
 /// What HTTP/2 can express and its peers can't be hurt by.

@@ -57,6 +57,17 @@ impl Store {
 // === impl Commit ===
 
 impl Commit {
+    /// The last use of that token, as far as gateways have told.
+    pub(in crate::control::store) async fn token_use(
+        &mut self,
+        id: u64,
+    ) -> Result<Option<TokenUse>, Error> {
+        let row = one_of(query(SELECT), &[id])
+            .fetch_optional(self.connection()?)
+            .await?;
+        Ok(row.as_ref().map(read).transpose()?.map(|(_, used)| used))
+    }
+
     /// Merges a report's last uses and senders into what is known.
     pub(super) async fn add_uses(
         &mut self,

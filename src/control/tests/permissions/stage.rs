@@ -44,6 +44,7 @@ pub(super) struct Role {
 struct Things {
     account: u64,
     token: u64,
+    text: String,
     api_token: u64,
     shared_token: u64,
     shared_filter: u64,
@@ -77,11 +78,15 @@ impl Stage {
         let mut things = BTreeMap::new();
         for (target, account) in accounts {
             let name = format!("somebody of {target:?}");
+            let token = people.shipping_token(account, "one").await;
+            let path = format!("/tokens/{token}/reveal");
+            let shown = people.operate("POST", &path, Value::Null).await;
             things.insert(
                 target,
                 Things {
                     account,
-                    token: people.shipping_token(account, "one").await,
+                    token,
+                    text: shown["token"].as_str().expect("text").to_owned(),
                     api_token: people.api_token(Some(account), &["read"]).await.0,
                     shared_token: people.shared_token(account, &[]).await.0,
                     shared_filter: people.shared_filter(account, "signal", "logs").await,
@@ -307,7 +312,7 @@ impl Stage {
             Concerns::SharedFilter => things.shared_filter,
             Concerns::User => things.user,
             // A destination: the operators', and there is one.
-            Concerns::Nothing | Concerns::Listed | Concerns::Stated => 1,
+            Concerns::Nothing | Concerns::Listed | Concerns::Stated | Concerns::Lines => 1,
         }
     }
 
@@ -364,6 +369,9 @@ impl Stage {
             }
             ("post", "/shared-filters") => {
                 json!({"account": account, "field": "signal", "value": "logs"})
+            }
+            ("post", "/leaks") => {
+                json!({"token": target.map(|target| &self.things[&target].text)})
             }
             // Out of everybody's reach, so that lists stay what they were.
             ("post", "/accounts") => {

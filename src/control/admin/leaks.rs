@@ -1,0 +1,230 @@
+//! `/leaks`: a token that was found where it should not be. It stands in the body, never in a URL, and nowhere afterwards.
+
+use axum::response::Response;
+use axum::{Extension, Json, extract::State, http::StatusCode, response::IntoResponse as _};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::{
+    Actor,
+    caller::Permit,
+    enforced::{Wait, answer},
+    extract::{Query, SecretBody},
+    problem::Problem,
+    rule::{Place, forbidden},
+};
+use crate::{
+    clock,
+    control::{
+        Control,
+        record::{ApiTokenRow, TokenRow, rfc3339, rfc3339_seconds},
+        scope::Scope,
+        store::{Leaked, Store},
+        terms::Errand,
+        view,
+    },
+    model::{Digest, DigestKey, Secret},
+};
+
+/// What was found, and whether to end it.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LeakBody {
+    /// The token; or its digest.
+    token: Option<String>,
+    /// 32 hexadecimal digits, as gateways know a token.
+    digest: Option<String>,
+    /// Refuse it for ever; without a word of who still uses it.
+    #[serde(default)]
+    revoke: bool,
+}
+
+/// What a token is.
+#[derive(Serialize, ToSchema)]
+struct Leak {
+    /// `shipping` or `api`.
+    kind: &'static str,
+    id: u64,
+    /// Whose it is; null for an operator's.
+    account: Option<u64>,
+    account_name: Option<String>,
+    /// What a shipping token ships.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signal: Option<&'static str>,
+    name: String,
+    /// `live`, `disabled`, `revoked` or `expired`.
+    state: &'static str,
+    expires_at: Option<String>,
+    /// Null when it never was; up to a minute old.
+    last_used_at: Option<String>,
+}
+
+/// Says what a token is that was found in the wild, and revokes it when asked. Only what the caller reaches is known; an API
+/// token takes the scope `accounts`.
+#[utoipa::path(post, path = "/leaks", request_body = LeakBody,
+    params(("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
+    responses((status = 200, body = Leak), (status = 404, body = Problem)))]
+pub(super) async fn report(
+    State(control): State<Control>,
+    Extension(Actor(actor)): Extension<Actor>,
+    Extension(permit): Extension<Permit>,
+    Query(wait): Query<Wait>,
+    SecretBody(body): SecretBody<LeakBody>,
+) -> Result<Response, Problem> {
+    let wait = wait.duration(&control)?;
+    let is_ended = body.revoke;
+    let store = &control.inner.store;
+    let Some(digest) = body.digest(store.digest_key())? else {
+        return Err(unknown());
+    };
+    match store.leaked(&digest).await?.ok_or_else(unknown)? {
+        Leaked::Shipping(row) => {
+            let place = place(store, Some(row.token.account.0)).await?;
+            permit.asks(&place)?;
+            let used = store.token_uses(&[row.token.id.0]).await?;
+            let last_used_at = used.values().next().map(|used| rfc3339(used.last_used_at));
+            let mut leak = Leak::from(&row);
+            leak.last_used_at = last_used_at;
+            if !is_ended {
+                note(store, &actor, &leak).await?;
+                return Ok(Json(leak).into_response());
+            }
+            let mut commit = store.begin(&actor).await?;
+            let row = commit.revoke_token(leak.id).await?;
+            leak.state = row.state(clock::wall_seconds());
+            commit.note_of(leak.account, ACTION, leak.subject(), None, leak.noted(true));
+            let published = commit.finish().await?;
+            answer(&control, published, wait, StatusCode::OK, leak).await
+        }
+        Leaked::Api(row) => {
+            let place = place(store, row.account).await?;
+            permit.asks(&place)?;
+            if !permit.caller.scopes().has(Scope::Accounts) {
+                return Err(forbidden(
+                    "this is an API token, and that needs the scope accounts",
+                ));
+            }
+            let mut leak = Leak::from(&row);
+            leak.account_name = account_name(store, row.account).await?;
+            if !is_ended {
+                note(store, &actor, &leak).await?;
+                return Ok(Json(leak).into_response());
+            }
+            let mut commit = store.begin(&actor).await?;
+            let row = commit.revoke_api_token(leak.id).await?;
+            leak.state = view::ApiToken::from(&row).state();
+            commit.note_of(leak.account, ACTION, leak.subject(), None, leak.noted(true));
+            commit.finish_unpublished().await?;
+            Ok(Json(leak).into_response())
+        }
+    }
+}
+
+const ACTION: &str = "leak.report";
+
+/// What is not there, and what the caller may not know of.
+const NOTHING: &str = "such token";
+
+fn unknown() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("there is no {NOTHING}"))
+}
+
+async fn place(store: &Store, account: Option<u64>) -> Result<Place, Problem> {
+    let name = NOTHING.to_owned();
+    Ok(match account {
+        Some(id) => Place::of(name, &store.account(id).await?),
+        None => Place::operators(name),
+    })
+}
+
+async fn account_name(store: &Store, account: Option<u64>) -> Result<Option<String>, Problem> {
+    Ok(match account {
+        Some(id) => Some(store.account(id).await?.account.name),
+        None => None,
+    })
+}
+
+async fn note(store: &Store, errand: &Errand, leak: &Leak) -> Result<(), Problem> {
+    let mut commit = store.begin(errand).await?;
+    commit.note_of(
+        leak.account,
+        ACTION,
+        leak.subject(),
+        None,
+        leak.noted(false),
+    );
+    Ok(commit.finish_unpublished().await?)
+}
+
+// === impl LeakBody ===
+
+impl LeakBody {
+    /// `None` for what can't be a token at all.
+    fn digest(self, key: &DigestKey) -> Result<Option<Digest>, Problem> {
+        match (self.token, self.digest) {
+            (Some(token), None) => {
+                let token = Secret::new(token);
+                let is_one = token.is_well_formed_token();
+                Ok(is_one.then(|| key.digest(token.reveal().as_bytes())))
+            }
+            (None, Some(digest)) => read(&digest)
+                .map(Some)
+                .ok_or_else(|| Problem::invalid("digest has 32 hexadecimal digits")),
+            _ => Err(Problem::invalid("give token, or digest, and not both")),
+        }
+    }
+}
+
+fn read(hex: &str) -> Option<Digest> {
+    let is_hex = hex.len() == 32 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = is_hex.then(|| u128::from_str_radix(hex, 16).ok())??;
+    Some(Digest(number.to_be_bytes()))
+}
+
+// === impl Leak ===
+
+impl Leak {
+    fn subject(&self) -> String {
+        match self.kind {
+            "api" => format!("api_token/{}", self.id),
+            _ => format!("token/{}", self.id),
+        }
+    }
+
+    fn noted(&self, is_ended: bool) -> Option<serde_json::Value> {
+        Some(json!({"account": self.account, "state": self.state, "revoke": is_ended}))
+    }
+}
+
+impl From<&TokenRow> for Leak {
+    fn from(row: &TokenRow) -> Self {
+        Self {
+            kind: "shipping",
+            id: row.token.id.0,
+            account: Some(row.token.account.0),
+            account_name: Some(row.account_name.clone()),
+            signal: Some(row.token.signal.name()),
+            name: row.name.clone(),
+            state: row.state(clock::wall_seconds()),
+            expires_at: rfc3339_seconds(row.token.expires_at),
+            last_used_at: None,
+        }
+    }
+}
+
+impl From<&ApiTokenRow> for Leak {
+    fn from(row: &ApiTokenRow) -> Self {
+        Self {
+            kind: "api",
+            id: row.id,
+            account: row.account,
+            account_name: None,
+            signal: None,
+            name: row.name.clone(),
+            state: view::ApiToken::from(row).state(),
+            expires_at: rfc3339_seconds(row.expires_at),
+            last_used_at: row.last_used_at.map(rfc3339),
+        }
+    }
+}

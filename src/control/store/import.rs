@@ -1,0 +1,302 @@
+//! Tokens that others have made, many in one commit: rows by the hundred in a statement, one audit record an account.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::json;
+
+use super::{
+    Commit,
+    database::{Query, Value, query},
+    digest_of, get_u64, group, signal_of, signed,
+    tokens::{Details, place, sources_text},
+};
+use crate::{
+    clock,
+    control::{Error, record::AccountRow},
+    model::{AccountId, Change, Digest, Secret, Signal, Token, TokenId, TokenState},
+};
+
+/// Rows of one statement, and digests asked for in one. In powers of two, so that few statements are prepared.
+const ROWS_MAX: usize = 256;
+/// Of a row that is written; times and revision are the same for all.
+const COLUMNS: usize = 10;
+
+/// A token that somebody else has made.
+pub(crate) struct GivenToken {
+    pub(crate) token: Secret,
+    pub(crate) signal: Signal,
+    pub(crate) name: String,
+    /// Or disabled.
+    pub(crate) is_enabled: bool,
+    /// Seconds since 1970, 0 = never.
+    pub(crate) expires_at: u32,
+    pub(crate) details: Details,
+}
+
+/// What became of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Imported {
+    Made,
+    /// It was there, for the same account and signal: nothing was changed.
+    Known,
+    Refused(String),
+}
+
+/// A token that is there.
+struct Found {
+    account: u64,
+    signal: Signal,
+    is_revoked: bool,
+}
+
+/// One that is to be written.
+struct Row<'a> {
+    at: usize,
+    account: AccountId,
+    digest: Digest,
+    given: &'a GivenToken,
+}
+
+// === impl Commit ===
+
+impl Commit {
+    /// Adds those that are not there; what becomes of each, in their order. The caller has seen to it that each is well
+    /// formed and may be in its account.
+    pub(crate) async fn import_tokens(
+        &mut self,
+        given: &[(&AccountRow, GivenToken)],
+    ) -> Result<Vec<Imported>, Error> {
+        let digests: Vec<_> = given
+            .iter()
+            .map(|(_, given)| self.digest_key.digest(given.token.reveal().as_bytes()))
+            .collect();
+        let mut found = self.found(&digests).await?;
+        let mut outcomes = Vec::with_capacity(given.len());
+        let mut rows = Vec::new();
+        let mut room = HashMap::new();
+        for (at, ((account, given), digest)) in given.iter().zip(digests).enumerate() {
+            if let Some(found) = found.get(&digest) {
+                outcomes.push(found.beside(account.account.id.0, given.signal));
+                continue;
+            }
+            if let Some(refused) = self.past_the_plan(account, given, &mut room).await? {
+                outcomes.push(Imported::Refused(refused));
+                continue;
+            }
+            let account = account.account.id;
+            // The same once more in what is given is known from here on.
+            let there = Found {
+                account: account.0,
+                signal: given.signal,
+                is_revoked: false,
+            };
+            found.insert(digest, there);
+            rows.push(Row {
+                at,
+                account,
+                digest,
+                given,
+            });
+            outcomes.push(Imported::Made);
+        }
+        // Neighbours in an account are neighbours in the table, and its audit record names their range.
+        rows.sort_by_key(|row| (row.account, row.at));
+        self.write_given(&rows).await?;
+        Ok(outcomes)
+    }
+
+    /// Refuses a text that is a token already, whoever has it.
+    pub(super) async fn is_new(&mut self, digest: Digest) -> Result<(), Error> {
+        if self.found(&[digest]).await?.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Conflict("this token is there already".to_owned()))
+    }
+
+    async fn found(&mut self, digests: &[Digest]) -> Result<HashMap<Digest, Found>, Error> {
+        let mut found = HashMap::new();
+        for digests in powers(digests) {
+            let mut select = query(
+                "SELECT account_id, signal, digest, revoked_at FROM shipping_tokens WHERE digest IN (",
+            );
+            for (at, digest) in digests.iter().enumerate() {
+                let text = if at == 0 { "$" } else { ", $" };
+                select = select.and(text, [digest.0.to_vec().into()]);
+            }
+            let rows = select.and(")", []).fetch_all(self.connection()?).await?;
+            for row in rows {
+                let there = Found {
+                    account: get_u64(&row, "account_id")?,
+                    signal: signal_of(row.get("signal")?)?,
+                    is_revoked: row.get::<Option<i64>, _>("revoked_at")?.is_some(),
+                };
+                found.insert(digest_of(row.get("digest")?)?, there);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Why the account's plan has no room for one more; `room` is what is left, by account and signal.
+    async fn past_the_plan(
+        &mut self,
+        account: &AccountRow,
+        given: &GivenToken,
+        room: &mut HashMap<(AccountId, Signal), u64>,
+    ) -> Result<Option<String>, Error> {
+        let now = clock::wall_seconds();
+        let Some(most) = account.plan.tokens_max(now) else {
+            return Ok(None);
+        };
+        if !given.is_enabled || (given.expires_at != 0 && given.expires_at <= now) {
+            return Ok(None);
+        }
+        let (id, signal) = (account.account.id, given.signal);
+        let left = match room.get(&(id, signal)) {
+            Some(left) => *left,
+            None => most.saturating_sub(self.enabled_tokens(id.0, signal, most).await?),
+        };
+        room.insert((id, signal), left.saturating_sub(1));
+        Ok((left == 0).then(|| {
+            format!(
+                "plan {} allows {most} enabled tokens for {signal} of account {id}, and no more",
+                account.plan.name()
+            )
+        }))
+    }
+
+    async fn write_given(&mut self, rows: &[Row<'_>]) -> Result<(), Error> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let count = rows.len() as u64;
+        let last = group::skip(self.connection()?, "token", count).await?;
+        // Whoever else commits with this one: there is one revision for all, and nobody else takes it meanwhile.
+        let revision = super::counter(self.connection()?, "revision").await? + 1;
+        let first = last + 1 - count;
+        let mut ranges: BTreeMap<AccountId, (u64, u64)> = BTreeMap::new();
+        let mut next = first;
+        for rows in powers(rows) {
+            let mut insert = insert(rows.len())
+                .bind(signed(self.now))
+                .bind(signed(revision));
+            for row in rows {
+                let sealed = self
+                    .sealer
+                    .seal(&place(next), row.given.token.reveal().as_bytes());
+                for value in row.values(next, sealed) {
+                    insert = insert.bind(value);
+                }
+                ranges.entry(row.account).or_insert((next, next)).1 = next;
+                self.change(Change::Token(row.token(next)));
+                next += 1;
+            }
+            insert.execute(self.connection()?).await?;
+        }
+        for (account, (first, last)) in ranges {
+            let made = json!({"account": account.0, "tokens": last + 1 - first, "first_id": first, "last_id": last});
+            let subject = format!("token/{first}-{last}");
+            self.note("token.import", subject, None, Some(made));
+        }
+        Ok(())
+    }
+
+    /// Accounts by their ids and names, those that there are.
+    pub(crate) async fn accounts_at(
+        &mut self,
+        ids: &[u64],
+        names: &[&str],
+    ) -> Result<Vec<AccountRow>, Error> {
+        let ids: Vec<Value> = ids.iter().map(|id| signed(*id).into()).collect();
+        let names: Vec<Value> = names.iter().map(|name| (*name).into()).collect();
+        let mut accounts = Vec::new();
+        for (column, values) in [("id", ids), ("name", names)] {
+            for values in powers(&values) {
+                accounts.extend(self.accounts_in(column, values).await?);
+            }
+        }
+        Ok(accounts)
+    }
+}
+
+/// In pieces whose sizes are powers of two.
+fn powers<T>(mut rest: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = (1 << rest.len().checked_ilog2()?).min(ROWS_MAX);
+        let (piece, after) = rest.split_at(size);
+        rest = after;
+        Some(piece)
+    })
+}
+
+/// For so many rows: `$1` is the time, `$2` the revision.
+fn insert(rows: usize) -> Query {
+    let mut sql = String::from(
+        "INSERT INTO shipping_tokens (created_at, updated_at, revision, id, account_id, signal, name, digest, sealed, \
+         enabled, expires_at, description, sources) VALUES ",
+    );
+    for row in 0..rows {
+        sql.push_str(if row == 0 {
+            "($1, $1, $2"
+        } else {
+            ", ($1, $1, $2"
+        });
+        for column in 0..COLUMNS {
+            sql.push_str(&format!(", ${}", 3 + row * COLUMNS + column));
+        }
+        sql.push(')');
+    }
+    query(sql)
+}
+
+// === impl Row ===
+
+impl Row<'_> {
+    fn values(&self, id: u64, sealed: Vec<u8>) -> [Value; COLUMNS] {
+        let given = self.given;
+        [
+            signed(id).into(),
+            signed(self.account.0).into(),
+            given.signal.name().into(),
+            (&given.name).into(),
+            self.digest.0.to_vec().into(),
+            sealed.into(),
+            given.is_enabled.into(),
+            i64::from(given.expires_at).into(),
+            (&given.details.description).into(),
+            sources_text(&given.details.sources).into(),
+        ]
+    }
+
+    fn token(&self, id: u64) -> Token {
+        let given = self.given;
+        Token {
+            id: TokenId(id),
+            digest: self.digest,
+            account: self.account,
+            signal: given.signal,
+            state: match given.is_enabled {
+                true => TokenState::Live,
+                false => TokenState::Disabled,
+            },
+            expires_at: given.expires_at,
+            sources: given.details.sources.clone(),
+        }
+    }
+}
+
+// === impl Found ===
+
+impl Found {
+    /// What a token that is the same text comes to. Whose it is otherwise is nobody's business here.
+    fn beside(&self, account: u64, signal: Signal) -> Imported {
+        if (self.account, self.signal) != (account, signal) {
+            let why = "this token is there already, for another account or signal";
+            return Imported::Refused(why.to_owned());
+        }
+        if self.is_revoked {
+            let why = "this token is revoked, and that is final";
+            return Imported::Refused(why.to_owned());
+        }
+        Imported::Known
+    }
+}

@@ -1,0 +1,37 @@
+//! What a token's digest belongs to.
+
+use super::{Store, api_tokens, database::query, tokens};
+use crate::{
+    control::{
+        Error,
+        record::{ApiTokenRow, TokenRow},
+    },
+    model::Digest,
+};
+
+/// A token that is there; a deleted one is not.
+pub(crate) enum Leaked {
+    Shipping(TokenRow),
+    Api(ApiTokenRow),
+}
+
+// === impl Store ===
+
+impl Store {
+    /// The token with that digest, of whatever kind.
+    pub(crate) async fn leaked(&self, digest: &Digest) -> Result<Option<Leaked>, Error> {
+        let shipping = query(tokens::SELECT)
+            .and("0 AND t.digest = $", [digest.0.to_vec().into()])
+            .fetch_optional(&self.reader)
+            .await?;
+        if let Some(row) = shipping {
+            return Ok(Some(Leaked::Shipping(tokens::read(&row)?)));
+        }
+        let api = query(api_tokens::SELECT)
+            .and("0 AND digest = $", [digest.0.to_vec().into()])
+            .fetch_optional(&self.reader)
+            .await?;
+        let api = api.as_ref().map(api_tokens::read).transpose()?;
+        Ok(api.map(Leaked::Api))
+    }
+}
