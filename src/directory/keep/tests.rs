@@ -232,7 +232,7 @@ fn a_torn_tail_is_cut_and_counted_and_the_next_log_goes_on_from_there() {
     let keeper = keep.start(Arc::clone(&directory)).expect("starts");
     let changes = vec![
         token(18, TokenState::Revoked),
-        token(1, TokenState::Disabled),
+        bound(1, TokenState::Disabled, &["192.0.2.0/24"]),
     ];
     change(&directory, &keeper, 6, changes);
     assert!(wait(&keeper, 6));
