@@ -20,8 +20,10 @@ mod audit;
 use axum::{Router, middleware::from_fn_with_state};
 
 pub(super) use routes::Described;
+pub(in crate::control) use routes::table;
 #[cfg(test)]
-pub(in crate::control) use routes::{Of, Rule, table};
+pub(in crate::control) use routes::{Of, Rule};
+pub(super) use trouble::Said;
 
 use crate::control::Control;
 

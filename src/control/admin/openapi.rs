@@ -56,7 +56,8 @@ pub(super) async fn document() -> Response {
                        Fields that they don't know are left unread."
     ),
     servers((url = "/")),
-    security(("token" = []))
+    security(("token" = [])),
+    components(schemas(compat::Said))
 )]
 struct CompatDocument;
 
@@ -70,6 +71,19 @@ pub(super) async fn compatible() -> Response {
         let components = document.components.get_or_insert_with(Components::new);
         let token = ApiKey::Header(ApiKeyValue::new("X-API-TOKEN"));
         components.add_security_scheme("token", SecurityScheme::ApiKey(token));
+        for route in compat::table() {
+            let item = document.paths.paths.get_mut(route.rule.path);
+            let operation = item.and_then(|item| operation(item, route.rule.method));
+            if let Some(operation) = operation {
+                let scopes = route.rule.scopes.iter();
+                let scopes: Vec<_> = scopes.map(|it| format!("scope `{}`", it.name())).collect();
+                let needs = match scopes.is_empty() {
+                    true => "any API token of an account".to_owned(),
+                    false => scopes.join(" and "),
+                };
+                say(operation, &needs, "application/json", "Trouble");
+            }
+        }
         document.to_json().ok()
     }))
 }
@@ -113,15 +127,15 @@ fn whole() -> utoipa::openapi::OpenApi {
     components.add_security_scheme("session", SecurityScheme::ApiKey(session));
     for route in routes::table() {
         let item = document.paths.paths.get_mut(route.rule.path);
-        if let Some(operation) = item.and_then(|item| operation(item, &route.rule)) {
+        if let Some(operation) = item.and_then(|item| operation(item, route.rule.method)) {
             state(operation, &route.rule);
         }
     }
     document
 }
 
-fn operation<'a>(item: &'a mut PathItem, rule: &Rule) -> Option<&'a mut Operation> {
-    match rule.method {
+fn operation<'a>(item: &'a mut PathItem, method: &str) -> Option<&'a mut Operation> {
+    match method {
         "get" => item.get.as_mut(),
         "post" => item.post.as_mut(),
         "put" => item.put.as_mut(),
@@ -133,27 +147,29 @@ fn operation<'a>(item: &'a mut PathItem, rule: &Rule) -> Option<&'a mut Operatio
 
 /// What the rule says of it.
 fn state(operation: &mut Operation, rule: &Rule) {
+    let needs = match rule.needs {
+        Needs::Open => "nothing",
+        Needs::Caller => "any caller",
+        Needs::Read => "scope `read`",
+        Needs::Tokens => "scope `tokens`",
+        Needs::Accounts => "scope `accounts`",
+        Needs::Operator => "an operator",
+        Needs::Shared => "a shared token",
+    };
     if rule.needs == Needs::Open {
         operation.security = Some(Vec::new());
-    } else {
-        let needs = match rule.needs {
-            Needs::Open | Needs::Caller => "any caller",
-            Needs::Read => "scope `read`",
-            Needs::Tokens => "scope `tokens`",
-            Needs::Accounts => "scope `accounts`",
-            Needs::Operator => "an operator",
-            Needs::Shared => "a shared token",
-        };
-        let said = operation.description.take();
-        let blank = if said.is_some() { "\n\n" } else { "" };
-        operation.description = Some(format!("{}{blank}Needs {needs}.", said.unwrap_or_default()));
     }
+    say(operation, needs, "application/problem+json", "Problem");
+}
+
+/// What it needs, and how it says what went wrong.
+fn say(operation: &mut Operation, needs: &str, kind: &str, schema: &str) {
+    let said = operation.description.take();
+    let blank = if said.is_some() { "\n\n" } else { "" };
+    operation.description = Some(format!("{}{blank}Needs {needs}.", said.unwrap_or_default()));
     let problem = ResponseBuilder::new()
         .description("What went wrong")
-        .content(
-            "application/problem+json",
-            Content::new(Some(Ref::from_schema_name("Problem"))),
-        )
+        .content(kind, Content::new(Some(Ref::from_schema_name(schema))))
         .build();
     operation
         .responses

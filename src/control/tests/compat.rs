@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::people::{Hand, People, id};
-use crate::operate::server;
+use crate::{control::admin::compat_table, operate::server};
 
 const TOKENS: &str = "/v1/log-shipping/tokens";
 const SUBS: &str = "/v1/account-management/time-based-accounts";
@@ -452,4 +452,28 @@ async fn over_a_socket_the_answers_are_json_and_the_audit_trail_knows_the_addres
     assert_eq!(told["results"][0]["ip"], "127.0.0.1");
     drop(stop);
     served.await.expect("no panic");
+}
+
+#[tokio::test]
+async fn the_description_names_every_compatible_route_its_scopes_and_its_errors() {
+    let shop = Shop::new("pro").await;
+    let path = "/compat/openapi.json";
+    let document = shop
+        .people
+        .ok(&Hand::Nothing, "GET", path, Value::Null)
+        .await;
+    for route in compat_table() {
+        let operation = &document["paths"][route.rule.path][route.rule.method];
+        let said = operation["description"].as_str().expect("a sentence");
+        for scope in route.rule.scopes {
+            assert!(
+                said.contains(&format!("scope `{}`", scope.name())),
+                "{said}"
+            );
+        }
+        let problem = &operation["responses"]["default"]["content"]["application/json"];
+        let schema = problem["schema"]["$ref"].as_str().expect("a schema");
+        let schema = schema.trim_start_matches('#');
+        assert!(document.pointer(schema).is_some(), "{schema}");
+    }
 }

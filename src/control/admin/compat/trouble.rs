@@ -7,7 +7,8 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::super::problem::Problem;
 use crate::control::Error;
@@ -20,6 +21,16 @@ pub(super) struct Trouble {
     /// Whether the message stands alone.
     is_bare: bool,
     retry_after: Option<u64>,
+}
+
+/// As callers read it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Trouble)]
+pub(in super::super) struct Said {
+    /// The status; a shared token or filter that is not there has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u16>,
+    message: Cow<'static, str>,
 }
 
 // === impl Trouble ===
@@ -75,11 +86,11 @@ impl From<Error> for Trouble {
 
 impl IntoResponse for Trouble {
     fn into_response(self) -> Response {
-        let body = match self.is_bare {
-            true => json!({"message": self.message}),
-            false => json!({"code": self.status.as_u16(), "message": self.message}),
+        let said = Said {
+            code: (!self.is_bare).then(|| self.status.as_u16()),
+            message: self.message,
         };
-        let mut response = (self.status, Json(body)).into_response();
+        let mut response = (self.status, Json(said)).into_response();
         if let Some(seconds) = self.retry_after {
             let headers = response.headers_mut();
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

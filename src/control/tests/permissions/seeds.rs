@@ -188,23 +188,18 @@ async fn nobody_gives_more_than_they_have() {
     assert_eq!(deleted, 403);
 }
 
-#[tokio::test]
-async fn who_is_revoked_while_the_body_is_held_back_changes_nothing() {
-    let people = People::new().await;
-    let (id, hand) = people
-        .api_token(None, &["read", "tokens", "accounts"])
-        .await;
-    let Hand::Token(token) = hand else {
+/// What a request to `uri` is answered whose API token is revoked before its body is whole.
+async fn revoked_meanwhile(people: &People, uri: &str, made: (u64, Hand), body: Value) -> u16 {
+    let (id, Hand::Token(token)) = made else {
         panic!("a token");
     };
     let (send, pieces) = tokio::sync::mpsc::channel::<Result<Vec<u8>, std::io::Error>>(4);
-    let body = Body::from_stream(ReceiverStream::new(pieces));
-    let request = Request::post("/api/v1/api-tokens")
+    let request = Request::post(uri)
         .header("x-api-token", token)
-        .body(body)
+        .body(Body::from_stream(ReceiverStream::new(pieces)))
         .expect("a request");
     let answer = tokio::spawn(people.router.clone().oneshot(request));
-    let body = json!({"name": "outlives", "scopes": ["read"]}).to_string();
+    let body = body.to_string();
     let (first, last) = body.as_bytes().split_at(body.len() - 1);
     send.send(Ok(first.to_vec())).await.expect("read");
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
@@ -213,7 +208,24 @@ async fn who_is_revoked_while_the_body_is_held_back_changes_nothing() {
     send.send(Ok(last.to_vec())).await.expect("read");
     drop(send);
     let answer = answer.await.expect("no panic").expect("answers");
-    assert_eq!(answer.status(), 401);
+    answer.status().as_u16()
+}
+
+#[tokio::test]
+async fn who_is_revoked_while_the_body_is_held_back_changes_nothing() {
+    let people = People::new().await;
+    let all = ["read", "tokens", "accounts"];
+    let made = people.api_token(None, &all).await;
+    let body = json!({"name": "outlives", "scopes": ["read"]});
+    let status = revoked_meanwhile(&people, "/api/v1/api-tokens", made, body).await;
+    assert_eq!(status, 401);
     let list = people.operate("GET", "/api-tokens", Value::Null).await;
+    assert!(!list.to_string().contains("outlives"), "{list}");
+    let account = people.account("acme", "pro").await;
+    let made = people.api_token(Some(account), &all).await;
+    let body = json!({"name": "outlives"});
+    let status = revoked_meanwhile(&people, "/v1/log-shipping/tokens", made, body).await;
+    assert_eq!(status, 403);
+    let list = people.operate("GET", "/tokens", Value::Null).await;
     assert!(!list.to_string().contains("outlives"), "{list}");
 }
