@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, UNIX_EPOCH},
 };
 
 use http::Method;
@@ -15,8 +15,7 @@ use serde_json::{Value, json};
 use world::{World, bodies};
 
 fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.expect("after 1970").as_millis() as u64
+    wharfinger::clock::wall().as_millis() as u64
 }
 
 async fn end(world: &World, id: u64, how: &str) -> Value {
