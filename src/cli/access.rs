@@ -464,6 +464,13 @@ fn enforcement(object: &Value) -> Option<String> {
     if let Some(slowest) = enforcement["slowest_ms"].as_u64() {
         let _ = write!(sentence, ", the slowest after {slowest} ms");
     }
+    match enforcement.get("last_accepted_at") {
+        None => {}
+        Some(Value::String(at)) => {
+            let _ = write!(sentence, ", last accepted at {}", output::plain(at));
+        }
+        Some(_) => sentence.push_str(", never accepted"),
+    }
     Some(sentence)
 }
 

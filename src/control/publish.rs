@@ -1,6 +1,8 @@
 //! From a commit to everybody who waits for it: the newest deltas in memory, the head, and who enforces what.
 
 mod gateways;
+mod accepted;
+mod shared;
 
 use std::{
     collections::VecDeque,
@@ -15,6 +17,7 @@ use utoipa::ToSchema;
 
 pub use gateways::Gateway;
 pub(super) use gateways::{Caller, Gateways, Session, Taken};
+pub(super) use shared::enforcement;
 
 /// What a gateway that was away for a moment needs; older deltas come from the store.
 const TAIL_DELTAS_MAX: usize = 8192;
@@ -73,7 +76,7 @@ pub(super) struct Enforcement {
 
 impl Publisher {
     /// Starts at the store's head.
-    pub(super) fn new(head: u64) -> Self {
+    pub(super) fn new(head: u64, is_shared: bool) -> Self {
         Self {
             tail: Mutex::new(Tail {
                 newest: head,
@@ -81,7 +84,7 @@ impl Publisher {
                 bytes: 0,
             }),
             head: watch::Sender::new(head),
-            gateways: Gateways::default(),
+            gateways: Gateways::new(is_shared),
         }
     }
 
@@ -230,7 +233,7 @@ mod tests {
 
     #[test]
     fn the_tail_hands_out_what_follows_and_says_when_it_cannot() {
-        let publisher = Publisher::new(4);
+        let publisher = Publisher::new(4, false);
         publisher.publish(5, Bytes::from_static(b"five"));
         publisher.publish(6, Bytes::from_static(b"six"));
         let tail = publisher.tail();
@@ -242,7 +245,7 @@ mod tests {
 
     #[test]
     fn what_is_in_the_tail_goes_out_only_once_the_head_has_moved() {
-        let publisher = Publisher::new(4);
+        let publisher = Publisher::new(4, false);
         let count = |after| match publisher.since(after) {
             Since::Deltas(deltas) => Some(deltas.len()),
             Since::Older => None,
@@ -257,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_hole_empties_the_tail_instead_of_hiding_in_it() {
-        let publisher = Publisher::new(0);
+        let publisher = Publisher::new(0, false);
         publisher.publish(1, Bytes::from_static(b"one"));
         publisher.publish(3, Bytes::from_static(b"three"));
         assert_eq!(deltas(&publisher.tail(), 1), None);
@@ -266,7 +269,7 @@ mod tests {
 
     #[test]
     fn who_is_behind_deltas_that_were_skipped_is_sent_to_the_store() {
-        let publisher = Publisher::new(4);
+        let publisher = Publisher::new(4, false);
         publisher.publish(5, Bytes::from_static(b"five"));
         publisher.skip_to(9);
         assert_eq!(publisher.head(), 9);
@@ -278,7 +281,7 @@ mod tests {
 
     #[test]
     fn the_tail_stays_within_its_bytes_and_its_count() {
-        let publisher = Publisher::new(0);
+        let publisher = Publisher::new(0, false);
         for revision in 1..=40 {
             publisher.publish(revision, Bytes::from(vec![0; 1 << 20]));
         }
@@ -300,12 +303,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_gateway_that_is_not_connected_counts_by_what_it_has_acknowledged() {
-        let publisher = Publisher::new(0);
+        let publisher = Publisher::new(0, false);
         let a = connect(&publisher, "a");
         let b = connect(&publisher, "b");
         drop(connect(&publisher, "long gone"));
         let published = publisher.publish(1, Bytes::new());
-        a.acknowledge(1);
+        a.acknowledge(1, &[]);
         drop(a);
         drop(b);
         let enforcement = publisher
@@ -317,14 +320,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_gateway_that_comes_back_with_the_revision_is_enforced() {
-        let publisher = Publisher::new(0);
+        let publisher = Publisher::new(0, false);
         drop(connect(&publisher, "a"));
         let published = publisher.publish(1, Bytes::new());
         let waiting = publisher.enforcement(published, Duration::from_secs(5));
         let coming = async {
             tokio::time::sleep(Duration::from_millis(20)).await;
             let session = connect(&publisher, "a");
-            session.acknowledge(1);
+            session.acknowledge(1, &[]);
             session
         };
         let (enforcement, _session) = tokio::join!(waiting, coming);
@@ -333,7 +336,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_gateway_that_is_retired_is_waited_for_no_more() {
-        let publisher = Publisher::new(0);
+        let publisher = Publisher::new(0, false);
         drop(connect(&publisher, "a"));
         let published = publisher.publish(1, Bytes::new());
         let waiting = publisher.enforcement(published, Duration::from_secs(5));
@@ -347,7 +350,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_gateway_that_comes_late_and_behind_is_waited_for() {
-        let publisher = Publisher::new(0);
+        let publisher = Publisher::new(0, false);
         let _a = connect(&publisher, "a");
         let published = publisher.publish(1, Bytes::new());
         let _late = connect(&publisher, "late");

@@ -41,6 +41,8 @@ pub(super) struct GatewayRow {
     /// Acknowledged when it was last seen.
     pub(super) revision: u64,
     pub(super) last_seen_at: Millis,
+    /// Drawn for the stream that speaks for it, at whichever control plane; 0 = it has none.
+    pub(super) holder: u64,
 }
 
 /// Who changes something, and from where.

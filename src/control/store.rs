@@ -103,7 +103,7 @@ impl Store {
         let head = counter(&mut connection, "revision").await?;
         let (reader, lister) = (place.pool(READERS_MAX), place.pool(LISTERS_MAX));
         let sealer = Arc::new(identity.sealer);
-        let publisher = Arc::new(Publisher::new(head));
+        let publisher = Arc::new(Publisher::new(head, place.is_shared()));
         let herald = Arc::new(Herald::new(
             reader.clone(),
             sealer.clone(),
@@ -159,6 +159,11 @@ impl Store {
     /// Publishes what other control planes have committed until this call.
     pub(super) async fn catch_up(&self) -> Result<(), Error> {
         self.herald.catch_up().await
+    }
+
+    /// Whether other control planes may write to it, and have gateways of their own.
+    pub(super) fn is_shared(&self) -> bool {
+        self.publisher.gateways.is_shared()
     }
 
     /// Whether the publisher knows of all commits but those of this moment.

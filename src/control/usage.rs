@@ -70,6 +70,7 @@ impl Desk {
     ) -> Result<UsageAcknowledge, Error> {
         let clocks = Clocks {
             sent_at: usage.sent_at,
+            sent_at_ms: usage.sent_at_ms,
             heard_at: record::now(),
         };
         let (report, left_out) = usage.into_model();

@@ -2,6 +2,7 @@
 
 mod collect;
 mod connect;
+mod ended;
 mod report;
 mod session;
 

@@ -25,6 +25,7 @@
 //! per token. Only tokens that the table knows are counted, so nobody who invents tokens makes it grow.
 
 mod meter;
+mod accepted;
 mod pending;
 mod kept;
 mod collector;

@@ -18,7 +18,7 @@ use super::{
     doors::Entrance,
 };
 use crate::{
-    directory::{Account, usage::Meter},
+    directory::{Account, Directory, usage::Meter},
     model::{Content, Door, Encoding, Limits, Rejection, Signal, Tally, TokenId},
 };
 use memory::Claim;
@@ -129,6 +129,19 @@ impl Permit {
     /// Gives claimed memory back before the permit's end.
     pub fn release(&mut self, bytes: u64) {
         self.claim.shrink(bytes);
+    }
+
+    /// The token's last look before its batch travels. An acceptance is noted in the same moment, so that a receipt of the token's
+    /// end misses none. A rehearsal accepts nothing.
+    ///
+    /// # Errors
+    /// What has become of the token since the head.
+    pub fn accept(&self, directory: &Directory) -> Result<Arc<Account>, Rejection> {
+        let look = || self.caller.confirm(directory);
+        if self.is_rehearsal {
+            return look();
+        }
+        self.line.meter.accepted(self.caller.token, look)
     }
 
     /// Hands what is claimed to whoever holds the bytes from here on, for as long as that takes.

@@ -1,6 +1,8 @@
 //! Who is calling: one keyed hash, one probe of the directory. No I/O, no lock, no body read yet.
 
 mod credentials;
+#[cfg(test)]
+mod clocks;
 
 pub(in crate::gateway) use credentials::parameters;
 

@@ -38,6 +38,8 @@ pub struct TokenUsage {
     pub delivered: Tally,
     /// Seconds since 1970.
     pub last_used_at: u64,
+    /// When a request was last accepted, in milliseconds since 1970 by the gateway's steady clock; 0 = none was.
+    pub last_accepted_ms: u64,
     /// Refused requests by [`Rejection::index`] or [`OTHER_REASON`], rising.
     pub refused: Vec<(u8, u64)>,
     /// The last distinct ones, the latest first.
@@ -82,6 +84,7 @@ impl TokenUsage {
         self.received = sum(self.received, other.received);
         self.delivered = sum(self.delivered, other.delivered);
         self.last_used_at = self.last_used_at.max(other.last_used_at);
+        self.last_accepted_ms = self.last_accepted_ms.max(other.last_accepted_ms);
         for (reason, requests) in other.refused {
             self.refuse(reason, requests);
         }
@@ -169,6 +172,7 @@ mod tests {
             received: Tally::new(7, 70),
             delivered: Tally::new(6, 60),
             last_used_at: 9,
+            last_accepted_ms: 9_500,
             refused: vec![(1, 4), (9, 1), (OTHER_REASON, 1)],
             senders: vec![sender(1, 9)],
         });
@@ -179,6 +183,7 @@ mod tests {
         );
         assert_eq!(one.refused, [(1, 4), (3, 1), (9, 3), (OTHER_REASON, 1)]);
         assert_eq!((one.last_used_at, one.senders.len()), (9, 1));
+        assert_eq!(one.last_accepted_ms, 9_500);
     }
 
     #[test]

@@ -41,6 +41,7 @@ impl wire::Usage {
                 .map(|reason| reason_label(reason).to_owned())
                 .collect(),
             tokens,
+            sent_at_ms: 0,
         }
     }
 
@@ -94,6 +95,7 @@ fn token_to_wire(token: TokenId, usage: &TokenUsage, reasons: &mut Vec<u8>) -> w
         last_used_at: usage.last_used_at,
         refused: refused.collect(),
         senders: senders.collect(),
+        last_accepted_ms: usage.last_accepted_ms,
     }
 }
 
@@ -103,6 +105,7 @@ fn token_to_model(token: wire::TokenUsage, reasons: &[u8]) -> Option<TokenUsage>
         received: Tally::new(token.items, token.bytes),
         delivered: Tally::new(token.delivered_items, token.delivered_bytes),
         last_used_at: token.last_used_at,
+        last_accepted_ms: token.last_accepted_ms,
         ..TokenUsage::default()
     };
     let counts = [
@@ -160,6 +163,7 @@ mod tests {
             received: Tally::new(30, 300),
             delivered: Tally::new(20, 200),
             last_used_at: 1_000,
+            last_accepted_ms: 1_000_123,
             ..TokenUsage::default()
         };
         usage.refuse(14, 1);

@@ -11,7 +11,11 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::problem::Problem;
-use crate::control::{Control, publish::Published};
+use crate::control::{
+    Control,
+    publish::{Published, enforcement},
+    record::rfc3339,
+};
 
 const WAIT_MS_MAX: u64 = 60_000;
 
@@ -139,14 +143,43 @@ pub(super) async fn answer(
     let Some(wait) = wait else {
         return Ok((status, axum::Json(object)).into_response());
     };
-    let publisher = control.inner.store.publisher();
-    let enforcement = publisher.enforcement(published, wait).await;
+    let enforcement = enforcement(&control.inner.store, published, wait).await;
     let status = if enforcement.laggards.is_empty() {
         status
     } else {
         StatusCode::ACCEPTED
     };
     object["enforcement"] = json!(enforcement);
+    Ok((status, axum::Json(object)).into_response())
+}
+
+/// The same of what ends a token: the proof says when it was last accepted, anywhere and ever; null if never.
+pub(super) async fn answer_end(
+    control: &Control,
+    published: Published,
+    wait: Option<Duration>,
+    token: u64,
+    object: impl Serialize,
+) -> Result<Response, Problem> {
+    let mut object = json!(object);
+    object["revision"] = json!(published.revision);
+    let Some(wait) = wait else {
+        return Ok((StatusCode::OK, axum::Json(object)).into_response());
+    };
+    let store = &control.inner.store;
+    let enforcement = enforcement(store, published, wait).await;
+    // After all have acknowledged: what they accepted before is said by then, here or with the usage of an earlier time.
+    let said = store.publisher().gateways.accepted(token);
+    let told = store.token_uses(&[token]).await?;
+    let told = told.get(&token).map(|used| used.last_accepted_at);
+    let last = said.max(told.filter(|at| *at != 0));
+    let status = if enforcement.laggards.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
+    };
+    object["enforcement"] = json!(enforcement);
+    object["enforcement"]["last_accepted_at"] = json!(last.map(rfc3339));
     Ok((status, axum::Json(object)).into_response())
 }
 

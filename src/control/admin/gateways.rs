@@ -10,7 +10,13 @@ use super::{
     extract::{Name, NoBody, NoQuery, Page, Query},
     problem::Problem,
 };
-use crate::control::{Control, record::rfc3339};
+use crate::control::{
+    Control,
+    record::{self, rfc3339},
+};
+
+/// A control plane writes down every minute whom it serves; one that crashed leaves that behind.
+const HELD_FOR_MS: u64 = 150_000;
 
 /// A gateway that follows, or has followed and was not retired.
 #[derive(Serialize, ToSchema)]
@@ -107,6 +113,18 @@ pub(super) async fn retire(
     // With the writer held: one that connects from here on has itself written down after this.
     if gateways.is_connected(&name) {
         return Err(connected());
+    }
+    // Nor where another control plane speaks for it, as of the last minutes.
+    let elsewhere = commit.gateway(&name).await?.filter(|row| {
+        row.holder != 0 && row.last_seen_at.saturating_add(HELD_FOR_MS) > record::now()
+    });
+    if store.is_shared() && elsewhere.is_some() {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            format!(
+                "gateway {name:?} is connected to another control plane, or was moments ago; stop it first"
+            ),
+        ));
     }
     commit.forget_gateway(&name).await?;
     commit.finish_unpublished().await?;

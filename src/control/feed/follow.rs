@@ -6,7 +6,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use tokio::{
     sync::{mpsc, watch},
-    time::{MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
@@ -32,6 +32,8 @@ pub(in crate::control) const STALL_MAX: Duration = Duration::from_secs(10);
 const HELLO_MAX: Duration = Duration::from_secs(10);
 /// How old `last_seen_at` may be after a crash of the control plane.
 const REMEMBER_EVERY: Duration = Duration::from_secs(60);
+/// How often other control planes hear how far a gateway has come, while it goes on.
+const TELL_EVERY: Duration = Duration::from_millis(200);
 /// Bytes of a name or version.
 const NAME_BYTES_MAX: usize = 128;
 /// Rows read at once.
@@ -98,7 +100,9 @@ async fn converse(
         )
     })?;
     // Before it is told anything: from then on it may serve, so a control plane that starts again must wait for it.
-    remember(store, &session).await?;
+    claim(store, &session).await?;
+    // Once more: who waits elsewhere and missed this gateway has committed before. It must be told of that, too.
+    store.catch_up().await.map_err(unheard)?;
     let mut follower = Follower {
         store,
         publisher,
@@ -114,7 +118,7 @@ async fn converse(
         && hello.history != 0
         && store.history_of(hello.revision).await.map_err(internal)? == Some(hello.history);
     if is_known {
-        session.acknowledge(hello.revision);
+        session.acknowledge(hello.revision, &hello.accepted);
     }
     tracing::info!(gateway = %hello.gateway, version = %hello.version, revision = hello.revision, head,
         snapshot = !is_known, "gateway follows");
@@ -126,9 +130,10 @@ async fn converse(
         end = said(inbox, &session, publisher, &desk) => end,
         end = usage::file_all(control, &hello.gateway, reports, outbox) => end,
         end = keep_remembering(store, &session) => end,
+        end = keep_telling(store, &session) => end,
         () = session.replaced() => Err(Status::aborted("another stream came under this gateway's name")),
     };
-    remember(store, &session).await?;
+    remember(store, &session, true).await?;
     if let Err(status) = &end {
         tracing::info!(gateway = %hello.gateway, reason = status.message(), "gateway's stream ends");
     }
@@ -140,14 +145,53 @@ async fn keep_remembering(store: &Store, session: &Session) -> Result<Infallible
     every.tick().await;
     loop {
         every.tick().await;
-        remember(store, session).await?;
+        remember(store, session, false).await?;
+    }
+}
+
+/// Where other control planes read the store: what the gateway acknowledges, for those that wait there. The first word at
+/// once, those that follow together.
+async fn keep_telling(store: &Store, session: &Session) -> Result<Infallible, Status> {
+    if !store.is_shared() {
+        return std::future::pending().await;
+    }
+    let mut changed = session.subscribe();
+    let mut told = 0;
+    loop {
+        let revision = session.row().map_or(told, |row| row.revision);
+        if revision != told {
+            remember(store, session, false).await?;
+            told = revision;
+            sleep(TELL_EVERY).await;
+            continue;
+        }
+        if changed.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Writes down that this stream speaks for the gateway.
+async fn claim(store: &Store, session: &Session) -> Result<(), Status> {
+    match session.row() {
+        Some(row) => store.claim_gateway(&row).await.map_err(internal),
+        None => Ok(()),
     }
 }
 
 /// Writes the gateway down.
-async fn remember(store: &Store, session: &Session) -> Result<(), Status> {
+async fn remember(store: &Store, session: &Session, is_over: bool) -> Result<(), Status> {
     match session.row() {
-        Some(row) => store.remember_gateway(&row).await.map_err(internal),
+        Some(row) => {
+            // After the revision was read: whoever finds the one in the store finds the other.
+            let accepted = session.untold();
+            store
+                .remember_gateway(&row, &accepted, is_over)
+                .await
+                .map_err(internal)?;
+            session.told(accepted.len());
+            Ok(())
+        }
         None => Ok(()),
     }
 }
@@ -184,7 +228,7 @@ async fn said(
                 if acknowledge.revision > publisher.head() {
                     return Err(Status::invalid_argument("acknowledged what was never sent"));
                 }
-                session.acknowledge(acknowledge.revision);
+                session.acknowledge(acknowledge.revision, &acknowledge.accepted);
             }
             Some(from_gateway::Message::Usage(usage)) => {
                 // One that finds the last one still there is sent again: it was not waited for.

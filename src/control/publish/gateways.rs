@@ -12,7 +12,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::control::record::{self, GatewayRow, Millis};
+use super::accepted::Accepted;
+use crate::{
+    control::record::{self, GatewayRow, Millis},
+    rpc::feed,
+};
 
 /// A gateway that follows, or has followed and was not retired.
 #[derive(Clone, Debug)]
@@ -34,6 +38,7 @@ pub struct Gateway {
 /// Everybody there is, by name.
 #[derive(Clone)]
 pub(crate) struct Gateways {
+    is_shared: bool,
     table: Arc<Mutex<Table>>,
     changed: watch::Sender<()>,
 }
@@ -42,6 +47,7 @@ pub(crate) struct Gateways {
 struct Table {
     sessions: u64,
     entries: HashMap<String, Entry>,
+    accepted: Accepted,
 }
 
 struct Entry {
@@ -55,6 +61,9 @@ struct Entry {
 
 struct Stream {
     session: u64,
+    holder: u64,
+    /// Of tokens' ends, and not yet in the store; none where nobody else reads it.
+    untold: Vec<(u64, Millis)>,
     since: Millis,
     replaced: CancellationToken,
 }
@@ -81,9 +90,11 @@ pub(crate) struct Taken;
 
 // === impl Gateways ===
 
-impl Default for Gateways {
-    fn default() -> Self {
+impl Gateways {
+    /// Nobody yet; `is_shared` where other control planes hear of gateways from the store.
+    pub(crate) fn new(is_shared: bool) -> Self {
         Self {
+            is_shared,
             table: Arc::default(),
             changed: watch::Sender::new(()),
         }
@@ -91,6 +102,11 @@ impl Default for Gateways {
 }
 
 impl Gateways {
+    /// Whether other control planes hear of gateways from the store.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
     /// Enters those that the store remembers.
     pub(crate) fn remember(&self, rows: Vec<GatewayRow>) {
         let mut table = self.table();
@@ -131,6 +147,8 @@ impl Gateways {
             last: None,
             stream: Some(Stream {
                 session,
+                holder: getrandom::u64().unwrap_or(session) >> 1 | 1,
+                untold: Vec::new(),
                 since: record::now(),
                 replaced: replaced.clone(),
             }),
@@ -208,6 +226,21 @@ impl Gateways {
         self.table().entries.keys().cloned().collect()
     }
 
+    /// When a token that has ended was last accepted, as far as acknowledgements of the last minutes say.
+    pub(crate) fn accepted(&self, token: u64) -> Option<Millis> {
+        self.table().accepted.of(token)
+    }
+
+    /// Those that are connected here: the stream that speaks for each, and how far it has come.
+    pub(crate) fn held(&self) -> HashMap<String, (u64, u64)> {
+        let table = self.table();
+        let connected = table.entries.iter().filter_map(|(name, entry)| {
+            let stream = entry.stream.as_ref()?;
+            Some((name.clone(), (stream.holder, entry.revision)))
+        });
+        connected.collect()
+    }
+
     /// Wakes at every acknowledgement, arrival and departure.
     pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
@@ -236,11 +269,23 @@ impl Gateways {
 
 impl Session {
     /// Cumulative; what has been replaced, and what goes backwards, counts for nothing.
-    pub(crate) fn acknowledge(&self, revision: u64) {
+    pub(crate) fn acknowledge(&self, revision: u64, accepted: &[feed::Accepted]) {
         let mut table = self.gateways.table();
+        // With the revision, under one lock: whoever sees the one sees the other.
+        if self.entry(&mut table).is_some() {
+            table.accepted.note(accepted);
+        }
+        let is_shared = self.gateways.is_shared;
         let Some(entry) = self.entry(&mut table) else {
             return;
         };
+        if let Some(stream) = entry.stream.as_mut().filter(|_| is_shared) {
+            let now = record::now();
+            let placed = accepted
+                .iter()
+                .map(|it| (it.token, now.saturating_sub(it.age_ms)));
+            stream.untold.extend(placed);
+        }
         entry.revision = entry.revision.max(revision);
         entry.last = Some(Instant::now());
         drop(table);
@@ -262,7 +307,31 @@ impl Session {
             version: entry.version.clone(),
             revision: entry.revision,
             last_seen_at: record::now(),
+            holder: entry.stream.as_ref().map_or(0, |stream| stream.holder),
         })
+    }
+
+    /// What it has said of tokens' ends and the store does not know.
+    pub(crate) fn untold(&self) -> Vec<(u64, Millis)> {
+        let mut table = self.gateways.table();
+        let entry = self.entry(&mut table);
+        entry
+            .and_then(|entry| entry.stream.as_ref())
+            .map_or_else(Vec::new, |stream| stream.untold.clone())
+    }
+
+    /// The store knows so many of them, the first ones.
+    pub(crate) fn told(&self, count: usize) {
+        let mut table = self.gateways.table();
+        let entry = self.entry(&mut table);
+        if let Some(stream) = entry.and_then(|entry| entry.stream.as_mut()) {
+            stream.untold.drain(..count.min(stream.untold.len()));
+        }
+    }
+
+    /// Wakes at every acknowledgement, arrival and departure of anybody.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
+        self.gateways.subscribe()
     }
 
     fn entry<'t>(&self, table: &'t mut Table) -> Option<&'t mut Entry> {
@@ -301,17 +370,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_newer_stream_of_the_same_gateway_replaces_the_older() {
-        let gateways = Gateways::default();
+        let gateways = Gateways::new(false);
         let older = gateways.connect(caller("a", "i")).expect("free");
         let newer = gateways.connect(caller("a", "i")).expect("its own");
         older.replaced().await;
-        newer.acknowledge(5);
-        older.acknowledge(9);
+        newer.acknowledge(5, &[]);
+        older.acknowledge(9, &[]);
         assert_eq!(gateways.acknowledged("a"), Some(5));
         drop(older);
         assert!(gateways.list()[0].connected_since.is_some());
-        newer.acknowledge(7);
-        newer.acknowledge(6);
+        newer.acknowledge(7, &[]);
+        newer.acknowledge(6, &[]);
         assert_eq!(gateways.acknowledged("a"), Some(7));
         drop(newer);
         let list = gateways.list();
@@ -320,9 +389,9 @@ mod tests {
 
     #[test]
     fn two_gateways_of_one_name_are_never_counted_as_one() {
-        let gateways = Gateways::default();
+        let gateways = Gateways::new(false);
         let first = gateways.connect(caller("a", "i")).expect("free");
-        first.acknowledge(5);
+        first.acknowledge(5, &[]);
         assert!(gateways.connect(caller("a", "j")).is_err());
         assert!(!gateways.retire("a"), "it is connected");
         assert_eq!(gateways.acknowledged("a"), Some(5));

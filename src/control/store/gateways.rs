@@ -2,17 +2,20 @@
 
 use super::{
     Commit, Store,
-    database::{Row, query},
+    database::{Query, Row, query},
     get_u64, signed,
 };
-use crate::control::{Error, record::GatewayRow};
+use crate::control::{
+    Error,
+    record::{GatewayRow, Millis},
+};
 
 // === impl Store ===
 
 impl Store {
     /// Every gateway that was not retired.
     pub(crate) async fn gateways(&self) -> Result<Vec<GatewayRow>, Error> {
-        query("SELECT name, instance, version, revision, last_seen_at FROM gateways ORDER BY name")
+        query("SELECT name, instance, version, revision, last_seen_at, holder FROM gateways ORDER BY name")
             .fetch_all(&self.reader)
             .await?
             .iter()
@@ -20,27 +23,60 @@ impl Store {
             .collect()
     }
 
-    /// Writes one down as it is now.
-    pub(crate) async fn remember_gateway(&self, row: &GatewayRow) -> Result<(), Error> {
+    /// Writes down that a stream speaks for a gateway from now on, and no other one.
+    pub(crate) async fn claim_gateway(&self, row: &GatewayRow) -> Result<(), Error> {
         let mut commit = self.begin("feed").await?;
-        query(
-            "INSERT INTO gateways (name, instance, version, revision, last_seen_at) VALUES ($1, $2, $3, $4, $5) \
-             ON CONFLICT (name) DO UPDATE SET instance = $2, version = $3, revision = $4, last_seen_at = $5",
-        )
-        .bind(&row.name)
-        .bind(&row.instance)
-        .bind(&row.version)
-        .bind(signed(row.revision))
-        .bind(signed(row.last_seen_at))
-        .execute(commit.connection()?)
-        .await?;
+        put(row, row.holder).execute(commit.connection()?).await?;
         commit.finish_unpublished().await
     }
+
+    /// Writes one down as it is now, with what it has said of tokens' ends, unless another stream has come to speak for it.
+    /// With `is_over` nobody does from then on.
+    pub(crate) async fn remember_gateway(
+        &self,
+        row: &GatewayRow,
+        accepted: &[(u64, Millis)],
+        is_over: bool,
+    ) -> Result<(), Error> {
+        let mut commit = self.begin("feed").await?;
+        put(row, if is_over { 0 } else { row.holder })
+            .and(" WHERE gateways.holder = $", [signed(row.holder).into()])
+            .execute(commit.connection()?)
+            .await?;
+        for (token, at) in accepted {
+            commit.add_accepted(*token, *at).await?;
+        }
+        commit.finish_unpublished().await
+    }
+}
+
+fn put(row: &GatewayRow, holder: u64) -> Query {
+    query(
+        "INSERT INTO gateways (name, instance, version, revision, last_seen_at, holder) VALUES ($1, $2, $3, $4, $5, $6) \
+         ON CONFLICT (name) DO UPDATE SET instance = $2, version = $3, revision = $4, last_seen_at = $5, holder = $6",
+    )
+    .bind(&row.name)
+    .bind(&row.instance)
+    .bind(&row.version)
+    .bind(signed(row.revision))
+    .bind(signed(row.last_seen_at))
+    .bind(signed(holder))
 }
 
 // === impl Commit ===
 
 impl Commit {
+    /// One of them.
+    pub(crate) async fn gateway(&mut self, name: &str) -> Result<Option<GatewayRow>, Error> {
+        query("SELECT name, instance, version, revision, last_seen_at, holder FROM gateways WHERE name = $1")
+            .bind(name)
+            .fetch_optional(self.connection()?)
+            .await?
+            .as_ref()
+            .map(read)
+            .transpose()
+    }
+
     /// Takes one out; audited.
     pub(crate) async fn forget_gateway(&mut self, name: &str) -> Result<(), Error> {
         let count = query("DELETE FROM gateways WHERE name = $1")
@@ -64,5 +100,6 @@ fn read(row: &Row) -> Result<GatewayRow, Error> {
         version: row.get("version")?,
         revision: get_u64(row, "revision")?,
         last_seen_at: get_u64(row, "last_seen_at")?,
+        holder: get_u64(row, "holder")?,
     })
 }

@@ -43,6 +43,8 @@ pub(crate) enum Step {
 pub(crate) struct Clocks {
     /// Seconds since 1970 by the gateway's clock, when it sent the report.
     pub(crate) sent_at: u64,
+    /// Then by its steady clock, in milliseconds.
+    pub(crate) sent_at_ms: u64,
     /// By ours, when it came.
     pub(crate) heard_at: Millis,
 }
@@ -90,6 +92,17 @@ impl Clocks {
     fn ours(self, seconds: u64) -> Millis {
         let age = self.sent_at.saturating_sub(seconds).min(AGE_SECONDS_MAX);
         self.heard_at.saturating_sub(age * 1000)
+    }
+
+    /// That millisecond of the gateway's steady clock, by ours; never is never.
+    fn ours_ms(self, millis: u64) -> Millis {
+        if millis == 0 {
+            return 0;
+        }
+        let age = self.sent_at_ms.saturating_sub(millis);
+        self.heard_at
+            .saturating_sub(age.min(AGE_SECONDS_MAX * 1000))
+            .max(1)
     }
 }
 

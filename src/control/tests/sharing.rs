@@ -2,17 +2,23 @@
 
 use std::{
     fs,
-    time::{Duration, Instant},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
     stores,
-    world::{Kept, World},
+    world::{Follower, Kept, World},
     writers::{dose, pair, write_and_check},
 };
-use crate::control::{Config, Control, Error, scope::Scopes, store::NewApiToken};
+use crate::{
+    control::{
+        Config, Control, Error, publish::enforcement, record, scope::Scopes, store::NewApiToken,
+    },
+    rpc::feed::{self, Acknowledge, from_gateway},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL"]
@@ -144,4 +150,124 @@ async fn a_control_plane_that_cannot_vouch_for_its_gateways_sends_them_away() {
     world.token("x").await;
     follower.until(2).await;
     assert_eq!(follower.snapshots, 0);
+}
+
+/// The answer of a revocation of token 2 at `asked`, and how long it took, while `follower` acknowledges it elsewhere.
+async fn revoke(asked: &World, follower: &mut Follower, revision: u64) -> (u16, Value, Duration) {
+    let began = Instant::now();
+    let path = "/tokens/2/revoke?wait=enforced&timeout_ms=5000";
+    let asking = asked.call("POST", path, Value::Null);
+    let confirming = async {
+        follower.until(revision).await;
+        let message = Acknowledge {
+            revision,
+            accepted: vec![feed::Accepted {
+                token: 2,
+                age_ms: 5_000,
+            }],
+        };
+        follower
+            .say(from_gateway::Message::Acknowledge(message))
+            .await;
+    };
+    let ((status, answer), ()) = tokio::join!(asking, confirming);
+    (status, answer["enforcement"].clone(), began.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn a_receipt_counts_the_gateways_of_the_other_control_plane() {
+    let (one, other) = pair(Config::default()).await;
+    one.token("x").await;
+    // Known to nobody when the two started.
+    let mut follower = other.follow("a", Kept::default()).await;
+    follower.until(2).await;
+    follower.acknowledge(2).await;
+    // Not acknowledged: named, and not counted.
+    let path = "/tokens/1/revoke?wait=enforced&timeout_ms=300";
+    let (status, answer) = one.call("POST", path, Value::Null).await;
+    let enforcement = &answer["enforcement"];
+    assert_eq!(
+        (status, &enforcement["laggards"]),
+        (202, &json!(["a"])),
+        "{answer}"
+    );
+    assert_eq!(
+        (&enforcement["enforced"], &enforcement["gateways"]),
+        (&json!(0), &json!(1))
+    );
+    // Acknowledged there: proven here, with when the token was last accepted.
+    let now = record::now();
+    let (status, enforcement, took) = revoke(&one, &mut follower, 4).await;
+    assert_eq!(status, 200, "{enforcement}");
+    assert_eq!(
+        (&enforcement["enforced"], &enforcement["gateways"]),
+        (&json!(1), &json!(1))
+    );
+    let at = enforcement["last_accepted_at"].as_str().expect("a time");
+    let at = humantime::parse_rfc3339(at).expect("a time");
+    let at = at
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970")
+        .as_millis() as u64;
+    assert!((now - 5_000..now - 3_000).contains(&at), "{at} at {now}");
+    println!("a receipt over the other control plane after {took:?}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    let retired = one.call("DELETE", "/gateways/a", Value::Null).await;
+    assert_eq!(retired.0, 409, "it is connected there: {}", retired.1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn a_gateway_that_moves_is_neither_counted_twice_nor_by_what_it_said_elsewhere() {
+    let (one, other) = pair(Config::default()).await;
+    one.token("x").await;
+    let mut here = one.follow("a", Kept::default()).await;
+    here.until(2).await;
+    here.acknowledge(2).await;
+    let kept = here.kept.clone();
+    // The first stream stays open, as one does whose end nobody hears.
+    let mut there = other.follow("a", kept).await;
+    there.until(2).await;
+    let (status, enforcement, _) = revoke(&one, &mut there, 3).await;
+    assert_eq!(status, 200, "{enforcement}");
+    assert_eq!(enforcement["gateways"], 1);
+    // Late words over the older stream are nobody's.
+    here.until(3).await;
+    let path = "/tokens/1/revoke?wait=enforced&timeout_ms=800";
+    let asking = one.call("POST", path, Value::Null);
+    let confirming = async {
+        here.until(4).await;
+        here.acknowledge(4).await;
+    };
+    let ((status, answer), ()) = tokio::join!(asking, confirming);
+    assert_eq!(status, 202, "{answer}");
+    assert_eq!(answer["enforcement"]["laggards"], json!(["a"]));
+    // One that is away is never forgotten.
+    drop((here, there));
+    let path = "/tokens/3/revoke?wait=enforced&timeout_ms=300";
+    let (status, answer) = other.call("POST", path, Value::Null).await;
+    assert_eq!(
+        (status, &answer["enforcement"]["laggards"]),
+        (202, &json!(["a"])),
+        "{answer}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn while_the_store_cannot_be_read_nobody_is_said_to_enforce_anything() {
+    let (one, _other) = pair(Config::default()).await;
+    one.token("x").await;
+    let publisher = one.control.inner.store.publisher();
+    let published = publisher.published(2);
+    stores::alter(one.folder.path(), "ALTER TABLE gateways RENAME TO gone").await;
+    let store = &one.control.inner.store;
+    let enforcement = enforcement(store, published, Duration::from_millis(200)).await;
+    assert_eq!(
+        enforcement.laggards.len(),
+        1,
+        "somebody is named: {enforcement:?}"
+    );
+    stores::alter(one.folder.path(), "ALTER TABLE gone RENAME TO gateways").await;
 }

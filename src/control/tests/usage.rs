@@ -18,6 +18,7 @@ pub(super) fn token(id: u64, items: u64) -> TokenUsage {
         delivered_items: items / 2,
         delivered_bytes: items * 5,
         last_used_at: now(),
+        last_accepted_ms: 0,
         refused: vec![RefusedRequests {
             reason: 0,
             requests: 1,
@@ -42,6 +43,7 @@ pub(super) fn report(epoch: u64, sequence: u64, tokens: Vec<TokenUsage>) -> Usag
         sent_at: now(),
         reasons: vec!["too_large".into()],
         tokens,
+        sent_at_ms: 0,
     }
 }
 

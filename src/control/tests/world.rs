@@ -243,6 +243,7 @@ impl Follower {
             history: kept.history,
             // One folder a name, as good gateways have it.
             instance: kept.instance.clone().unwrap_or_else(|| name.into()),
+            accepted: Vec::new(),
         };
         let hello = FromGateway {
             message: Some(from_gateway::Message::Hello(hello)),
@@ -347,8 +348,11 @@ impl Follower {
     }
 
     pub(super) async fn acknowledge(&self, revision: u64) {
-        self.say(from_gateway::Message::Acknowledge(Acknowledge { revision }))
-            .await;
+        self.say(from_gateway::Message::Acknowledge(Acknowledge {
+            revision,
+            accepted: Vec::new(),
+        }))
+        .await;
     }
 
     pub(super) async fn say(&self, message: from_gateway::Message) {

@@ -83,7 +83,8 @@ impl Reporting {
         let Some(report) = reports.first.borrow_and_update().clone() else {
             return;
         };
-        let usage = Usage::of(&report, clock::wall().as_secs());
+        let mut usage = Usage::of(&report, clock::wall().as_secs());
+        usage.sent_at_ms = clock::steady_ms();
         let message = FromGateway {
             message: Some(Message::Usage(usage)),
         };

@@ -16,6 +16,7 @@ use tracing::info;
 use super::{
     FollowConfig, Lost,
     collect::{Collecting, begins, position},
+    ended::{self, Ended},
     report::Reporting,
     work,
 };
@@ -60,6 +61,7 @@ pub(super) struct Session {
     ask_all: bool,
     progress: bool,
     fresh_kept: Option<Instant>,
+    ended: Ended,
 }
 
 /// What this connection is about.
@@ -100,6 +102,7 @@ impl Session {
             ask_all,
             progress: false,
             fresh_kept: None,
+            ended: Ended::default(),
         }
     }
 
@@ -144,9 +147,13 @@ impl Session {
         let hello = FromGateway {
             message: Some(Said::Hello(hello)),
         };
+        let ended = self.ended.clone();
         let acknowledgements =
-            WatchStream::from_changes(acknowledgements).map(|revision| FromGateway {
-                message: Some(Said::Acknowledge(Acknowledge { revision })),
+            WatchStream::from_changes(acknowledgements).map(move |revision| FromGateway {
+                message: Some(Said::Acknowledge(Acknowledge {
+                    revision,
+                    accepted: ended.up_to(revision),
+                })),
             });
         let (reporting, usage) = Reporting::new(self.config.usage.clone());
         let told = stream::select(acknowledgements, usage);
@@ -188,6 +195,7 @@ impl Session {
             hello.history = kept.position.history;
             hello.digest_key_id = key;
         }
+        hello.accepted = self.ended.again(hello.revision);
         hello
     }
 
@@ -401,9 +409,11 @@ impl Session {
             return Ok(());
         };
         let directory = Arc::clone(&self.directory);
+        let (usage, over) = (self.config.usage.clone(), self.ended.clone());
         let for_disk = work(changes > CHANGES_INLINE, move || {
             let mut for_disk = Vec::with_capacity(deltas.len());
             let mut changes = Vec::with_capacity(changes);
+            let mut ended = Vec::new();
             for delta in deltas {
                 for_disk.push(Delta {
                     position: position(&delta),
@@ -414,10 +424,20 @@ impl Session {
                         .any(|change| matches!(change.change, Some(Kind::Destination(_)))),
                 });
                 for change in delta.changes {
-                    changes.extend(change.into_model()?);
+                    let Some(change) = change.into_model()? else {
+                        continue;
+                    };
+                    ended.extend(ended::by(&change).map(|token| (delta.revision, token)));
+                    changes.push(change);
                 }
             }
             directory.apply(reached, changes);
+            if let Some(usage) = usage.filter(|_| !ended.is_empty()) {
+                // After they are applied: nothing passes from here on.
+                over.add(ended.into_iter().filter_map(|(revision, token)| {
+                    Some((revision, token, usage.accepted(token)?))
+                }));
+            }
             Ok::<_, Lost>(for_disk)
         });
         let for_disk = for_disk.await?;
@@ -457,6 +477,12 @@ impl Session {
         stream.is_proven = true;
         // Before it is kept, so that the copy says how fresh it was.
         self.directory.heard(stream.head.0, stream.head.1);
+        if let Some(usage) = &self.config.usage {
+            // A snapshot doesn't say what it has ended.
+            let latest = usage.accepted_latest().into_iter();
+            self.ended
+                .add(latest.map(|(token, at)| (revision.0, token, at)));
+        }
         self.keeper.replaced();
         info!(store = %stream.store, %revision, tokens = self.directory.tokens(), "a snapshot is enforced");
         Ok(())

@@ -1,7 +1,7 @@
 //! The thread that gathers what workers have counted, keeps it on disk and hands reports to whoever follows the feed.
 
 use std::{
-    io,
+    fmt, io,
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
@@ -18,11 +18,15 @@ use tokio::{
 use tracing::{error, info};
 
 use super::{
+    accepted::Accepted,
     kept::Kept,
     meter::{Meter, Page},
     pending::Pending,
 };
-use crate::{clock, model::UsageReport};
+use crate::{
+    clock,
+    model::{TokenId, UsageReport},
+};
 
 /// A page holds the tokens of so long, and a token's last use is known to it.
 const GATHER_EVERY: Duration = Duration::from_secs(1);
@@ -46,20 +50,21 @@ enum Message {
 
 /// What a gateway counts, from its workers to the control plane.
 pub struct Usage {
-    meters: Arc<Mutex<Vec<Meter>>>,
+    accepted: Accepted,
     reports: Reports,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// The follower's end: the report to send, and the word that it is applied.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Reports {
     pub(in crate::directory) first: watch::Receiver<Option<Arc<UsageReport>>>,
     told: SyncSender<Message>,
+    accepted: Accepted,
 }
 
 struct Collector {
-    meters: Arc<Mutex<Vec<Meter>>>,
+    accepted: Accepted,
     receiver: Receiver<Message>,
     first: watch::Sender<Option<Arc<UsageReport>>>,
     pending: Pending,
@@ -96,10 +101,17 @@ impl Usage {
         }
         let (told, receiver) = mpsc::sync_channel(MESSAGES_MAX);
         let (sender, first) = watch::channel(pending.first().cloned());
-        let meters = Arc::default();
+        let accepted = Accepted::default();
+        for report in pending.each() {
+            for (token, usage) in &report.tokens {
+                if usage.last_accepted_ms != 0 {
+                    accepted.restore(*token, usage.last_accepted_ms);
+                }
+            }
+        }
         let now = Instant::now();
         let collector = Collector {
-            meters: Arc::clone(&meters),
+            accepted: accepted.clone(),
             receiver,
             first: sender,
             is_changed: !pending.is_empty(),
@@ -116,8 +128,12 @@ impl Usage {
             .name("usage".into())
             .spawn(|| collector.run())?;
         Ok(Self {
-            meters,
-            reports: Reports { first, told },
+            reports: Reports {
+                first,
+                told,
+                accepted: accepted.clone(),
+            },
+            accepted,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -125,8 +141,7 @@ impl Usage {
     /// Counters for one more worker.
     pub fn meter(&self) -> Meter {
         let meter = Meter::default();
-        let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
-        meters.push(meter.clone());
+        self.accepted.add(meter.clone());
         meter
     }
 
@@ -182,6 +197,25 @@ impl Reports {
     }
 }
 
+impl Reports {
+    /// When a token was last accepted by this process, or by an earlier one that could not tell it: milliseconds by
+    /// [`clock::steady_ms`].
+    pub(in crate::directory) fn accepted(&self, token: TokenId) -> Option<u64> {
+        self.accepted.of(token)
+    }
+
+    /// The same of the tokens that were accepted last.
+    pub(in crate::directory) fn accepted_latest(&self) -> Vec<(TokenId, u64)> {
+        self.accepted.latest()
+    }
+}
+
+impl fmt::Debug for Reports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reports")
+    }
+}
+
 // === impl Collector ===
 
 impl Collector {
@@ -190,7 +224,10 @@ impl Collector {
             let wait = self.gather_at.saturating_duration_since(Instant::now());
             match self.receiver.recv_timeout(wait) {
                 Ok(Message::Acknowledged { epoch, sequence }) => {
-                    self.is_changed |= self.pending.acknowledged(epoch, sequence);
+                    if let Some(report) = self.pending.acknowledged(epoch, sequence) {
+                        self.accepted.told(&report);
+                        self.is_changed = true;
+                    }
                 }
                 Ok(Message::Flush(reply)) => {
                     self.gather();
@@ -219,21 +256,11 @@ impl Collector {
     /// Takes every worker's page.
     fn gather(&mut self) {
         let now = clock::wall().as_secs();
-        let meters = self
-            .meters
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        for meter in meters {
-            meter.swap(&mut self.spare);
-            if self.spare.is_empty() {
-                continue;
-            }
-            self.is_changed = true;
-            let pending = &mut self.pending;
-            self.spare
-                .drain(now, |token, usage| pending.add(now, token, usage));
-        }
+        let (pending, is_changed) = (&mut self.pending, &mut self.is_changed);
+        self.accepted.swap(&mut self.spare, |page| {
+            *is_changed = true;
+            page.drain(now, |token, usage| pending.add(now, token, usage));
+        });
         self.pending.coarsen();
         self.gather_at = Instant::now() + GATHER_EVERY.min(self.every);
     }

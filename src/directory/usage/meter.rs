@@ -7,9 +7,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::model::{
-    Tally, TokenId, TokenUsage,
-    usage::{AGENT_BYTES_MAX, SENDERS_MAX, Sender},
+use crate::{
+    clock,
+    model::{
+        Tally, TokenId, TokenUsage,
+        usage::{AGENT_BYTES_MAX, SENDERS_MAX, Sender},
+    },
 };
 
 /// A page that has grown for a moment's rush gives its memory back.
@@ -34,6 +37,8 @@ struct Entry {
     requests: u64,
     received: Tally,
     delivered: Tally,
+    /// By [`clock::steady_ms`]; 0 = not.
+    accepted_ms: u64,
     /// Place in `seen` of its latest sender, plus one; 0 = none.
     seen: u32,
 }
@@ -63,6 +68,33 @@ impl Meter {
             &agent[..agent.len().min(AGENT_BYTES_MAX)],
             address,
         );
+    }
+
+    /// Has the token looked at for the last time, and notes when it was found good: in the same moment for whoever looks for it
+    /// with [`Meter::accepted_at`], see [`super::accepted`].
+    ///
+    /// # Errors
+    /// Those of the look.
+    pub fn accepted<T, E>(
+        &self,
+        token: TokenId,
+        look: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut page = self.page();
+        let found = look()?;
+        page.tokens.entry(token).or_default().accepted_ms = clock::steady_ms();
+        Ok(found)
+    }
+
+    /// When that was last, since the page was taken away.
+    pub(super) fn accepted_at(&self, token: TokenId) -> Option<u64> {
+        let at = self.page().tokens.get(&token)?.accepted_ms;
+        (at != 0).then_some(at)
+    }
+
+    /// The same of every token.
+    pub(super) fn each_accepted(&self, give: impl FnMut(TokenId, u64)) {
+        self.page().each_accepted(give);
     }
 
     /// What was read of its body, and what of that was taken.
@@ -129,6 +161,15 @@ impl Page {
         self.tokens.is_empty() && self.refused.is_empty()
     }
 
+    /// Every token that was accepted, and when last.
+    pub(super) fn each_accepted(&self, mut give: impl FnMut(TokenId, u64)) {
+        for (token, entry) in &self.tokens {
+            if entry.accepted_ms != 0 {
+                give(*token, entry.accepted_ms);
+            }
+        }
+    }
+
     /// Gives every token with what it came to, used last at `now` (seconds since 1970), and is empty afterwards.
     pub(super) fn drain(&mut self, now: u64, mut give: impl FnMut(TokenId, TokenUsage)) {
         for (token, entry) in self.tokens.drain() {
@@ -136,6 +177,7 @@ impl Page {
                 requests: entry.requests,
                 received: entry.received,
                 delivered: entry.delivered,
+                last_accepted_ms: entry.accepted_ms,
                 ..TokenUsage::default()
             };
             // A body may end long after its request began.

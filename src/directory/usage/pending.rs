@@ -115,16 +115,10 @@ impl Pending {
         self.reports.push_back(Arc::new(report));
     }
 
-    /// Forgets the report that was on its way, if that is the one.
-    pub(super) fn acknowledged(&mut self, epoch: u64, sequence: u64) -> bool {
-        let is_first = self
-            .reports
-            .front()
-            .is_some_and(|report| (report.epoch, report.sequence) == (epoch, sequence));
-        if is_first {
-            self.reports.pop_front();
-        }
-        is_first
+    /// Forgets the report that was on its way, if that is the one, and gives it.
+    pub(super) fn acknowledged(&mut self, epoch: u64, sequence: u64) -> Option<Arc<UsageReport>> {
+        self.reports
+            .pop_front_if(|report| (report.epoch, report.sequence) == (epoch, sequence))
     }
 
     /// The report that is to be sent next.

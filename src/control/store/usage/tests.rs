@@ -51,6 +51,7 @@ fn usage(items: u64) -> TokenUsage {
         received: Tally::new(items, items * 7),
         delivered: Tally::new(items / 2, items),
         last_used_at: NOW / 1000,
+        last_accepted_ms: 0,
         refused: vec![((items % 28) as u8, items % 5)],
         senders: Vec::new(),
     }
@@ -73,6 +74,7 @@ fn report(sequence: u64, age_seconds: u64, tokens: &[(u64, u64)]) -> UsageReport
 fn clocks() -> Clocks {
     Clocks {
         sent_at: NOW / 1000,
+        sent_at_ms: NOW,
         heard_at: NOW,
     }
 }
@@ -317,12 +319,15 @@ async fn a_token_remembers_its_last_use_and_its_last_five_senders_by_our_clock()
     let theirs = NOW / 1000 + 86_400;
     let clocks = Clocks {
         sent_at: theirs,
+        sent_at_ms: theirs * 1000 + 7,
         heard_at: NOW,
     };
     for (sequence, senders) in [(1, 0..4), (2, 2..7)] {
         let mut report = report(sequence, 0, &[(1, 1)]);
         let usage = report.tokens.entry(TokenId(1)).or_default();
         usage.last_used_at = theirs - 100 + 10 * sequence;
+        // The later report knows of an earlier acceptance.
+        usage.last_accepted_ms = theirs * 1000 - 1_000 * sequence;
         for n in senders {
             usage.seen(sender(n, theirs - 100 + 10 * sequence + u64::from(n)));
         }
@@ -333,6 +338,7 @@ async fn a_token_remembers_its_last_use_and_its_last_five_senders_by_our_clock()
     assert_eq!(uses.keys().copied().collect::<Vec<_>>(), [1]);
     let used = &uses[&1];
     assert_eq!(used.last_used_at, NOW - 80_000);
+    assert_eq!(used.last_accepted_at, NOW - 1_007);
     let seen: Vec<_> = used
         .senders
         .iter()

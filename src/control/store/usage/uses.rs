@@ -15,16 +15,19 @@ use crate::{
             get_u64, signed,
         },
     },
-    model::usage::SENDERS_MAX,
+    model::{TokenUsage, usage::SENDERS_MAX},
 };
 
-const SELECT: &str = "SELECT token_id, last_used_at, senders FROM token_uses WHERE token_id IN (";
+const SELECT: &str =
+    "SELECT token_id, last_used_at, last_accepted_at, senders FROM token_uses WHERE token_id IN (";
 
 /// A token's last use.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TokenUse {
     /// 0 = never.
     pub(crate) last_used_at: Millis,
+    /// 0 = never.
+    pub(crate) last_accepted_at: Millis,
     /// The latest first.
     pub(crate) senders: Vec<SeenSender>,
 }
@@ -84,8 +87,14 @@ impl Commit {
                 let (token, used) = read(&row)?;
                 uses.insert(token, used);
             }
-            for line in lines.iter().filter(|line| line.usage.last_used_at != 0) {
+            let is_use = |usage: &TokenUsage| usage.last_used_at | usage.last_accepted_ms != 0;
+            for line in lines.iter().filter(|line| is_use(line.usage)) {
                 let used = uses.entry(line.token).or_default();
+                let accepted_at = clocks.ours_ms(line.usage.last_accepted_ms);
+                used.last_accepted_at = used.last_accepted_at.max(accepted_at);
+                if line.usage.last_used_at == 0 {
+                    continue;
+                }
                 used.last_used_at = used.last_used_at.max(clocks.ours(line.usage.last_used_at));
                 for sender in &line.usage.senders {
                     used.seen(SeenSender {
@@ -103,19 +112,44 @@ impl Commit {
                 [
                     signed(*token).into(),
                     signed(used.last_used_at).into(),
+                    signed(used.last_accepted_at).into(),
                     senders.into(),
                 ]
             });
-            let insert = query("INSERT INTO token_uses (token_id, last_used_at, senders) VALUES ");
+            let insert = query(
+                "INSERT INTO token_uses (token_id, last_used_at, last_accepted_at, senders) VALUES ",
+            );
             values(insert, rows)
                 .and(
                     " ON CONFLICT (token_id) DO UPDATE SET last_used_at = excluded.last_used_at, \
+                     last_accepted_at = excluded.last_accepted_at, \
                      senders = excluded.senders",
                     [],
                 )
                 .execute(self.connection()?)
                 .await?;
         }
+        Ok(())
+    }
+}
+
+impl Commit {
+    /// A token that has ended was accepted then, whatever usage will tell of it.
+    pub(in crate::control::store) async fn add_accepted(
+        &mut self,
+        token: u64,
+        at: Millis,
+    ) -> Result<(), Error> {
+        query(
+            "INSERT INTO token_uses (token_id, last_used_at, last_accepted_at, senders) \
+             SELECT id, $2, $2, '[]' FROM shipping_tokens WHERE id = $1 \
+             ON CONFLICT (token_id) DO UPDATE SET last_accepted_at = CASE \
+             WHEN token_uses.last_accepted_at < $2 THEN $2 ELSE token_uses.last_accepted_at END",
+        )
+        .bind(signed(token))
+        .bind(signed(at))
+        .execute(self.connection()?)
+        .await?;
         Ok(())
     }
 }
@@ -148,6 +182,7 @@ fn read(row: &Row) -> Result<(u64, TokenUse), Error> {
         .map_err(|_| Error::damaged(format!("senders of token {token}")))?;
     let used = TokenUse {
         last_used_at: get_u64(row, "last_used_at")?,
+        last_accepted_at: get_u64(row, "last_accepted_at")?,
         senders,
     };
     Ok((token, used))

@@ -81,6 +81,7 @@ async fn a_report_is_told_again_on_every_connection_until_it_is_acknowledged() {
     let again = connection.take().await;
     let unsent = |report: &feed::Usage| feed::Usage {
         sent_at: 0,
+        sent_at_ms: 0,
         ..report.clone()
     };
     assert_eq!(unsent(&again), unsent(&first));
