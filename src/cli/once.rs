@@ -48,6 +48,8 @@ fn makes(method: &Method, path: &str) -> bool {
         "/tokens",
         "/api-tokens",
         "/users",
+        "/shared-tokens",
+        "/shared-filters",
     ];
     method == Method::POST && (collections.contains(&path) || path.ends_with("/rotate"))
 }

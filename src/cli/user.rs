@@ -39,7 +39,7 @@ pub(super) enum Verb {
         /// Name or id of their account; an operator has none.
         #[arg(long)]
         account: Option<String>,
-        /// File with their password, 12 to 256 bytes; `-` is stdin.
+        /// File with their password, 12 to 256 characters; `-` is stdin.
         #[arg(long, value_name = "FILE")]
         password_file: PathBuf,
     },

@@ -16,8 +16,8 @@ use crate::model::Secret;
 
 /// Hashes at once: 19 MiB and a core for some 20 ms each.
 const AT_ONCE: usize = 2;
-const BYTES_MIN: usize = 12;
-const BYTES_MAX: usize = 256;
+const CHARS_MIN: usize = 12;
+const CHARS_MAX: usize = 256;
 /// Costs what every other one costs, and nothing hashes to it.
 const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const SALT_BYTES: usize = 16;
@@ -30,8 +30,10 @@ pub(super) struct Passwords {
 
 /// Whether somebody may have this password; why not.
 pub(super) fn check(password: &Secret) -> Result<(), String> {
-    if !(BYTES_MIN..=BYTES_MAX).contains(&password.reveal().len()) {
-        return Err(format!("a password has {BYTES_MIN} to {BYTES_MAX} bytes"));
+    if !(CHARS_MIN..=CHARS_MAX).contains(&password.reveal().chars().count()) {
+        return Err(format!(
+            "a password has {CHARS_MIN} to {CHARS_MAX} characters"
+        ));
     }
     Ok(())
 }

@@ -140,6 +140,7 @@ pub(super) async fn change(
     let (confirmed, wait) = query.parts()?;
     let wait = wait.duration(&control)?;
     change.check(&permit)?;
+    let plan = body::plan(change.plan.as_deref(), change.trial_until.as_deref())?;
     let mut commit = control.inner.store.begin(&actor).await?;
     commit.confirm(confirmed);
     let old = commit.account(id).await?;
@@ -147,7 +148,6 @@ pub(super) async fn change(
     if let Some(text) = change.name {
         edit.name = name(text)?;
     }
-    let plan = body::plan(change.plan.as_deref(), change.trial_until.as_deref())?;
     if let Some(plan) = plan {
         if old.parent.is_some() {
             return Err(body::plan_of_a_sub_account());
@@ -156,7 +156,8 @@ pub(super) async fn change(
     }
     if let Some(accessible) = change.accessible {
         if old.parent.is_none() {
-            return Err(Problem::invalid(
+            return Err(Problem::new(
+                StatusCode::CONFLICT,
                 "accessible is for sub-accounts: nobody stands over a main account",
             ));
         }

@@ -184,21 +184,22 @@ fn parse(text: &str) -> Option<Tags> {
     }
     let mut tags = Vec::new();
     loop {
+        // Elements of a list may be empty, and the list may be (RFC 9110, 5.6.1): it names nothing.
+        rest = rest.trim_start_matches([' ', '\t', ',']);
+        if rest.is_empty() {
+            return Some(Tags::These(tags));
+        }
         let is_weak = rest.starts_with("W/");
         let quoted = rest.strip_prefix("W/").unwrap_or(rest).strip_prefix('"')?;
         let (opaque, after) = quoted.split_once('"')?;
-        if opaque.contains(char::is_whitespace) {
+        rest = after.trim_start();
+        if opaque.contains(char::is_whitespace) || !(rest.is_empty() || rest.starts_with(',')) {
             return None;
         }
         tags.push(Tag {
             is_weak,
             opaque: opaque.to_owned(),
         });
-        rest = after.trim_start();
-        if rest.is_empty() {
-            return Some(Tags::These(tags));
-        }
-        rest = rest.strip_prefix(',')?.trim_start();
     }
 }
 
@@ -231,17 +232,17 @@ mod tests {
             ("\"\"", vec![None]),
             ("\"a,b\",\"+7\",\"9\"", vec![None, None, Some(9)]),
             ("\"18446744073709551616\"", vec![None]),
+            ("", vec![]),
+            (" , \"7\",, ", vec![Some(7)]),
         ] {
             assert_eq!(versions(text), Some(expected), "{text}");
         }
         for text in [
-            "",
             "7",
             "\"7",
             "7\"",
             "w/\"7\"",
             "\"7\" \"8\"",
-            "\"7\",",
             "*,\"7\"",
             "\"7 8\"",
         ] {

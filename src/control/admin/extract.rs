@@ -75,10 +75,37 @@ impl<S: Send + Sync, T: de::DeserializeOwned> FromRequest<S> for Body<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let bytes = buffered(request.into_body()).await?;
         let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-        serde_json::from_slice(text)
-            .map(Self)
+        // Fields in a row, without their names, would fit too.
+        if text.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Problem::invalid("the body must be a JSON object"));
+        }
+        let read = serde_json::from_slice(text).or_else(|error| pointless(text).ok_or(error));
+        read.map(Self)
             .map_err(|error| Problem::invalid(format!("the body does not fit: {error}")))
     }
+}
+
+/// The same with whole numbers that are written with a point, as some languages do: 3.0 is 3, in JSON Schema, too.
+fn pointless<T: de::DeserializeOwned>(text: &[u8]) -> Option<T> {
+    fn whole(value: &mut Value, count: &mut usize) {
+        match value {
+            Value::Array(items) => items.iter_mut().for_each(|item| whole(item, count)),
+            Value::Object(fields) => fields.values_mut().for_each(|field| whole(field, count)),
+            Value::Number(number) if number.is_f64() => {
+                let float = number.as_f64().unwrap_or(f64::NAN);
+                // Above that, floats are no whole numbers any more but ranges of them.
+                if float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0 {
+                    *number = (float as i64).into();
+                    *count += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut value = serde_json::from_slice(text).ok()?;
+    let mut count = 0;
+    whole(&mut value, &mut count);
+    (count > 0).then(|| T::deserialize(value).ok())?
 }
 
 // === impl SecretBody ===

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::{
     Actor,
     caller::Permit,
-    enforced::{Wait, answer},
+    enforced::{Wait, answer_end},
     extract::{Query, SecretBody},
     problem::Problem,
     rule::{Place, forbidden},
@@ -95,7 +95,8 @@ pub(super) async fn report(
             leak.state = row.state(clock::wall_seconds());
             commit.note_of(leak.account, ACTION, leak.subject(), None, leak.noted(true));
             let published = commit.finish().await?;
-            answer(&control, published, wait, StatusCode::OK, leak).await
+            let id = leak.id;
+            answer_end(&control, published, wait, id, leak).await
         }
         Leaked::Api(row) => {
             let place = place(store, row.account).await?;

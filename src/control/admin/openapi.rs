@@ -1,5 +1,7 @@
 //! The API's own description, OpenAPI 3.1, made from the page of routes.
 
+mod bounds;
+
 use std::sync::OnceLock;
 
 use axum::{
@@ -43,7 +45,7 @@ struct Document;
 #[utoipa::path(get, path = "/openapi.json", responses((status = 200, description = "This document")))]
 pub(super) async fn document() -> Response {
     static TEXT: OnceLock<Option<String>> = OnceLock::new();
-    answer(TEXT.get_or_init(|| whole().to_json().ok()))
+    answer(TEXT.get_or_init(text))
 }
 
 #[derive(OpenApi)]
@@ -104,7 +106,7 @@ pub(super) fn takes_query(rule: &Rule) -> bool {
     static PATHS: OnceLock<utoipa::openapi::Paths> = OnceLock::new();
     let paths = PATHS.get_or_init(|| Described::openapi().paths);
     let mut item = paths.paths.get(rule.path).cloned();
-    let operation = item.as_mut().and_then(|item| operation(item, rule));
+    let operation = item.as_mut().and_then(|item| operation(item, rule.method));
     let parameters = operation.and_then(|operation| operation.parameters.as_ref());
     parameters
         .into_iter()
@@ -113,6 +115,17 @@ pub(super) fn takes_query(rule: &Rule) -> bool {
             RefOr::T(parameter) => parameter.parameter_in == ParameterIn::Query,
             RefOr::Ref(_) => true,
         })
+}
+
+/// With what only we know of names and headers.
+fn text() -> Option<String> {
+    let mut document = serde_json::to_value(whole()).ok()?;
+    for route in routes::table() {
+        let item = document["paths"].get_mut(route.rule.path)?;
+        bounds::headers(item.get_mut(route.rule.method)?, &route.rule);
+    }
+    bounds::state(&mut document);
+    Some(document.to_string())
 }
 
 fn whole() -> utoipa::openapi::OpenApi {

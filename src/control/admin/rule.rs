@@ -136,6 +136,8 @@ impl Rule {
             "/api-tokens",
             "/users",
             "/destinations",
+            "/shared-tokens",
+            "/shared-filters",
         ];
         self.method == "post"
             && (collections.contains(&self.path) || self.path.ends_with("/rotate"))

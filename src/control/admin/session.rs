@@ -263,7 +263,10 @@ fn wrong_password() -> Problem {
 }
 
 fn no_session() -> Problem {
-    Problem::invalid("an API token has no session; that is for people")
+    Problem::new(
+        StatusCode::CONFLICT,
+        "an API token has no session; that is for people",
+    )
 }
 
 fn set_cookie(answer: &mut Response, text: &str) {

@@ -78,15 +78,18 @@ pub(super) async fn create(
     check(&new.field, &new.value)?;
     let description = description(new.description.unwrap_or_default())?;
     let mut commit = control.inner.store.begin(&actor).await?;
+    let account = permit.account(&mut commit, &new.account).await?;
     let new = NewSharedFilter {
-        account: permit.account(&mut commit, &new.account).await?,
+        account,
         field: new.field,
         value: new.value,
         description,
     };
     let row = commit.insert_shared_filter(new).await?;
+    let made = view::SharedFilter::from(&row);
+    commit.remember(Some(account), &made)?;
     commit.finish_unpublished().await?;
-    Ok((StatusCode::CREATED, Json((&row).into())))
+    Ok((StatusCode::CREATED, Json(made)))
 }
 
 /// Changes a filter's description. Its field and value stay: whoever was given a token must not see more by it tomorrow.

@@ -134,11 +134,12 @@ pub(super) async fn create(
         expires_at,
     };
     let (row, secret) = commit.insert_shared_token(new).await?;
-    commit.finish_unpublished().await?;
     let made = MadeSharedToken {
         record: (&row).into(),
         token: secret.reveal().to_owned(),
     };
+    commit.remember(Some(account), &made)?;
+    commit.finish_unpublished().await?;
     Ok((StatusCode::CREATED, Json(made)))
 }
 

@@ -31,7 +31,7 @@ pub(super) struct NewUserBody {
     /// Unique among all people.
     name: String,
     role: Role,
-    /// 12 to 256 bytes.
+    /// 12 to 256 characters.
     password: String,
 }
 
@@ -150,7 +150,8 @@ pub(super) async fn change(
     let old = commit.user(id).await?;
     let role = change.role.unwrap_or(old.role);
     if (role == Role::Operator) != (old.role == Role::Operator) {
-        return Err(Problem::invalid(
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
             "an operator stays one, and nobody else becomes one",
         ));
     }

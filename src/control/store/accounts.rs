@@ -186,7 +186,7 @@ impl Commit {
         if let Some(parent) = new.parent
             && self.account(parent).await?.parent.is_some()
         {
-            return Err(Error::Invalid(format!(
+            return Err(Error::Conflict(format!(
                 "account {parent} is a sub-account; only a main account has sub-accounts"
             )));
         }

@@ -103,10 +103,10 @@ async fn accounts_stand_in_two_floors_and_none_is_deleted_with_another_on_it() {
     let main = people.account("acme", "community").await;
     let sub = people.sub_account("acme-eu", main, true).await;
     for (body, status) in [
-        (json!({"name": "x", "parent": sub}), 400),
+        (json!({"name": "x", "parent": sub}), 409),
         (json!({"name": "x", "parent": 999}), 404),
         (json!({"name": "x", "parent": "nowhere"}), 404),
-        (json!({"name": "x", "parent": main, "plan": "pro"}), 400),
+        (json!({"name": "x", "parent": main, "plan": "pro"}), 409),
         (json!({"name": "x", "plan": "gold"}), 400),
         (json!({"name": "x", "plan": "trial"}), 400),
         (
@@ -122,23 +122,26 @@ async fn accounts_stand_in_two_floors_and_none_is_deleted_with_another_on_it() {
         );
     }
     let path = format!("/accounts/{main}");
-    for body in [
-        json!({"accessible": false}),
-        json!({"reason": "why"}),
-        json!({"state": "suspended", "reason": "x".repeat(501)}),
-        json!({"inherit": ["logs"]}),
-        json!({"inherit": ["nothing"]}),
+    for (body, status) in [
+        (json!({"accessible": false}), 409),
+        (json!({"reason": "why"}), 409),
+        (
+            json!({"state": "suspended", "reason": "x".repeat(501)}),
+            400,
+        ),
+        (json!({"inherit": ["logs"]}), 409),
+        (json!({"inherit": ["nothing"]}), 400),
     ] {
         assert_eq!(
             refused(&people, "PATCH", &path, body.clone()).await,
-            400,
+            status,
             "{body}"
         );
     }
     let plan = json!({"plan": "pro"});
     assert_eq!(
         refused(&people, "PATCH", &format!("/accounts/{sub}"), plan).await,
-        400
+        409
     );
     assert_eq!(refused(&people, "DELETE", &path, Value::Null).await, 409);
     people.user(Some(sub), "anna", "admin").await;

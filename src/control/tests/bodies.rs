@@ -29,6 +29,28 @@ async fn a_call_without_content_takes_no_body_but_an_empty_one() {
 }
 
 #[tokio::test]
+async fn fields_without_names_are_no_body_and_whole_numbers_may_have_a_point() {
+    let world = World::new().await;
+    for (method, path) in [
+        ("PATCH", "/tokens/1"),
+        ("PATCH", "/users/1"),
+        ("POST", "/tokens/1/rotate"),
+    ] {
+        for row in [json!([null, null]), json!([null]), json!([])] {
+            let (status, said) = world.call(method, path, row.clone()).await;
+            assert_eq!(status, 400, "{path} {row}: {said}");
+        }
+    }
+    for (seconds, status) in [("60.0", 201), ("60.5", 400), ("6e30", 400), ("-1.0", 400)] {
+        let made = world.token("x").await;
+        let path = format!("/tokens/{}/rotate", made["id"]);
+        let body = format!("{{\"overlap_seconds\": {seconds}}}");
+        let (answered, said) = send(&world, &path, body).await;
+        assert_eq!(answered, status, "{seconds}: {said}");
+    }
+}
+
+#[tokio::test]
 async fn secret_headers_are_shown_by_name_alone_and_what_is_not_named_stays() {
     let world = World::new().await;
     let body = json!({"name": "sink", "kind": "http", "endpoints": ["http://a"]});

@@ -89,10 +89,13 @@ async fn made(world: &World, kind: Kind, name: &str) -> String {
             json!({"account": 1, "signal": "logs", "name": name}),
         ),
         Kind::ApiToken => ("/api-tokens", json!({"name": name, "scopes": ["read"]})),
-        Kind::SharedToken => ("/shared-tokens", json!({"account": 1, "name": name})),
+        Kind::SharedToken => (
+            "/shared-tokens",
+            json!({"account": 1, "name": name, "filters": []}),
+        ),
         Kind::SharedFilter => (
             "/shared-filters",
-            json!({"account": 1, "field": "signal", "value": name}),
+            json!({"account": 1, "field": "signal", "value": "logs"}),
         ),
         Kind::User => (
             "/users",
@@ -312,7 +315,7 @@ async fn tags_that_cannot_be_read_and_tags_of_nothing_are_refused() {
     let world = World::new().await;
     let path = made(&world, Kind::Token, "one").await;
     let head = world.control.feed_state().head;
-    for junk in ["7", "\"7", "\"7\" \"8\"", "*, \"7\"", "W/7", ""] {
+    for junk in ["7", "\"7", "\"7\" \"8\"", "*, \"7\"", "W/7"] {
         let answer = patch(&world, &path, junk, json!({"name": "x"})).await;
         assert_eq!(answer.status, 400, "{junk:?}");
         let answer = with(
@@ -325,6 +328,11 @@ async fn tags_that_cannot_be_read_and_tags_of_nothing_are_refused() {
         .await;
         assert_eq!(answer.status, 400, "{junk:?}");
     }
+    // A list may be empty: it names no version at all.
+    assert_eq!(
+        patch(&world, &path, "", json!({"name": "x"})).await.status,
+        412
+    );
     let body = json!({"name": "x"});
     let answer = with(&world, "PATCH", &path, (header::IF_NONE_MATCH, "*"), &body).await;
     assert_eq!(answer.status, 400);

@@ -24,13 +24,17 @@ use crate::{
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// What may be asked for twice without a key: it makes nothing, or a session, of which there may be many.
-const REPEATABLE: [&str; 6] = [
+const REPEATABLE: [&str; 10] = [
     "/session",
     "/tokens/{id}/enable",
     "/tokens/{id}/disable",
     "/tokens/{id}/revoke",
     "/tokens/{id}/reveal",
     "/api-tokens/{id}/revoke",
+    "/shared-tokens/{id}/revoke",
+    "/shared-tokens/{id}/reveal",
+    "/leaks",
+    "/tokens/import",
 ];
 
 fn makers() -> Vec<Rule> {
@@ -45,6 +49,8 @@ async fn request(world: &World, rule: &Rule, name: &str) -> (String, Value) {
         "/destinations" => json!({"name": name, "kind": "archive"}),
         "/tokens" => json!({"account": 1, "signal": "logs", "name": name}),
         "/api-tokens" => json!({"name": name, "scopes": ["read"]}),
+        "/shared-tokens" => json!({"account": 1, "name": name, "filters": []}),
+        "/shared-filters" => json!({"account": 1, "field": "signal", "value": "logs"}),
         "/users" => {
             json!({"name": name, "role": "operator", "password": format!("long enough, {name}")})
         }

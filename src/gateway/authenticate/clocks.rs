@@ -1,6 +1,7 @@
 //! Clocks that are wrong, or set while we run: what is unknown, what is known, and what has expired.
 
 use std::{
+    net::Ipv4Addr,
     thread,
     time::{Duration, Instant},
 };
@@ -12,7 +13,7 @@ use crate::{
     clock::{self, steps},
     directory::{Collected, Config, Directory},
     model::{
-        Account, AccountId, AccountState, Change, DigestKey, Limits, Rejection, Revision, Signal,
+        Account, AccountId, AccountState, Change, DigestKey, Limits, Rejection, Revision, Signal, Sources,
         Token, TokenId, TokenState,
     },
 };
@@ -45,6 +46,7 @@ fn directory(expires_at: u32) -> Directory {
         signal: Signal::Logs,
         state: TokenState::Live,
         expires_at,
+        sources: Sources::default(),
     }));
     directory.install(collected, Vec::new(), Revision(1));
     directory
@@ -54,7 +56,7 @@ fn directory(expires_at: u32) -> Directory {
 fn refused(directory: &Directory, token: &str) -> Option<Rejection> {
     let head = Request::post("/").header("authorization", format!("Bearer {token}"));
     let head = head.body(()).expect("valid");
-    identify(directory, &head)
+    identify(directory, &head, Ipv4Addr::LOCALHOST.into())
         .err()
         .map(|refused| refused.rejection)
 }

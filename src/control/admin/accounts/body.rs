@@ -1,5 +1,6 @@
 //! What may stand in the body of a new or changed account.
 
+use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -91,7 +92,10 @@ impl AccountChange {
 }
 
 pub(super) fn plan_of_a_sub_account() -> Problem {
-    Problem::invalid("a sub-account has its main account's plan")
+    Problem::new(
+        StatusCode::CONFLICT,
+        "a sub-account has its main account's plan",
+    )
 }
 
 /// The plan that is named, if one is.
@@ -122,7 +126,10 @@ pub(super) fn suspend(
         Some(_) => return Err(Problem::invalid("state is active or suspended")),
     };
     if reason.is_some() && !is_suspended {
-        return Err(Problem::invalid("a reason is for a suspended account"));
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "a reason is for a suspended account",
+        ));
     }
     if let Some(reason) = &reason
         && (reason.chars().count() > REASON_CHARS_MAX || reason.chars().any(char::is_control))
@@ -145,7 +152,8 @@ pub(super) fn inherit(
         match Signal::parse(name) {
             Some(signal) if has_parent => set.destinations[signal.index()] = None,
             Some(_) => {
-                return Err(Problem::invalid(
+                return Err(Problem::new(
+                    StatusCode::CONFLICT,
                     "a main account inherits no destinations; null refuses the signal",
                 ));
             }
@@ -196,9 +204,12 @@ async fn destination_id(
         Reference::Name(name) => commit.destination_named(name).await?,
     };
     found.map(DestinationId).ok_or_else(|| {
-        Problem::invalid(match reference {
-            Reference::Id(id) => format!("there is no destination {id}"),
-            Reference::Name(name) => format!("there is no destination named {name:?}"),
-        })
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            match reference {
+                Reference::Id(id) => format!("there is no destination {id}"),
+                Reference::Name(name) => format!("there is no destination named {name:?}"),
+            },
+        )
     })
 }
