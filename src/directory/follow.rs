@@ -3,6 +3,7 @@
 mod collect;
 mod connect;
 mod ended;
+mod enforce;
 mod report;
 mod session;
 

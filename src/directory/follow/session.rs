@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, stream};
-use prost::Message;
 use tokio::{
     sync::watch,
     task,
@@ -15,8 +14,9 @@ use tracing::info;
 
 use super::{
     FollowConfig, Lost,
-    collect::{Collecting, begins, position},
-    ended::{self, Ended},
+    collect::{Collecting, begins},
+    ended::Ended,
+    enforce,
     report::Reporting,
     work,
 };
@@ -24,12 +24,12 @@ use crate::{
     clock,
     directory::{
         Collected, Directory,
-        keep::{Delta, Keeper, Kept},
+        keep::{Keeper, Kept},
     },
     model::{DigestKey, Position, Revision},
     rpc::feed::{
-        self, Acknowledge, FromControl, FromGateway, Hello, change::Change as Kind,
-        feed_client::FeedClient, from_control::Message as Told, from_gateway::Message as Said,
+        self, Acknowledge, FromControl, FromGateway, Hello, feed_client::FeedClient,
+        from_control::Message as Told, from_gateway::Message as Said,
     },
 };
 
@@ -405,40 +405,10 @@ impl Session {
     }
 
     async fn enforce(&mut self, deltas: Vec<feed::Delta>, changes: usize) -> Result<(), Lost> {
-        let Some(reached) = deltas.last().map(position) else {
-            return Ok(());
-        };
         let directory = Arc::clone(&self.directory);
-        let (usage, over) = (self.config.usage.clone(), self.ended.clone());
+        let (usage, ended) = (self.config.usage.clone(), self.ended.clone());
         let for_disk = work(changes > CHANGES_INLINE, move || {
-            let mut for_disk = Vec::with_capacity(deltas.len());
-            let mut changes = Vec::with_capacity(changes);
-            let mut ended = Vec::new();
-            for delta in deltas {
-                for_disk.push(Delta {
-                    position: position(&delta),
-                    bytes: delta.encode_to_vec(),
-                    secret: delta
-                        .changes
-                        .iter()
-                        .any(|change| matches!(change.change, Some(Kind::Destination(_)))),
-                });
-                for change in delta.changes {
-                    let Some(change) = change.into_model()? else {
-                        continue;
-                    };
-                    ended.extend(ended::by(&change).map(|token| (delta.revision, token)));
-                    changes.push(change);
-                }
-            }
-            directory.apply(reached, changes);
-            if let Some(usage) = usage.filter(|_| !ended.is_empty()) {
-                // After they are applied: nothing passes from here on.
-                over.add(ended.into_iter().filter_map(|(revision, token)| {
-                    Some((revision, token, usage.accepted(token)?))
-                }));
-            }
-            Ok::<_, Lost>(for_disk)
+            enforce::apply(&directory, usage.as_ref(), &ended, deltas)
         });
         let for_disk = for_disk.await?;
         let lineage = self
