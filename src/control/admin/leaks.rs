@@ -18,7 +18,7 @@ use crate::{
     clock,
     control::{
         Control,
-        record::{ApiTokenRow, TokenRow, rfc3339, rfc3339_seconds},
+        record::{ApiTokenRow, SharedTokenRow, TokenRow, rfc3339, rfc3339_seconds},
         scope::Scope,
         store::{Leaked, Store},
         terms::Errand,
@@ -43,7 +43,7 @@ pub(super) struct LeakBody {
 /// What a token is.
 #[derive(Serialize, ToSchema)]
 struct Leak {
-    /// `shipping` or `api`.
+    /// `shipping`, `api` or `shared`.
     kind: &'static str,
     id: u64,
     /// Whose it is; null for an operator's.
@@ -119,6 +119,22 @@ pub(super) async fn report(
             commit.finish_unpublished().await?;
             Ok(Json(leak).into_response())
         }
+        Leaked::Shared(row) => {
+            let place = place(store, Some(row.account)).await?;
+            permit.asks(&place)?;
+            let mut leak = Leak::from(&row);
+            leak.account_name = account_name(store, Some(row.account)).await?;
+            if !is_ended {
+                note(store, &actor, &leak).await?;
+                return Ok(Json(leak).into_response());
+            }
+            let mut commit = store.begin(&actor).await?;
+            let row = commit.revoke_shared_token(leak.id).await?;
+            leak.state = row.state(clock::wall_seconds());
+            commit.note_of(leak.account, ACTION, leak.subject(), None, leak.noted(true));
+            commit.finish_unpublished().await?;
+            Ok(Json(leak).into_response())
+        }
     }
 }
 
@@ -189,6 +205,7 @@ impl Leak {
     fn subject(&self) -> String {
         match self.kind {
             "api" => format!("api_token/{}", self.id),
+            "shared" => format!("shared_token/{}", self.id),
             _ => format!("token/{}", self.id),
         }
     }
@@ -210,6 +227,22 @@ impl From<&TokenRow> for Leak {
             state: row.state(clock::wall_seconds()),
             expires_at: rfc3339_seconds(row.token.expires_at),
             last_used_at: None,
+        }
+    }
+}
+
+impl From<&SharedTokenRow> for Leak {
+    fn from(row: &SharedTokenRow) -> Self {
+        Self {
+            kind: "shared",
+            id: row.id,
+            account: Some(row.account),
+            account_name: None,
+            signal: None,
+            name: row.name.clone(),
+            state: row.state(clock::wall_seconds()),
+            expires_at: rfc3339_seconds(row.expires_at),
+            last_used_at: row.last_used_at.map(rfc3339),
         }
     }
 }

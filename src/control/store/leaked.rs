@@ -4,7 +4,7 @@ use super::{Store, api_tokens, database::query, tokens};
 use crate::{
     control::{
         Error,
-        record::{ApiTokenRow, TokenRow},
+        record::{ApiTokenRow, SharedTokenRow, TokenRow},
     },
     model::Digest,
 };
@@ -13,6 +13,7 @@ use crate::{
 pub(crate) enum Leaked {
     Shipping(TokenRow),
     Api(ApiTokenRow),
+    Shared(SharedTokenRow),
 }
 
 // === impl Store ===
@@ -31,7 +32,10 @@ impl Store {
             .and("0 AND digest = $", [digest.0.to_vec().into()])
             .fetch_optional(&self.reader)
             .await?;
-        let api = api.as_ref().map(api_tokens::read).transpose()?;
-        Ok(api.map(Leaked::Api))
+        if let Some(row) = api {
+            return Ok(Some(Leaked::Api(api_tokens::read(&row)?)));
+        }
+        let shared = self.shared_token_of(digest).await?;
+        Ok(shared.map(Leaked::Shared))
     }
 }

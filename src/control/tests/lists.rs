@@ -9,7 +9,13 @@ use super::{
 use crate::control::admin::table;
 
 /// What is no list, though nothing in its path says which one is shown.
-const SINGLE: [&str; 3] = ["/openapi.json", "/session", "/audit/verify"];
+const SINGLE: [&str; 5] = [
+    "/openapi.json",
+    "/compat/openapi.json",
+    "/session",
+    "/audit/verify",
+    "/shared/usage",
+];
 
 fn lists() -> Vec<&'static str> {
     let rules = table().into_iter().map(|route| route.rule);
@@ -30,6 +36,8 @@ async fn populated() -> People {
         people.user(Some(account), name, "reader").await;
         people.shipping_token(account, name).await;
         people.api_token(Some(account), &["read"]).await;
+        let filter = people.shared_filter(account, "signal", "logs").await;
+        people.shared_token(account, &[filter]).await;
     }
     let body = json!({"state": "suspended", "reason": "unpaid"});
     people

@@ -13,8 +13,8 @@ use crate::{
     clock::{self, steps},
     directory::{Collected, Config, Directory},
     model::{
-        Account, AccountId, AccountState, Change, DigestKey, Limits, Rejection, Revision, Signal, Sources,
-        Token, TokenId, TokenState,
+        Account, AccountId, AccountState, Change, DigestKey, Limits, Rejection, Revision, Signal,
+        Sources, Token, TokenId, TokenState,
     },
 };
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     control::{Error, record::SharedTokenRow, sight::Join, view},
-    model::{Secret, TokenKind},
+    model::{Digest, Secret, TokenKind},
 };
 
 /// A shared token to be made.
@@ -61,6 +61,18 @@ impl Store {
             .fetch_optional(&self.reader)
             .await?;
         one(row, id)
+    }
+
+    /// The one with that digest.
+    pub(in crate::control::store) async fn shared_token_of(
+        &self,
+        digest: &Digest,
+    ) -> Result<Option<SharedTokenRow>, Error> {
+        let row = query(SELECT)
+            .and("0 AND digest = $", [digest.0.to_vec().into()])
+            .fetch_optional(&self.reader)
+            .await?;
+        row.as_ref().map(read).transpose()
     }
 }
 
