@@ -135,7 +135,7 @@ async fn revoke(
 
 /// `all` tokens of one account, enforced on every gateway; the first `known` of them by their text.
 async fn make(cluster: &Cluster, known: usize, all: usize) -> Vec<Token> {
-    assert_eq!(known, all, "only as many as are known");
+    cluster.import(0..all - known).await;
     let mut tokens = Vec::new();
     for _ in 0..known {
         let (id, text) = cluster.create().await;

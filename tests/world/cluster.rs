@@ -20,14 +20,21 @@ pub struct Cluster {
     pub admin: u16,
     pub admin_token: String,
     pub folder: tempfile::TempDir,
+    control_config: PathBuf,
+    control_operate: u16,
 }
+
+/// Tokens that the first start makes.
+pub const FIRST_TOKENS: usize = 3;
+/// Lines of one import.
+const IMPORT_LINES: usize = 250_000;
 
 pub struct Gateway {
     pub process: Option<Process>,
     config: PathBuf,
     pub data: PathBuf,
     pub bulk: u16,
-    operate: u16,
+    pub operate: u16,
 }
 
 impl Gateway {
@@ -46,7 +53,18 @@ impl Gateway {
 }
 
 impl Cluster {
+    /// A control plane and as many gateways, all ready.
     pub async fn start(gateways_count: usize) -> Self {
+        let mut cluster = Self::alone(gateways_count).await;
+        for gateway in &mut cluster.gateways {
+            gateway.start();
+            gateway.ready().await;
+        }
+        cluster
+    }
+
+    /// A control plane that is ready, and gateways that have never been started.
+    pub async fn alone(gateways_count: usize) -> Self {
         let folder = tempfile::TempDir::new().expect("a folder");
         let (admin, feed, operate) = (free_port(), free_port(), free_port());
         let data = folder.path().join("control");
@@ -67,24 +85,55 @@ impl Cluster {
                 &open,
                 &rest,
             );
-            let mut gateway = Gateway {
+            gateways.push(Gateway {
                 process: None,
                 config,
                 data: folder.path().join(format!("gateway-{n}")),
                 bulk,
                 operate,
-            };
-            gateway.start();
-            gateway.ready().await;
-            gateways.push(gateway);
+            });
         }
         let admin_token = std::fs::read_to_string(data.join("admin-token")).expect("there");
         Self {
             control: Some(control),
+            control_config: config,
+            control_operate: operate,
             gateways,
             admin,
             admin_token: admin_token.trim().to_owned(),
             folder,
+        }
+    }
+
+    /// Starts the control plane again, on what it left.
+    pub async fn start_control(&mut self) {
+        let data = self.folder.path().join("control");
+        let operate = self.control_operate;
+        let control = Process::start("control", &self.control_config, &data, operate);
+        control.ready().await;
+        self.control = Some(control);
+    }
+
+    /// Takes in logs tokens of account `main` in another shape than ours: those of [`imported`] with these numbers.
+    pub async fn import(&self, numbers: std::ops::Range<usize>) {
+        let authorization = format!("Bearer {}", self.admin_token);
+        let headers = [
+            ("authorization", authorization.as_str()),
+            ("content-type", "application/x-ndjson"),
+        ];
+        let mut start = numbers.start;
+        while start < numbers.end {
+            let end = numbers.end.min(start + IMPORT_LINES);
+            let lines = (start..end).map(|number| imported(number) + "\n");
+            let body = lines.collect::<String>().into_bytes();
+            let path = "/api/v1/tokens/import?account=main&signal=logs";
+            let answer = super::Sender::new(local(self.admin))
+                .send(Method::POST, path, &headers, body)
+                .await;
+            let json: Value = serde_json::from_slice(&answer.body).expect("JSON");
+            assert_eq!(answer.status, 200, "{json}");
+            assert_eq!(json["made"], end - start, "{json}");
+            start = end;
         }
     }
 
@@ -112,6 +161,20 @@ impl Cluster {
             token["token"].as_str().expect("a token").to_owned(),
         )
     }
+}
+
+/// A token in another shape than ours, the same one for the same number.
+pub fn imported(number: usize) -> String {
+    let mut text = format!("{number:08}");
+    let mut state = number as u64;
+    while text.len() < 32 {
+        // The finaliser of SplitMix64.
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        text.push_str(&format!("{:08x}", mixed >> 32));
+    }
+    text
 }
 
 /// A connection to one port that is used for one request after the other, and opened again when it was closed.
