@@ -28,7 +28,6 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 
 use crate::{
-    clock,
     directory::{Directory, usage::Meter},
     model::{Delivery, Rejection},
     operate::metrics::RequestMetrics,
@@ -43,7 +42,7 @@ use linger::linger;
 use listen::{Connection, framing};
 use receipt::{Receipt, RequestIds};
 use receive::receive;
-use refusals::{Refusal, Refusals};
+use refusals::Refusals;
 
 /// One worker's gateway: everything that a request meets. What is in an `Arc` is shared with the other workers.
 pub struct Gateway {
@@ -78,7 +77,7 @@ impl Gateway {
             Err(rejection) => Err(rejection),
         };
         if let Err(rejection) = &outcome {
-            self.remember(&receipt, rejection);
+            self.refusals.remember(&receipt, rejection);
             if connection.is_h2 {
                 linger(body, &self.listen);
             }
@@ -104,18 +103,6 @@ impl Gateway {
         let caller = receipt.presented(caller, request, peer)?;
         let permit = admit(&self.memory, &self.meter, caller, entrance, request)?;
         Ok((permit, entrance))
-    }
-
-    /// Keeps a refusal for whoever holds its token.
-    fn remember(&self, receipt: &Receipt, rejection: &Rejection) {
-        if let Some(token) = receipt.token() {
-            let refusal = Refusal {
-                at: clock::wall(),
-                reason: rejection.index(),
-                request: receipt.id(),
-            };
-            self.refusals.note(token, refusal);
-        }
     }
 
     /// The body: once it is whole it ends as it must, whether or not the client is still there.

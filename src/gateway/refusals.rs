@@ -10,8 +10,11 @@ use std::{
     time::Duration,
 };
 
-use super::receipt::RequestId;
-use crate::model::TokenId;
+use super::receipt::{Receipt, RequestId};
+use crate::{
+    clock,
+    model::{Rejection, TokenId},
+};
 
 /// Refusals kept of a token.
 pub(super) const REFUSALS_MAX: usize = 20;
@@ -45,6 +48,18 @@ struct Ring {
 // === impl Refusals ===
 
 impl Refusals {
+    /// Keeps a refusal for whoever holds its token, if it has one that we know.
+    pub(super) fn remember(&self, receipt: &Receipt, rejection: &Rejection) {
+        if let Some(token) = receipt.token() {
+            let refusal = Refusal {
+                at: clock::wall(),
+                reason: rejection.index(),
+                request: receipt.id(),
+            };
+            self.note(token, refusal);
+        }
+    }
+
     /// Keeps one; of a full set the token that has not been refused for longest makes room.
     pub(super) fn note(&self, token: TokenId, refusal: Refusal) {
         let mut rings = self

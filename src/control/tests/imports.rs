@@ -358,3 +358,34 @@ async fn a_body_that_breaks_off_leaves_whole_batches_alone() {
     assert_eq!(status.as_u16(), 400);
     assert_eq!(world.live_tokens().await.len(), 5_003);
 }
+
+#[tokio::test]
+async fn a_leaked_shared_token_is_told_and_ended_like_any_other() {
+    let people = People::new().await;
+    let main = people.account("acme", "pro").await;
+    let (_, ours) = people.api_token(Some(main), &["tokens"]).await;
+    let (shared, hand) = people.shared_token(main, &[]).await;
+    let Hand::Token(text) = &hand else {
+        panic!("a token");
+    };
+    let leak = people
+        .ok(&ours, "POST", "/leaks", json!({"token": text}))
+        .await;
+    assert_eq!(
+        [&leak["kind"], &leak["id"], &leak["account"], &leak["state"]],
+        [
+            &json!("shared"),
+            &json!(shared),
+            &json!(main),
+            &json!("live")
+        ]
+    );
+    let usage = "/shared/usage";
+    assert_eq!(people.call(&hand, "GET", usage, &Value::Null).await.0, 200);
+    let body = json!({"token": text, "revoke": true});
+    assert_eq!(
+        people.ok(&ours, "POST", "/leaks", body).await["state"],
+        "revoked"
+    );
+    assert_eq!(people.call(&hand, "GET", usage, &Value::Null).await.0, 401);
+}
