@@ -155,24 +155,26 @@ impl Commit {
     /// Commits, together with those who come at the same time, and hands the delta out.
     ///
     /// Runs to its end even if the caller stops waiting: a commit that happened must be published.
-    pub(crate) async fn finish(mut self) -> Result<Published, Error> {
-        // Before others join: what it refuses, it refuses of this one alone.
-        self.within_plans().await?;
-        self.not_held().await?;
-        self.tells_version().await?;
-        let answer = self.keep_answer().await?;
-        settle(tokio::spawn(self.join(true, answer)))
+    pub(crate) async fn finish(self) -> Result<Published, Error> {
+        settle(tokio::spawn(self.end(true)))
             .await?
             .ok_or(Error::Closed)
     }
 
     /// Commits what gateways need not know: audit records alone.
-    pub(crate) async fn finish_unpublished(mut self) -> Result<(), Error> {
+    pub(crate) async fn finish_unpublished(self) -> Result<(), Error> {
+        settle(tokio::spawn(self.end(false))).await.map(drop)
+    }
+
+    async fn end(mut self, is_published: bool) -> group::Outcome {
+        // Before others join: what it refuses, it refuses of this one alone.
+        if is_published {
+            self.within_plans().await?;
+            self.not_held().await?;
+        }
         self.tells_version().await?;
         let answer = self.keep_answer().await?;
-        settle(tokio::spawn(self.join(false, answer)))
-            .await
-            .map(drop)
+        self.join(is_published, answer).await
     }
 
     async fn join(mut self, is_published: bool, answer: Option<Digest>) -> group::Outcome {

@@ -177,7 +177,12 @@ impl Place {
                 }
                 // Before SQLite does: the files beside it get this one's mode.
                 secret_file::make_private(path)?;
-                let options = sqlite(path).create_if_missing(true);
+                let options = sqlite(path)
+                    .create_if_missing(true)
+                    // Digests are random: with SQLite's own 2 MB, a store of a million tokens reads and writes a page each.
+                    .pragma("cache_size", "-65536")
+                    // And a page that many commits change is copied back once for all of them.
+                    .pragma("wal_autocheckpoint", "8192");
                 Connection::Sqlite(SqliteConnection::connect_with(&options).await?)
             }
             Self::Postgres(options) => {
