@@ -4,8 +4,9 @@ import collections
 import json
 import sys
 
-# People's alone: who asks with a token has no session. No gateway was here. And the document was read before.
-NEVER = {"POST /session", "PATCH /session", "DELETE /session", "DELETE /gateways/{name}", "GET /openapi.json"}
+# A shared token's alone, and people's: who asks with a token has no session. No gateway was here. And the document was read before.
+NEVER = {"POST /session", "PATCH /session", "DELETE /session", "DELETE /gateways/{name}", "GET /openapi.json",
+    "GET /shared/usage"}
 
 document, counts = (json.load(open(path)) for path in sys.argv[1:])
 methods = ("get", "post", "put", "patch", "delete")

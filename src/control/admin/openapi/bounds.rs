@@ -10,6 +10,9 @@ const NUMBER_MAX: u64 = u64::MAX;
 /// As [`super::super::extract::name`] has it.
 const NAME: &str = r"^(?![0-9]+$)(?! )[^\u0000-\u001f\u007f-\u009f\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]{1,128}(?<! )$";
 const KEY: &str = "^[!-~]{1,255}$";
+const NO_CONTROL: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
+/// A token that somebody else has made; one of ours has a checksum, which no pattern can say.
+const GIVEN: &str = "^(?!whf_)[A-Za-z0-9_-]{16,128}$";
 
 const LIMITS: [&str; 7] = [
     "bulk_body_bytes_max",
@@ -47,6 +50,8 @@ pub(super) fn state(document: &mut Value) {
         // The same fields as those of a change, and two of them must be there.
         *schema = json!({"allOf": [schema.take(), {"required": ["name", "kind"]}]});
     }
+    // No lines are no mistake.
+    document["paths"]["/tokens/import"]["post"]["requestBody"]["required"] = json!(false);
     let Some(schemas) = document["components"]["schemas"].as_object_mut() else {
         return;
     };
@@ -83,6 +88,8 @@ pub(super) fn state(document: &mut Value) {
         }),
     );
     may_be_missing(document, &optional);
+    // One of two fields must be there.
+    document["paths"]["/leaks"]["post"]["requestBody"]["required"] = json!(true);
 }
 
 /// Without a body there are no fields, which is fine where none has to be there.
@@ -160,6 +167,7 @@ fn parameter_schema(path: &str, name: &str) -> Option<Value> {
         "after" if path != "/gateways" => number(0, NUMBER_MAX),
         "account" if path == "/audit" => number(0, NUMBER_MAX),
         "wait" => words(&["enforced"]),
+        "confirm" => json!({"type": "string", "pattern": "^dropped-[0-9]{1,18}$"}),
         "signal" => words(&["logs", "metrics", "traces"]),
         "step" => words(&["minute", "hour", "day"]),
         "group" => words(&["none", "signal", "token"]),
@@ -192,7 +200,15 @@ fn narrow(schema_name: &str, field: &str, schema: &mut Value) {
         "password" | "new_password" if schema_name != "Login" => {
             json!({"minLength": 12, "maxLength": 256})
         }
-        "reason" => json!({"maxLength": 500, "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}),
+        "description" => json!({"maxLength": 500, "pattern": NO_CONTROL}),
+        "field" | "value" if schema_name == "NewSharedFilterBody" => {
+            json!({"pattern": "^[a-zA-Z0-9_@.-]{1,128}$"})
+        }
+        "filters" => json!({"maxItems": 32}),
+        "sources" => json!({"maxItems": 64}),
+        "token" if schema_name == "TokenBody" => json!({"pattern": GIVEN}),
+        "digest" => json!({"pattern": "^[0-9a-fA-F]{32}$"}),
+        "reason" => json!({"maxLength": 500, "pattern": NO_CONTROL}),
         "signal" => words(&["logs", "metrics", "traces"]),
         "plan" => words(&Plan::NAMES),
         "state" => words(&["active", "suspended"]),
