@@ -35,7 +35,7 @@ use crate::{
 use acknowledge::{Reply, acknowledge};
 use admit::{Memory, Permit, admit};
 use authenticate::authenticate;
-use deliver::{Destinations, deliver, rehearse};
+use deliver::{Destinations, deliver};
 use doors::Entrance;
 use finish::finish;
 use linger::linger;
@@ -85,7 +85,7 @@ impl Gateway {
         acknowledge(receipt, outcome)
     }
 
-    /// What the head alone decides: no I/O, no lock, no byte of the body.
+    /// What the head alone decides: no I/O, no wait, no byte of the body.
     fn enter(
         &self,
         request: &Request<Incoming>,
@@ -114,13 +114,6 @@ impl Gateway {
     ) -> Result<Delivery, Rejection> {
         let whole = receive(permit, entrance, body, &self.receive).await?;
         let destinations = Rc::clone(&self.destinations);
-        finish(async move {
-            let batch = whole.sift().await?;
-            if batch.permit().is_rehearsal {
-                return rehearse(&destinations, batch);
-            }
-            deliver(&destinations, batch).await
-        })
-        .await
+        finish(async move { deliver(&destinations, whole.sift().await?).await }).await
     }
 }

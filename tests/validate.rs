@@ -228,6 +228,77 @@ async fn an_account_without_a_destination_is_told_before_it_ships() {
 }
 
 #[tokio::test]
+async fn what_is_refused_on_the_way_to_a_destination_is_refused_before_it() {
+    let world = World::start().await;
+    let recorder = Recorder::start().await;
+    world
+        .destination("http", "otlp_http", &recorder.url())
+        .await;
+    world
+        .destination("grpc", "otlp_grpc", &recorder.url())
+        .await;
+    let (_, json, protobuf) = (
+        world.account("kept", "archive").await,
+        ("content-type", "application/json"),
+        bodies::otlp("logs", 15_000),
+    );
+    let account = world.account("small", "archive").await;
+    let limits = json!({"limits": {"in_flight_bytes_max": 2 * protobuf.len()}});
+    let path = format!("/accounts/{account}?wait=enforced");
+    world.must(Method::PATCH, &path, limits).await;
+    world.account("otlp", "http").await;
+    world.account("converted", "grpc").await;
+    // A time that is none: it reads well up to the records, and has no protobuf form.
+    let never = bodies::otlp_json("logs", 1).replace("\"1700000000000000000\"", "\"soon\"");
+    let never = never.into_bytes();
+    for (account, path, header, body, status) in [
+        ("kept", "/v1/logs", json, never.clone(), 400),
+        ("converted", "/v1/logs", json, never, 400),
+        // As text it takes four times the room.
+        ("small", "/v1/logs", PROTOBUF, protobuf, 429),
+        ("otlp", "/", json, b"{\"a\":1}\n".to_vec(), 503),
+    ] {
+        let (_, token) = world.token(account, "logs").await;
+        let sender = match path {
+            "/" => world.bulk(),
+            _ => world.otlp_http(),
+        };
+        let asked = format!("{path}?validate=true");
+        let asked = sender.ship(&asked, &token, &[header], body.clone()).await;
+        let sent = sender.ship(path, &token, &[header], body).await;
+        assert_eq!(asked.status, status, "{account}: {asked:?}");
+        assert_eq!(asked.status, sent.status, "{account}: {sent:?}");
+        // A wait is drawn for each answer.
+        if asked.header("retry-after").is_none() || account == "otlp" {
+            assert_eq!(asked.body, sent.body, "{account}");
+        }
+    }
+    assert!(recorder.recorded().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_only_looked_at_leaves_no_trace_in_the_archive() {
+    let world = World::start().await;
+    let account = world.account("acme", "archive").await;
+    let (_, token) = world.token("acme", "logs").await;
+    // Past what is held in memory: a real one would get a file of its own.
+    let large = bodies::otlp("logs", 60_000);
+    let (bytes, sender) = (large.len() as u64, world.otlp_http());
+    let asked = sender
+        .ship("/v1/logs?validate=true", &token, &[PROTOBUF], large)
+        .await;
+    assert_eq!(
+        (asked.status, validated(&asked).0),
+        (200, Some("60000")),
+        "{bytes} bytes"
+    );
+    assert!(world.archived(account, "logs").is_empty());
+    let page = world.page("/metrics").await.text();
+    let held = world::live::metric_in(&page, "wharfinger_memory_in_flight_bytes", "");
+    assert_eq!(held, 0.0, "all of it is given back");
+}
+
+#[tokio::test]
 async fn what_might_mean_it_and_does_not_say_so_is_refused_and_never_ingested() {
     let stage = Stage::set().await;
     let line = "{\"a\":1}\n";
@@ -237,11 +308,27 @@ async fn what_might_mean_it_and_does_not_say_so_is_refused_and_never_ingested() 
         "validate=yes",
         "validate=TRUE",
         "validate=true&validate=true",
+        "Validate=true",
+        "%76alidate=true",
+        "type=x;validate=true",
     ] {
         let answer = stage.bulk(&format!("/?{query}"), line).await;
         assert_eq!(answer.status, 400, "{query}: {answer:?}");
         assert!(answer.text().contains("validate is"), "{answer:?}");
     }
+    for (value, status) in [("true", 200), ("yes", 400)] {
+        let headers = [("x-validate", value)];
+        let answer = stage.world.bulk();
+        let answer = answer.ship("/", &stage.logs.1, &headers, line).await;
+        assert_eq!(
+            answer.status, status,
+            "a header at any door: {value}: {answer:?}"
+        );
+    }
+    let page = stage.world.page("/metrics").await.text();
+    let labels = "door=\"bulk\",outcome=\"bad_parameter\"";
+    let refused = world::live::metric_in(&page, "wharfinger_requests_total", labels);
+    assert_eq!(refused, 9.0, "no alarm for bad framing");
     let message = bodies::otlp("logs", 1);
     let authorization = format!("Bearer {}", stage.logs.1);
     let metadata = [

@@ -149,6 +149,29 @@ async fn the_last_twenty_refusals_stand_there_and_no_other_tokens() {
 }
 
 #[tokio::test]
+async fn whoever_tries_a_bound_token_from_elsewhere_stands_among_its_refusals() {
+    let world = World::start().await;
+    world.account("acme", "archive").await;
+    let (id, token) = world.token("acme", "logs").await;
+    let bind = async |sources: Value| {
+        let path = format!("/tokens/{id}?wait=enforced");
+        world.must(Method::PATCH, &path, sources).await;
+    };
+    bind(json!({"sources": ["192.0.2.0/24"]})).await;
+    let tried = ask(world.bulk(), &token).await;
+    assert_eq!(tried.status, 403, "{tried:?}");
+    bind(json!({"sources": []})).await;
+    let told = ask(world.bulk(), &token).await.json();
+    let latest = &told["refusals"][0];
+    assert_eq!(latest["reason"], "source_not_allowed", "{told}");
+    assert_eq!(
+        latest["request_id"].as_str(),
+        tried.header("x-request-id"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
 async fn a_token_that_opens_nothing_is_refused_as_at_any_door() {
     let world = World::start().await;
     let account = world.account("acme", "archive").await;
@@ -211,6 +234,17 @@ async fn head_says_how_long_and_any_other_method_is_told_which() {
         assert_eq!(answer.status, 200, "{answer:?}");
         assert_eq!(answer.header("content-length"), Some(length.as_str()));
         assert!(answer.body.is_empty());
+    }
+    // Nor does a refusal have a body: over HTTP/2 clients end the stream for one.
+    for (path, status) in [("/whoami", 401), ("/", 405), ("/nowhere", 404)] {
+        let over_1 = bulk.send(Method::HEAD, path, &[], Vec::new()).await;
+        let over_2 = bulk.send_h2(Method::HEAD, path, &[], Vec::new()).await;
+        for answer in [over_1, over_2] {
+            assert_eq!(answer.status, status, "{path}: {answer:?}");
+            assert!(answer.body.is_empty(), "{path}: {answer:?}");
+            let length = answer.header("content-length").expect("how long it is");
+            assert_ne!(length, "0", "{path}");
+        }
     }
     for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
         let body = if method == Method::POST { "{}" } else { "" };

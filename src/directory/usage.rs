@@ -1,7 +1,7 @@
 //! Usage: what each token's requests come to, counted by workers, kept on disk, told to the control plane exactly once.
 //!
 //! ```text
-//!  worker    Meter     one page of counters, its own; its lock is shared with the collector alone      meter
+//!  worker    Meter     one page of counters, its own; hardly anybody else wants its lock              meter
 //!    |  each second the page is swapped for an empty one
 //!  collector Pending   sums by minute and token; a minute becomes reports of a few hundred tokens      pending
 //!    |  all of it is written down and synced before a report may be sent                              kept
@@ -19,7 +19,7 @@
 //! *What may be lost.* A graceful stop loses nothing. SIGKILL and power cuts lose what was counted since the file was
 //! last written: [`Config::usage_every`](super::Config::usage_every) and a second ago at most. Nothing is counted twice.
 //!
-//! *What it costs.* On a request's way two uncontended locks and two look-ups, no allocation once a page has its size;
+//! *What it costs.* On a request's way three uncontended locks and three look-ups, no allocation once a page has its size;
 //! see `benches/usage.rs`. Memory: a page holds the tokens of one second, the sums one entry per token used since the last
 //! acknowledgement and minute, and minutes are merged when that is much: with the control plane away for days, one entry
 //! per token. Only tokens that the table knows are counted, so nobody who invents tokens makes it grow.

@@ -13,7 +13,7 @@ pub use reply::Reply;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
-
+use hyper::body::Body as _;
 use serde_json::Value;
 
 use super::receipt::{Dialect, Receipt};
@@ -60,6 +60,9 @@ pub fn acknowledge(receipt: Receipt, outcome: Result<Delivery, Rejection>) -> Re
         },
         Err(rejection) => refused(&receipt, rejection),
     };
+    if receipt.is_head() {
+        response = without_body(response);
+    }
     let headers = response.headers_mut();
     headers.insert(X_REQUEST_ID, receipt.id().header());
     if let Ok(Delivery {
@@ -80,20 +83,26 @@ pub fn acknowledge(receipt: Receipt, outcome: Result<Delivery, Rejection>) -> Re
 }
 
 /// Tells what was asked for, and files the receipt.
-pub fn answer(receipt: Receipt, told: &Value, is_head: bool) -> Response<Reply> {
-    let body = told.to_string();
-    let length = HeaderValue::from(body.len());
-    let mut response = written(
-        StatusCode::OK,
-        JSON,
-        if is_head { String::new() } else { body },
-    );
+pub fn answer(receipt: Receipt, told: &Value) -> Response<Reply> {
+    let mut response = written(StatusCode::OK, JSON, told.to_string());
+    if receipt.is_head() {
+        response = without_body(response);
+    }
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_LENGTH, length);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_REQUEST_ID, receipt.id().header());
     receipt.answered();
     response
+}
+
+/// What `HEAD` is answered: how long the body would be. Over HTTP/2 hyper would send it, and clients end the stream for it.
+fn without_body(response: Response<Reply>) -> Response<Reply> {
+    let (mut head, body) = response.into_parts();
+    if let Some(bytes) = body.size_hint().exact() {
+        head.headers
+            .insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
+    }
+    Response::from_parts(head, Reply::default())
 }
 
 fn refused(receipt: &Receipt, rejection: &Rejection) -> Response<Reply> {
@@ -155,7 +164,9 @@ fn row(rejection: &Rejection) -> Row {
     match rejection {
         Rejection::UnknownPath => Row::NotFound,
         Rejection::MethodNotAllowed { .. } => Row::MethodNotAllowed,
-        Rejection::BadFraming(_) | Rejection::ConflictingTokens => Row::BadRequest,
+        Rejection::BadFraming(_) | Rejection::BadParameter(_) | Rejection::ConflictingTokens => {
+            Row::BadRequest
+        }
         Rejection::MissingToken => Row::MissingToken,
         Rejection::UnknownToken
         | Rejection::DisabledToken
@@ -213,6 +224,7 @@ fn retry_after(rejection: &Rejection) -> Option<Duration> {
 fn sentence(rejection: &Rejection) -> String {
     match rejection {
         Rejection::BadFraming(why) => format!("The request is not well framed: {why}"),
+        Rejection::BadParameter(why) => format!("The request can't be understood: {why}"),
         Rejection::UnknownPath => "There is no such route".into(),
         Rejection::MethodNotAllowed { allow } => format!("This route takes {allow}"),
         Rejection::MissingToken => "The shipping token is missing".into(),

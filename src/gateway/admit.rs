@@ -58,7 +58,7 @@ pub fn admit(
     entrance: Entrance,
     head: &Request<impl Sized>,
 ) -> Result<Permit, Rejection> {
-    let is_rehearsal = rehearsal::is_asked(head, entrance.door)?;
+    let is_rehearsal = rehearsal::is_asked(head)?;
     let (content, encoding) = content::read(head, entrance)?;
     let limits = &caller.account.record.limits;
     let body_bytes_max = body_bytes_max(entrance.door, limits);

@@ -4,7 +4,7 @@ mod credentials;
 #[cfg(test)]
 mod clocks;
 
-pub(in crate::gateway) use credentials::parameters;
+pub(in crate::gateway) use credentials::{parameters, percent_decoded};
 
 use std::{net::IpAddr, sync::Arc};
 

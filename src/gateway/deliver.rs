@@ -47,25 +47,19 @@ pub struct Destinations {
     complaints: RefCell<HashMap<DestinationId, (Option<Instant>, u64)>>,
 }
 
-/// Hands a batch over, and settles its line in the books by what the destination says.
+/// Hands a batch over, and settles its line in the books by what the destination says. A rehearsal is made ready as it would
+/// be for its destination, and goes no further: nothing of it leaves, and nothing of it stands in the books.
 ///
 /// Once begun this runs to its end, also when the client has gone: see [`super::Gateway::serve`].
 ///
 /// # Errors
 /// The token's state if it has changed since the head, else why the destination did not take it.
 pub async fn deliver(destinations: &Destinations, mut batch: Batch) -> Result<Delivery, Rejection> {
-    let outcome = destinations.hand_over(&mut batch).await;
-    batch.settle(&outcome);
-    outcome
-}
-
-/// Answers what a delivery would be told before the destination is asked: nothing of the batch leaves, and nothing of it
-/// stands in the books.
-///
-/// # Errors
-/// As [`deliver`], up to the destination's own word.
-pub fn rehearse(destinations: &Destinations, batch: Batch) -> Result<Delivery, Rejection> {
-    let outcome = destinations.rehearse(&batch);
+    let outcome = if batch.permit().is_rehearsal {
+        destinations.rehearse(&mut batch).await
+    } else {
+        destinations.hand_over(&mut batch).await
+    };
     batch.settle(&outcome);
     outcome
 }
@@ -101,9 +95,25 @@ impl Destinations {
         Ok(Some((account.id, destination)))
     }
 
-    fn rehearse(&self, batch: &Batch) -> Result<Delivery, Rejection> {
-        self.destined(batch)?;
-        let payload = batch.payload();
+    async fn rehearse(&self, batch: &mut Batch) -> Result<Delivery, Rejection> {
+        let destined = self.destined(batch)?;
+        let token = batch.permit().caller.token;
+        let (permit, payload) = batch.parts_mut();
+        match destined {
+            None => {}
+            Some((account, destination)) if destination.kind == DestinationKind::Archive => {
+                let held = permit.lend();
+                let archive = &self.archive;
+                archive.rehearse(account, token, payload, held).await?;
+            }
+            Some((_, destination)) => {
+                let mut claim = |bytes| permit.claim(bytes);
+                let upstreams = &self.upstreams;
+                upstreams
+                    .rehearse(&destination, payload, &mut claim)
+                    .await?;
+            }
+        }
         let (items, bytes) = (payload.counts.items(), payload.inflated_bytes);
         Ok(Delivery {
             // Nothing was written, so nothing says that it was.

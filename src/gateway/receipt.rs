@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderValue, Request, header};
+use http::{HeaderValue, Method, Request, header};
 use tracing::debug;
 
 use super::{
@@ -69,6 +69,7 @@ pub struct Receipt {
     opened: Instant,
     dialect: Cell<Dialect>,
     door: Cell<Option<Door>>,
+    is_head: Cell<bool>,
     token: Cell<Option<TokenId>>,
     metrics: RequestMetrics,
     meter: Meter,
@@ -147,6 +148,7 @@ impl Receipt {
             opened: Instant::now(),
             dialect: Cell::new(Dialect::Plain),
             door: Cell::new(None),
+            is_head: Cell::new(false),
             token: Cell::new(None),
             metrics: metrics.clone(),
             meter: meter.clone(),
@@ -156,6 +158,7 @@ impl Receipt {
 
     /// The protocol is known, or it is known that there is none.
     pub fn entered(&self, entrance: Option<Entrance>, head: &Request<impl Sized>) {
+        self.is_head.set(head.method() == Method::HEAD);
         // A gRPC status is a success to whoever reads only HTTP's: it is for those alone who speak gRPC in full.
         let speaks_grpc = doors::is_grpc_call(head);
         let Some(entrance) = entrance else {
@@ -207,6 +210,11 @@ impl Receipt {
     /// The protocol to answer in.
     pub const fn dialect(&self) -> Dialect {
         self.dialect.get()
+    }
+
+    /// Whether its answer is to have no body.
+    pub const fn is_head(&self) -> bool {
+        self.is_head.get()
     }
 
     /// The request's number.

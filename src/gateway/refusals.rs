@@ -75,7 +75,7 @@ impl Refusals {
                 }
                 Ring {
                     token,
-                    refusals: VecDeque::new(),
+                    refusals: VecDeque::with_capacity(REFUSALS_MAX),
                 }
             }
         };

@@ -40,10 +40,10 @@ impl Gateway {
         receipt: Receipt,
     ) -> Response<Reply> {
         let caller = self.introduce(&request, connection, &receipt);
-        let is_head = request.method() == Method::HEAD;
         match caller {
-            Ok(caller) => answer(receipt, &self.describe(&caller), is_head),
+            Ok(caller) => answer(receipt, &self.describe(&caller)),
             Err(rejection) => {
+                self.refusals.remember(&receipt, &rejection);
                 if connection.is_h2 {
                     linger(request.into_body(), &self.listen);
                 }
@@ -67,7 +67,9 @@ impl Gateway {
         }
         let peer = connection.peer.ip();
         let caller = identify(&self.directory, request, peer);
-        receipt.presented(caller, request, peer)
+        let caller = receipt.presented(caller, request, peer)?;
+        self.memory.check_open()?;
+        Ok(caller)
     }
 
     fn describe(&self, caller: &Caller) -> Value {

@@ -36,6 +36,8 @@ impl Delivery {
 pub enum Rejection {
     /// Framing or headers that peers could read two ways, or past the header limits.
     BadFraming(&'static str),
+    /// A parameter that means something to us, and not what it says.
+    BadParameter(&'static str),
     /// No such route.
     UnknownPath,
     /// A known route with another method.
@@ -126,7 +128,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// Every label, in the order of [`Rejection::index`].
-    pub const LABELS: [&'static str; 29] = [
+    pub const LABELS: [&'static str; 30] = [
         "bad_framing",
         "unknown_path",
         "method_not_allowed",
@@ -156,6 +158,7 @@ impl Rejection {
         "destination_unavailable",
         "internal",
         "source_not_allowed",
+        "bad_parameter",
     ];
 
     /// The index of [`Rejection::DestinationRefused`]: also what a partial success is booked under.
@@ -193,6 +196,7 @@ impl Rejection {
             Self::DestinationUnavailable { .. } => 26,
             Self::Internal(_) => 27,
             Self::SourceNotAllowed => 28,
+            Self::BadParameter(_) => 29,
         }
     }
 

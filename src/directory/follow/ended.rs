@@ -32,7 +32,7 @@ struct Entries {
 struct Entry {
     revision: u64,
     token: TokenId,
-    /// By [`clock::steady`].
+    /// By [`clock::steady_ms`].
     accepted_ms: u64,
     since: Instant,
 }

@@ -449,7 +449,9 @@ impl Session {
         self.directory.heard(stream.head.0, stream.head.1);
         if let Some(usage) = &self.config.usage {
             // A snapshot doesn't say what it has ended.
-            let latest = usage.accepted_latest().into_iter();
+            let usage = usage.clone();
+            let latest = work(true, move || Ok(usage.accepted_latest())).await?;
+            let latest = latest.into_iter();
             self.ended
                 .add(latest.map(|(token, at)| (revision.0, token, at)));
         }

@@ -15,7 +15,7 @@ use crate::model::{TokenId, UsageReport};
 /// Told of at once, after a snapshot: the latest.
 const LATEST_MAX: usize = 4096;
 
-/// Workers' pages, and what was taken from them and not yet told. Milliseconds by [`clock::steady`](crate::clock::steady).
+/// Workers' pages, and what was taken from them and not yet told. Milliseconds by [`clock::steady_ms`](crate::clock::steady_ms).
 #[derive(Clone, Default)]
 pub(super) struct Accepted {
     meters: Arc<Mutex<Vec<Meter>>>,
@@ -71,7 +71,8 @@ impl Accepted {
         pages.chain(untold.get(&token).copied()).max()
     }
 
-    /// The same of whatever was accepted last.
+    /// The same of whatever was accepted last. After a long outage that is a look at every token used since: not for a thread
+    /// that others wait for.
     pub(super) fn latest(&self) -> Vec<(TokenId, u64)> {
         let meters = lock(&self.meters);
         let untold = lock(&self.untold);
@@ -81,8 +82,10 @@ impl Accepted {
         }
         drop(untold);
         let mut latest: Vec<_> = all.into_iter().collect();
-        latest.sort_unstable_by_key(|(_, at)| std::cmp::Reverse(*at));
-        latest.truncate(LATEST_MAX);
+        if latest.len() > LATEST_MAX {
+            latest.select_nth_unstable_by_key(LATEST_MAX, |(_, at)| std::cmp::Reverse(*at));
+            latest.truncate(LATEST_MAX);
+        }
         latest
     }
 }

@@ -116,7 +116,7 @@ impl Meter {
         mem::swap(&mut *self.page(), empty);
     }
 
-    /// The lock ends on its line; the collector holds it for a swap, nobody else at all.
+    /// Nobody else wants it for long: the collector for a swap, the follower for a look at tokens that have ended.
     fn page(&self) -> MutexGuard<'_, Page> {
         self.page.lock().unwrap_or_else(PoisonError::into_inner)
     }

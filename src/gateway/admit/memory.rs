@@ -89,6 +89,15 @@ impl Memory {
         self.is_closed.store(true, Ordering::Release);
     }
 
+    /// # Errors
+    /// [`Memory::close`] was called.
+    pub fn check_open(&self) -> Result<(), Rejection> {
+        match self.is_closed.load(Ordering::Acquire) {
+            true => Err(Rejection::Draining),
+            false => Ok(()),
+        }
+    }
+
     /// What an account has left. True for the moment it is read in.
     pub fn headroom(&self, account: &Account) -> Headroom {
         let bytes_held = account.in_flight.bytes();
@@ -107,9 +116,7 @@ impl Memory {
 
     /// Counts a request in, with nothing held yet.
     pub(super) fn enter(self: &Arc<Self>, account: &Arc<Account>) -> Result<Claim, Rejection> {
-        if self.is_closed.load(Ordering::Acquire) {
-            return Err(Rejection::Draining);
-        }
+        self.check_open()?;
         let limits = &account.record.limits;
         if !account.in_flight.try_enter(limits.concurrency_max) {
             return Err(throttled(limits));

@@ -1,46 +1,53 @@
 //! `?validate=true`: a request that is checked and counted as any other, and then answered instead of delivered.
 //!
-//! Over gRPC, whose clients can't add to a path, it is metadata: `x-validate: true`.
+//! Also as a header, `x-validate: true`: gRPC clients can't add to a path, and exporters are set up by headers.
 
 use http::{HeaderName, HeaderValue, Request};
 
-use crate::model::{Door, Rejection};
+use crate::{gateway::authenticate::percent_decoded, model::Rejection};
 
 const PARAMETER: &str = "validate";
-const METADATA: HeaderName = HeaderName::from_static("x-validate");
+const HEADER: HeaderName = HeaderName::from_static("x-validate");
 
 /// Whether a request asks for it. What might mean it is never taken for the opposite: a payload that was only to be looked
 /// at would be ingested.
 ///
 /// # Errors
-/// Anything but one `true` or one `false`.
-pub(super) fn is_asked(head: &Request<impl Sized>, door: Door) -> Result<bool, Rejection> {
+/// Anything but one `true` or one `false`, or a name that is only nearly ours.
+pub(super) fn is_asked(head: &Request<impl Sized>) -> Result<bool, Rejection> {
     let mut asked = None;
     for pair in head.uri().query().unwrap_or_default().split('&') {
-        let value = match pair.strip_prefix(PARAMETER) {
-            Some("") => b"",
-            Some(rest) if rest.starts_with('=') => &rest.as_bytes()[1..],
-            // Another parameter.
-            _ => continue,
-        };
-        take(&mut asked, value)?;
-    }
-    if door == Door::OtlpGrpc {
-        for value in head.headers().get_all(METADATA) {
-            take(&mut asked, HeaderValue::as_bytes(value))?;
+        // Some clients join with semicolons.
+        for (at, piece) in pair.split(';').enumerate() {
+            let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
+            if name == PARAMETER && at == 0 {
+                take(&mut asked, value.as_bytes())?;
+            } else if may_be_meant(name) {
+                return Err(Rejection::BadParameter(
+                    "validate is written in lower case, without escapes, behind ? or &",
+                ));
+            }
         }
     }
+    for value in head.headers().get_all(HEADER) {
+        take(&mut asked, HeaderValue::as_bytes(value))?;
+    }
     Ok(asked.unwrap_or(false))
+}
+
+fn may_be_meant(name: &str) -> bool {
+    // No escape makes a name shorter.
+    name.len() >= PARAMETER.len() && percent_decoded(name).trim().eq_ignore_ascii_case(PARAMETER)
 }
 
 fn take(asked: &mut Option<bool>, value: &[u8]) -> Result<(), Rejection> {
     let value = match value {
         b"true" => true,
         b"false" => false,
-        _ => return Err(Rejection::BadFraming("validate is true or false")),
+        _ => return Err(Rejection::BadParameter("validate is true or false")),
     };
     if asked.replace(value).is_some() {
-        return Err(Rejection::BadFraming("validate is asked for twice"));
+        return Err(Rejection::BadParameter("validate is asked for twice"));
     }
     Ok(())
 }
@@ -49,12 +56,12 @@ fn take(asked: &mut Option<bool>, value: &[u8]) -> Result<(), Rejection> {
 mod tests {
     use super::*;
 
-    fn asked(uri: &str, metadata: &[&str], door: Door) -> Option<bool> {
+    fn asked(uri: &str, headers: &[&str]) -> Option<bool> {
         let mut request = Request::post(uri);
-        for value in metadata {
-            request = request.header(METADATA, *value);
+        for value in headers {
+            request = request.header(HEADER, *value);
         }
-        is_asked(&request.body(()).expect("valid"), door).ok()
+        is_asked(&request.body(()).expect("valid")).ok()
     }
 
     #[test]
@@ -71,18 +78,18 @@ mod tests {
             ("/?validate=1", None),
             ("/?validate=%74rue", None),
             ("/?validate=true&validate=true", None),
+            ("/?validate=true;type=x", Some(true)),
+            ("/?type=x;validate=true", None),
+            ("/?Validate=true", None),
+            ("/?%76alidate=true", None),
+            ("/?validate%20=true", None),
+            ("/?+validate=true", None),
         ] {
-            assert_eq!(asked(uri, &[], Door::Bulk), expected, "{uri}");
+            assert_eq!(asked(uri, &[]), expected, "{uri}");
         }
-        let grpc = Door::OtlpGrpc;
-        assert_eq!(asked("/", &["true"], grpc), Some(true));
-        assert_eq!(asked("/", &["yes"], grpc), None);
-        assert_eq!(asked("/", &["true", "false"], grpc), None);
-        assert_eq!(asked("/?validate=true", &["true"], grpc), None);
-        assert_eq!(
-            asked("/", &["yes"], Door::Bulk),
-            Some(false),
-            "gRPC's alone"
-        );
+        assert_eq!(asked("/", &["true"]), Some(true));
+        assert_eq!(asked("/", &["yes"]), None);
+        assert_eq!(asked("/", &["true", "false"]), None);
+        assert_eq!(asked("/?validate=true", &["true"]), None);
     }
 }

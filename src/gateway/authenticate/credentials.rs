@@ -68,7 +68,8 @@ pub(in crate::gateway) fn parameters<'a>(
         .map(|(_, value)| percent_decoded(value))
 }
 
-fn percent_decoded(value: &str) -> Cow<'_, str> {
+/// Escapes that mean nothing stay as they are.
+pub(in crate::gateway) fn percent_decoded(value: &str) -> Cow<'_, str> {
     if !value.contains(['%', '+']) {
         return Cow::Borrowed(value);
     }

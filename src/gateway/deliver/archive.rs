@@ -173,8 +173,34 @@ impl Archive {
         payload: &Payload,
         held: Held,
     ) -> Result<Delivery, Rejection> {
+        self.take(account, token, payload, held, false).await?;
+        Ok(delivery(payload))
+    }
+
+    /// The same without the disk: what [`Archive::store`] would refuse before it writes is refused here.
+    ///
+    /// # Errors
+    /// Those of [`Archive::store`].
+    pub async fn rehearse(
+        &self,
+        account: AccountId,
+        token: TokenId,
+        payload: &Payload,
+        held: Held,
+    ) -> Result<(), Rejection> {
+        self.take(account, token, payload, held, true).await
+    }
+
+    async fn take(
+        &self,
+        account: AccountId,
+        token: TokenId,
+        payload: &Payload,
+        held: Held,
+        is_rehearsal: bool,
+    ) -> Result<(), Rejection> {
         if payload.chunks.is_empty() {
-            return Ok(delivery(payload));
+            return Ok(());
         }
         let bytes_max = self.0.memory_bytes_max;
         if convert::is_whole(payload.content) && payload.inflated_bytes > bytes_max {
@@ -192,11 +218,11 @@ impl Archive {
             token,
             payload: payload.clone(),
             claimed,
+            is_rehearsal,
             answer,
         })?;
         match timeout_at(deadline.into(), answered).await {
-            Ok(Ok(Ok(()))) => Ok(delivery(payload)),
-            Ok(Ok(Err(rejection))) => Err(rejection),
+            Ok(Ok(taken)) => taken,
             // What the disk takes after this stays out of the books: they say what the sender was told.
             Err(_) => Err(late()),
             Ok(Err(_)) => Err(Rejection::Internal("the archive dropped a payload")),

@@ -102,6 +102,21 @@ impl Upstreams {
         with_lines(answer, payload)
     }
 
+    /// All that [`Upstreams::send`] does before it connects.
+    ///
+    /// # Errors
+    /// Those that it has without the destination's word.
+    pub async fn rehearse(
+        &self,
+        destination: &Arc<Destination>,
+        payload: &Payload,
+        claim: &mut dyn FnMut(u64) -> Result<(), Rejection>,
+    ) -> Result<(), Rejection> {
+        self.shared.target(destination)?;
+        prepare(payload, destination, claim).await?;
+        Ok(())
+    }
+
     async fn try_endpoints(
         &self,
         destination: &Destination,

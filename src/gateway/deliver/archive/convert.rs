@@ -6,7 +6,6 @@
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    time::Instant,
 };
 
 use tracing::error;
@@ -14,10 +13,9 @@ use tracing::error;
 use super::{
     BUFFERED_BYTES_MAX,
     disk::Disk,
-    files::Key,
     late,
     queue::{Inbox, Job, Outbox, Record},
-    sink::{Claimed, Sink},
+    sink::Sink,
 };
 use crate::{
     model::{Content, Counts, Payload, Rejection},
@@ -74,6 +72,7 @@ pub(super) fn run(disk: &Disk, inbox: &Inbox, outbox: &Outbox) {
             token,
             payload,
             mut claimed,
+            is_rehearsal,
             answer,
         } = job;
         if answer.is_late() {
@@ -81,7 +80,13 @@ pub(super) fn run(disk: &Disk, inbox: &Inbox, outbox: &Outbox) {
             continue;
         }
         let deadline = answer.deadline();
-        let convert = AssertUnwindSafe(|| lines(disk, key, &payload, deadline, &mut claimed));
+        let convert = AssertUnwindSafe(|| {
+            let mut sink = Sink::new(disk, key, deadline, &mut claimed, lines_bytes_max(&payload));
+            if is_rehearsal {
+                sink.keep_nothing();
+            }
+            lines(&payload, sink)
+        });
         let converted = catch_unwind(convert).unwrap_or_else(|_| {
             error!(account.id = %key.account, token.id = %token, "archive conversion panicked");
             Err(Rejection::Internal("archive conversion panicked"))
@@ -100,16 +105,13 @@ pub(super) fn run(disk: &Disk, inbox: &Inbox, outbox: &Outbox) {
     }
 }
 
+fn lines_bytes_max(payload: &Payload) -> u64 {
+    let grown = payload.inflated_bytes.saturating_mul(GROWTH_MAX);
+    (1 << 20) + grown.min(LINES_BYTES_MAX)
+}
+
 /// The payload's lines, or nothing when they are already safe in a file of their own (or there are none).
-fn lines(
-    disk: &Disk,
-    key: Key,
-    payload: &Payload,
-    deadline: Instant,
-    claimed: &mut Claimed,
-) -> Result<Option<Vec<u8>>, Rejection> {
-    let bytes_max = (payload.inflated_bytes.saturating_mul(GROWTH_MAX)).min(LINES_BYTES_MAX);
-    let mut sink = Sink::new(disk, key, deadline, claimed, (1 << 20) + bytes_max);
+fn lines(payload: &Payload, mut sink: Sink<'_>) -> Result<Option<Vec<u8>>, Rejection> {
     let written = match payload.content {
         Content::Lines => {
             let mut lines = LineWriter::new(payload.line_type.as_deref());

@@ -30,6 +30,8 @@ pub(super) struct Job {
     pub(super) token: TokenId,
     pub(super) payload: Payload,
     pub(super) claimed: Claimed,
+    /// Converted, and then thrown away.
+    pub(super) is_rehearsal: bool,
     pub(super) answer: Answer,
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Sink<'a> {
     own_file: Option<OwnFile<'a>>,
     bytes: u64,
     bytes_max: u64,
+    /// All of it is let go where it would else reach the disk.
+    keeps_nothing: bool,
     /// Why writing failed.
     refusal: Option<Rejection>,
 }
@@ -96,8 +98,14 @@ impl<'a> Sink<'a> {
             own_file: None,
             bytes: 0,
             bytes_max,
+            keeps_nothing: false,
             refusal: None,
         }
+    }
+
+    /// A rehearsal's: nothing of it may reach the disk.
+    pub(super) const fn keep_nothing(&mut self) {
+        self.keeps_nothing = true;
     }
 
     /// Why the last write failed.
@@ -108,6 +116,9 @@ impl<'a> Sink<'a> {
 
     /// The lines, or nothing when they are safe in a file of their own (or there are none).
     pub(super) fn finish(mut self) -> Result<Option<Vec<u8>>, Rejection> {
+        if self.keeps_nothing {
+            return Ok(None);
+        }
         if self.own_file.is_some() {
             let kept = self.spill().and_then(|()| match self.own_file.take() {
                 Some(file) => self.keep(file),
@@ -166,6 +177,10 @@ impl<'a> Sink<'a> {
         if let Err(rejection) = self.disk.check_room(bytes) {
             self.refusal = Some(rejection);
             return Err(io::ErrorKind::StorageFull.into());
+        }
+        if self.keeps_nothing {
+            self.buffer.clear();
+            return Ok(());
         }
         let disk = self.disk;
         let own_file = match self.own_file.take() {

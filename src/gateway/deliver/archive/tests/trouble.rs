@@ -190,6 +190,7 @@ async fn a_full_queue_refuses_and_a_closed_archive_too() {
             token: TokenId(1),
             payload: bulk(text),
             claimed: Claimed::new(held(), 0).expect("room"),
+            is_rehearsal: false,
             answer: Answer::new(Duration::from_secs(60)).0,
         })
     };
