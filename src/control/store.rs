@@ -18,6 +18,7 @@ mod bounds;
 mod held;
 mod versions;
 mod answers;
+mod whose;
 mod api_tokens;
 mod shared;
 mod foreign;
@@ -60,10 +61,11 @@ pub(super) use place::{Place, check, exposed};
 #[cfg(test)]
 pub(super) use place::{contents, run_sql};
 pub(super) use seal::{Sealer, fill, random};
-pub(super) use shared::{NewSharedFilter, NewSharedToken, VisitorRow, Whose};
+pub(super) use shared::{NewSharedFilter, NewSharedToken, VisitorRow};
 pub(super) use tokens::{Details, Filter, NewToken};
 pub(super) use usage::{Clocks, Cursor, Filed, Group, SeenSender, Select, Series, Step, TokenUse};
 pub(super) use users::{NewUser, SessionBounds, UserFilter};
+pub(super) use whose::Whose;
 
 use database::{On, Pool, Row, query};
 use herald::Herald;

@@ -66,8 +66,7 @@ pub(super) async fn list(
     let (after, limit) = Page::new(query.after, query.limit).bounds()?;
     let store = &control.inner.store;
     let filter = ApiTokenFilter {
-        home: permit.home(),
-        account: permit.listed(store, query.account).await?,
+        whose: permit.whose(store, query.account).await?,
         name: query.name,
         state: one_of("state", &["live", "revoked", "expired"], query.state)?,
     };

@@ -12,7 +12,11 @@ use super::{
     extract::{Page, Query, seconds},
     problem::Problem,
 };
-use crate::control::{Control, Error, store::AuditFilter, view};
+use crate::control::{
+    Control, Error,
+    store::{AuditFilter, Whose},
+    view,
+};
 
 /// Which records, and which page of them.
 #[derive(Default, Deserialize)]
@@ -56,8 +60,10 @@ pub(super) async fn list(
         Ok(at.map(|at| u64::from(at) * 1000))
     };
     let filter = AuditFilter {
-        home: permit.home(),
-        account: query.account,
+        whose: Whose {
+            home: permit.home(),
+            account: query.account,
+        },
         action: query.action,
         actor: query.actor,
         subject: query.subject,

@@ -18,7 +18,7 @@ use crate::{
         Control, Error,
         record::{self, Millis, Who},
         scope::{Role, Scopes},
-        store::{CallerIs, CallerRow, Commit, Store, no_account_named},
+        store::{CallerIs, CallerRow, Commit, Store, Whose, no_account_named},
     },
     model::{Secret, TokenKind},
 };
@@ -339,8 +339,20 @@ impl Permit {
         }
     }
 
+    /// Whose things are to be listed: those within reach, and of them the named account's where there is one.
+    pub(super) async fn whose(
+        &self,
+        store: &Store,
+        reference: Option<Reference>,
+    ) -> Result<Whose, Problem> {
+        Ok(Whose {
+            home: self.home(),
+            account: self.listed(store, reference).await?,
+        })
+    }
+
     /// The account of that name, if the caller reaches it.
-    pub(super) async fn account_named(&self, store: &Store, name: &str) -> Result<u64, Problem> {
+    async fn account_named(&self, store: &Store, name: &str) -> Result<u64, Problem> {
         let id = store.account_named(name).await?;
         let place = Place::account(&store.account(id).await?);
         if !self.caller.reaches(place.account) {

@@ -9,7 +9,7 @@ use super::{
     Actor,
     caller::Permit,
     enforced::{Items, page},
-    extract::{Body, Id, NoQuery, Query, Reference},
+    extract::{Body, Id, NoQuery, Page, Query, Reference},
     problem::Problem,
     shared_tokens::ListQuery,
 };
@@ -45,8 +45,9 @@ pub(super) async fn list(
     Extension(permit): Extension<Permit>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Items<view::SharedFilter>>, Problem> {
-    let (whose, after, limit) = query.parts(&control, &permit).await?;
+    let (after, limit) = Page::new(query.after, query.limit).bounds()?;
     let store = &control.inner.store;
+    let whose = permit.whose(store, query.account).await?;
     let rows = store.shared_filters(whose, after, limit + 1).await?;
     let items = rows.iter().map(view::SharedFilter::from).collect();
     Ok(Json(page(items, limit, |item: &view::SharedFilter| {

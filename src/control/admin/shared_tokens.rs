@@ -14,12 +14,7 @@ use super::{
 };
 use crate::{
     clock,
-    control::{
-        Control,
-        sight::Join,
-        store::{NewSharedToken, Whose},
-        view,
-    },
+    control::{Control, sight::Join, store::NewSharedToken, view},
 };
 
 /// How long a shared token lives, when its maker doesn't say: 7 days.
@@ -77,9 +72,9 @@ pub(super) struct RevealedSharedToken {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ListQuery {
-    account: Option<Reference>,
-    after: Option<u64>,
-    limit: Option<u32>,
+    pub(super) account: Option<Reference>,
+    pub(super) after: Option<u64>,
+    pub(super) limit: Option<u32>,
 }
 
 /// Lists shared tokens by id, revoked ones too.
@@ -90,8 +85,9 @@ pub(super) async fn list(
     Extension(permit): Extension<Permit>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Items<view::SharedToken>>, Problem> {
-    let (whose, after, limit) = query.parts(&control, &permit).await?;
+    let (after, limit) = Page::new(query.after, query.limit).bounds()?;
     let store = &control.inner.store;
+    let whose = permit.whose(store, query.account).await?;
     let rows = store.shared_tokens(whose, after, limit + 1).await?;
     let items = rows.iter().map(view::SharedToken::from).collect();
     Ok(Json(page(items, limit, |item: &view::SharedToken| item.id)))
@@ -245,26 +241,4 @@ fn expiry(at: Option<&str>) -> Result<u32, Problem> {
         ));
     }
     Ok(at)
-}
-
-// === impl ListQuery ===
-
-impl ListQuery {
-    /// Whose, after which id, and how many.
-    pub(super) async fn parts(
-        &self,
-        control: &Control,
-        permit: &Permit,
-    ) -> Result<(Whose, u64, u32), Problem> {
-        let (after, limit) = Page::new(self.after, self.limit).bounds()?;
-        let account = match &self.account {
-            None => None,
-            Some(Reference::Id(id)) => Some(*id),
-            Some(Reference::Name(name)) => {
-                Some(permit.account_named(&control.inner.store, name).await?)
-            }
-        };
-        let home = permit.home();
-        Ok((Whose { home, account }, after, limit))
-    }
 }

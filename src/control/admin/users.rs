@@ -68,8 +68,7 @@ pub(super) async fn list(
     let (after, limit) = Page::new(query.after, query.limit).bounds()?;
     let store = &control.inner.store;
     let filter = UserFilter {
-        home: permit.home(),
-        account: permit.listed(store, query.account).await?,
+        whose: permit.whose(store, query.account).await?,
         name: query.name,
         role: query.role,
     };

@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::{
-    Commit, Store,
-    database::{Query, Row, Value, query},
+    Commit, Store, Whose,
+    database::{Query, Row, query},
     get_u64, positive, signed,
 };
 use crate::{
@@ -16,9 +16,7 @@ use crate::{
 /// Which API tokens to list.
 #[derive(Default)]
 pub(crate) struct ApiTokenFilter {
-    /// Only those of this account and of the sub-accounts that it reaches.
-    pub(crate) home: Option<u64>,
-    pub(crate) account: Option<u64>,
+    pub(crate) whose: Whose,
     pub(crate) name: Option<String>,
     /// `live`, `revoked` or `expired`.
     pub(crate) state: Option<&'static str>,
@@ -39,10 +37,8 @@ pub(super) const SELECT: &str = "SELECT id, account_id, name, scopes, expires_at
 
 /// Those after `after`, by id.
 fn select(after: u64, limit: u32, filter: &ApiTokenFilter) -> Query {
-    let mut select = query(SELECT).and("$", [signed(after).into()]);
-    if let Some(account) = filter.account {
-        select = select.and(" AND account_id = $", [signed(account).into()]);
-    }
+    let select = query(SELECT).and("$", [signed(after).into()]);
+    let mut select = filter.whose.narrow(select);
     if let Some(name) = &filter.name {
         select = select.and(" AND name = $", [name.into()]);
     }
@@ -51,13 +47,6 @@ fn select(after: u64, limit: u32, filter: &ApiTokenFilter) -> Query {
             " AND CASE WHEN revoked_at IS NOT NULL THEN 'revoked' \
              WHEN expires_at <> 0 AND expires_at <= $ THEN 'expired' ELSE 'live' END = $",
             [i64::from(clock::wall_seconds()).into(), state.into()],
-        );
-    }
-    if let Some(home) = filter.home {
-        let home = || Value::from(signed(home));
-        select = select.and(
-            " AND account_id IN (SELECT id FROM accounts WHERE id = $ OR (parent_id = $ AND accessible))",
-            [home(), home()],
         );
     }
     select.and(" ORDER BY id LIMIT $", [limit.into()])

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::{
-    Store, counter,
-    database::{self, Connection, Query, Row, query},
+    Store, Whose, counter,
+    database::{Connection, Query, Row, query},
     get_u64, positive, signed,
 };
 use crate::control::{
@@ -27,9 +27,7 @@ pub(super) struct Entry {
 /// Which records to list.
 #[derive(Default)]
 pub(crate) struct AuditFilter {
-    /// Only those of this account and of the sub-accounts that it reaches.
-    pub(crate) home: Option<u64>,
-    pub(crate) account: Option<u64>,
+    pub(crate) whose: Whose,
     pub(crate) action: Option<String>,
     pub(crate) actor: Option<String>,
     pub(crate) subject: Option<String>,
@@ -142,17 +140,8 @@ fn select(after: u64, limit: u32, filter: &AuditFilter) -> Query {
 }
 
 /// Only records of that kind.
-pub(super) fn narrow(mut select: Query, filter: &AuditFilter) -> Query {
-    if let Some(home) = filter.home {
-        let home = || database::Value::from(signed(home));
-        select = select.and(
-            " AND account_id IN (SELECT id FROM accounts WHERE id = $ OR (parent_id = $ AND accessible))",
-            [home(), home()],
-        );
-    }
-    if let Some(account) = filter.account {
-        select = select.and(" AND account_id = $", [signed(account).into()]);
-    }
+pub(super) fn narrow(select: Query, filter: &AuditFilter) -> Query {
+    let mut select = filter.whose.narrow(select);
     for (condition, text) in [
         (" AND action = $", &filter.action),
         (" AND actor = $", &filter.actor),

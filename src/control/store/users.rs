@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::{
-    Commit, Store,
-    database::{Query, Row, Value, query},
+    Commit, Store, Whose,
+    database::{Query, Row, query},
     get_u64, positive, signed,
 };
 use crate::{
@@ -23,9 +23,7 @@ const SESSIONS_MAX: i64 = 20;
 /// Which people to list.
 #[derive(Default)]
 pub(crate) struct UserFilter {
-    /// Only those of this account and of the sub-accounts that it reaches.
-    pub(crate) home: Option<u64>,
-    pub(crate) account: Option<u64>,
+    pub(crate) whose: Whose,
     pub(crate) name: Option<String>,
     pub(crate) role: Option<Role>,
 }
@@ -51,22 +49,13 @@ const SELECT: &str =
     "SELECT id, account_id, name, role, created_by, created_at, updated_at FROM users WHERE id > ";
 
 fn select(after: u64, limit: u32, filter: &UserFilter) -> Query {
-    let mut select = query(SELECT).and("$", [signed(after).into()]);
-    if let Some(account) = filter.account {
-        select = select.and(" AND account_id = $", [signed(account).into()]);
-    }
+    let select = query(SELECT).and("$", [signed(after).into()]);
+    let mut select = filter.whose.narrow(select);
     if let Some(name) = &filter.name {
         select = select.and(" AND name = $", [name.into()]);
     }
     if let Some(role) = filter.role {
         select = select.and(" AND role = $", [role.name().into()]);
-    }
-    if let Some(home) = filter.home {
-        let home = || Value::from(signed(home));
-        select = select.and(
-            " AND account_id IN (SELECT id FROM accounts WHERE id = $ OR (parent_id = $ AND accessible))",
-            [home(), home()],
-        );
     }
     select.and(" ORDER BY id LIMIT $", [limit.into()])
 }

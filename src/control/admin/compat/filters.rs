@@ -39,10 +39,7 @@ pub(super) async fn list(
     State(control): State<Control>,
     Extension(key): Extension<Key>,
 ) -> Result<Json<Vec<FilterModel>>, Trouble> {
-    let whose = Whose {
-        account: Some(key.account),
-        home: None,
-    };
+    let whose = Whose::account(key.account);
     // All of them: the store bounds how many an account has.
     let rows = control.inner.store.shared_filters(whose, 0, u32::MAX);
     let models = rows.await?.into_iter().map(FilterModel::from);

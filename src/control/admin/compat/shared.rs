@@ -66,10 +66,7 @@ pub(super) async fn list(
     Extension(key): Extension<Key>,
 ) -> Result<Json<Vec<SharedModel>>, Trouble> {
     let store = &control.inner.store;
-    let whose = Whose {
-        account: Some(key.account),
-        home: None,
-    };
+    let whose = Whose::account(key.account);
     // All of them: the store bounds how many an account has.
     let rows = store.shared_tokens(whose, 0, u32::MAX).await?;
     let mut commit = store.begin(&key.who).await?;

@@ -4,11 +4,11 @@ use serde_json::json;
 
 use super::{
     super::{
-        Commit, Store,
+        Commit, Store, Whose,
         database::{Query, Row, query},
         get_u64, positive, signed,
     },
-    Whose, is_room,
+    is_room,
 };
 use crate::control::{Error, record::SharedFilterRow, view};
 

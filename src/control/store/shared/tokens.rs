@@ -4,11 +4,11 @@ use serde_json::json;
 
 use super::{
     super::{
-        Commit, Store,
+        Commit, Store, Whose,
         database::{Query, Row, query},
         get_u64, positive, signed,
     },
-    Whose, is_room,
+    is_room,
 };
 use crate::{
     control::{Error, record::SharedTokenRow, sight::Join, view},
@@ -236,11 +236,7 @@ impl Commit {
         account: u64,
         filter: u64,
     ) -> Result<Option<u64>, Error> {
-        let whose = Whose {
-            account: Some(account),
-            home: None,
-        };
-        let rows = select(0, u32::MAX, whose)
+        let rows = select(0, u32::MAX, Whose::account(account))
             .fetch_all(self.connection()?)
             .await?;
         for row in &rows {
