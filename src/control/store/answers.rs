@@ -49,13 +49,11 @@ pub(super) struct Remembered {
 impl Store {
     /// What that key of that caller was answered with, if it was in the last day.
     pub(crate) async fn answer(&self, digest: &Digest) -> Result<Option<Answer>, Error> {
-        let row =
-            query("SELECT account_id, revision, sealed FROM answers WHERE digest = $1 AND at > $2")
-                .bind(digest.0.to_vec())
-                .bind(signed(record::now().saturating_sub(KEPT_MS)))
-                .fetch_optional(&self.reader)
-                .await?;
-        row.map(|row| self.opened(digest, &row)).transpose()
+        query("SELECT account_id, revision, sealed FROM answers WHERE digest = $1 AND at > $2")
+            .bind(digest.0.to_vec())
+            .bind(signed(record::now().saturating_sub(KEPT_MS)))
+            .read_optional(&self.reader, |row| self.opened(digest, row))
+            .await
     }
 
     fn opened(&self, digest: &Digest, row: &Row) -> Result<Answer, Error> {

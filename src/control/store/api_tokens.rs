@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{
     Commit, Store, Whose,
-    database::{Query, Row, query},
+    database::{On, Query, Row, query},
     get_u64, positive, signed,
 };
 use crate::{
@@ -63,19 +63,13 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<ApiTokenRow>, Error> {
         select(after, limit, filter)
-            .fetch_all(&self.lister)
-            .await?
-            .iter()
-            .map(read)
-            .collect()
+            .read_all(&self.lister, read)
+            .await
     }
 
     /// That one.
     pub(crate) async fn api_token(&self, id: u64) -> Result<ApiTokenRow, Error> {
-        let row = select(id.saturating_sub(1), 1, &ApiTokenFilter::default())
-            .fetch_optional(&self.reader)
-            .await?;
-        one(row, id)
+        one(&self.reader, id).await
     }
 
     /// The text of an API token that is kept.
@@ -91,8 +85,10 @@ impl Store {
     }
 }
 
-fn one(row: Option<Row>, id: u64) -> Result<ApiTokenRow, Error> {
-    let row = row.as_ref().map(read).transpose()?;
+async fn one(on: impl Into<On<'_>>, id: u64) -> Result<ApiTokenRow, Error> {
+    let row = select(id.saturating_sub(1), 1, &ApiTokenFilter::default())
+        .read_optional(on, read)
+        .await?;
     row.filter(|row| row.id == id)
         .ok_or_else(|| Error::NotFound(format!("there is no API token {id}")))
 }
@@ -150,10 +146,7 @@ impl Commit {
 
     /// Ends it for ever; a revoked one stays as it is.
     pub(crate) async fn revoke_api_token(&mut self, id: u64) -> Result<ApiTokenRow, Error> {
-        let row = select(id.saturating_sub(1), 1, &ApiTokenFilter::default())
-            .fetch_optional(self.connection()?)
-            .await?;
-        let old = one(row, id)?;
+        let old = one(self.connection()?, id).await?;
         if old.revoked_at.is_some() {
             return Ok(old);
         }

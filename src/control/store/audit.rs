@@ -170,11 +170,8 @@ impl Store {
         filter: &AuditFilter,
     ) -> Result<Vec<AuditRow>, Error> {
         select(after, limit, filter)
-            .fetch_all(&self.lister)
-            .await?
-            .iter()
-            .map(read)
-            .collect()
+            .read_all(&self.lister, read)
+            .await
     }
 
     /// Recomputes the whole chain; how many records it has, and the last one's hash. A cut tail shows by the counter.

@@ -23,17 +23,17 @@ impl Store {
     pub(crate) async fn leaked(&self, digest: &Digest) -> Result<Option<Leaked>, Error> {
         let shipping = query(tokens::SELECT)
             .and("0 AND t.digest = $", [digest.0.to_vec().into()])
-            .fetch_optional(&self.reader)
+            .read_optional(&self.reader, tokens::read)
             .await?;
         if let Some(row) = shipping {
-            return Ok(Some(Leaked::Shipping(tokens::read(&row)?)));
+            return Ok(Some(Leaked::Shipping(row)));
         }
         let api = query(api_tokens::SELECT)
             .and("0 AND digest = $", [digest.0.to_vec().into()])
-            .fetch_optional(&self.reader)
+            .read_optional(&self.reader, api_tokens::read)
             .await?;
         if let Some(row) = api {
-            return Ok(Some(Leaked::Api(api_tokens::read(&row)?)));
+            return Ok(Some(Leaked::Api(row)));
         }
         let shared = self.shared_token_of(digest).await?;
         Ok(shared.map(Leaked::Shared))

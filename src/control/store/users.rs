@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{
     Commit, Store, Whose,
-    database::{Query, Row, query},
+    database::{On, Query, Row, query},
     get_u64, positive, signed,
 };
 use crate::{
@@ -71,29 +71,23 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<UserRow>, Error> {
         select(after, limit, filter)
-            .fetch_all(&self.lister)
-            .await?
-            .iter()
-            .map(read)
-            .collect()
+            .read_all(&self.lister, read)
+            .await
     }
 
     /// That one.
     pub(crate) async fn user(&self, id: u64) -> Result<UserRow, Error> {
-        let row = select(id.saturating_sub(1), 1, &UserFilter::default())
-            .fetch_optional(&self.reader)
-            .await?;
-        one(row, id)
+        one(&self.reader, id).await
     }
 
     /// Who has that name, and what their password was hashed to.
     pub(crate) async fn login(&self, name: &str) -> Result<Option<(u64, String)>, Error> {
-        let row = query("SELECT id, password FROM users WHERE name = $1")
+        query("SELECT id, password FROM users WHERE name = $1")
             .bind(name)
-            .fetch_optional(&self.reader)
-            .await?;
-        row.map(|row| Ok((get_u64(&row, "id")?, row.get("password")?)))
-            .transpose()
+            .read_optional(&self.reader, |row| {
+                Ok((get_u64(row, "id")?, row.get("password")?))
+            })
+            .await
     }
 
     /// How many people there ever were.
@@ -102,8 +96,10 @@ impl Store {
     }
 }
 
-fn one(row: Option<Row>, id: u64) -> Result<UserRow, Error> {
-    let row = row.as_ref().map(read).transpose()?;
+async fn one(on: impl Into<On<'_>>, id: u64) -> Result<UserRow, Error> {
+    let row = select(id.saturating_sub(1), 1, &UserFilter::default())
+        .read_optional(on, read)
+        .await?;
     row.filter(|row| row.id == id)
         .ok_or_else(|| Error::NotFound(format!("there is no user {id}")))
 }
@@ -113,10 +109,7 @@ fn one(row: Option<Row>, id: u64) -> Result<UserRow, Error> {
 impl Commit {
     /// That one, as of this transaction.
     pub(crate) async fn user(&mut self, id: u64) -> Result<UserRow, Error> {
-        let row = select(id.saturating_sub(1), 1, &UserFilter::default())
-            .fetch_optional(self.connection()?)
-            .await?;
-        one(row, id)
+        one(self.connection()?, id).await
     }
 
     /// How many people there ever were, as of this transaction.

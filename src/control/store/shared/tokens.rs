@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{
     super::{
         Commit, Store, Whose,
-        database::{Query, Row, query},
+        database::{On, Query, Row, query},
         get_u64, positive, signed,
     },
     is_room,
@@ -48,19 +48,13 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<SharedTokenRow>, Error> {
         select(after, limit, whose)
-            .fetch_all(&self.lister)
-            .await?
-            .iter()
-            .map(read)
-            .collect()
+            .read_all(&self.lister, read)
+            .await
     }
 
     /// That one.
     pub(crate) async fn shared_token(&self, id: u64) -> Result<SharedTokenRow, Error> {
-        let row = select(id.saturating_sub(1), 1, Whose::default())
-            .fetch_optional(&self.reader)
-            .await?;
-        one(row, id)
+        one(&self.reader, id).await
     }
 
     /// The one with that digest.
@@ -68,16 +62,17 @@ impl Store {
         &self,
         digest: &Digest,
     ) -> Result<Option<SharedTokenRow>, Error> {
-        let row = query(SELECT)
+        query(SELECT)
             .and("0 AND digest = $", [digest.0.to_vec().into()])
-            .fetch_optional(&self.reader)
-            .await?;
-        row.as_ref().map(read).transpose()
+            .read_optional(&self.reader, read)
+            .await
     }
 }
 
-fn one(row: Option<Row>, id: u64) -> Result<SharedTokenRow, Error> {
-    let row = row.as_ref().map(read).transpose()?;
+async fn one(on: impl Into<On<'_>>, id: u64) -> Result<SharedTokenRow, Error> {
+    let row = select(id.saturating_sub(1), 1, Whose::default())
+        .read_optional(on, read)
+        .await?;
     row.filter(|row| row.id == id)
         .ok_or_else(|| Error::NotFound(format!("there is no shared token {id}")))
 }
@@ -87,10 +82,7 @@ fn one(row: Option<Row>, id: u64) -> Result<SharedTokenRow, Error> {
 impl Commit {
     /// That one, as of this transaction.
     pub(crate) async fn shared_token(&mut self, id: u64) -> Result<SharedTokenRow, Error> {
-        let row = select(id.saturating_sub(1), 1, Whose::default())
-            .fetch_optional(self.connection()?)
-            .await?;
-        one(row, id)
+        one(self.connection()?, id).await
     }
 
     /// Mints one.
@@ -237,15 +229,11 @@ impl Commit {
         filter: u64,
     ) -> Result<Option<u64>, Error> {
         let rows = select(0, u32::MAX, Whose::account(account))
-            .fetch_all(self.connection()?)
+            .read_all(self.connection()?, read)
             .await?;
-        for row in &rows {
-            let row = read(row)?;
-            if row.revoked_at.is_none() && row.filters.contains(&filter) {
-                return Ok(Some(row.id));
-            }
-        }
-        Ok(None)
+        let goes_by_it =
+            |row: &&SharedTokenRow| row.revoked_at.is_none() && row.filters.contains(&filter);
+        Ok(rows.iter().find(goes_by_it).map(|row| row.id))
     }
 
     /// Refuses filters that there are not, and other accounts' alike.

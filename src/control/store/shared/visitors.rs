@@ -74,9 +74,9 @@ impl Store {
         let found = query("SELECT * FROM shared_filters WHERE id = $1 AND account_id = $2")
             .bind(signed(id))
             .bind(signed(account))
-            .fetch_optional(&self.reader)
+            .read_optional(&self.reader, read)
             .await?;
-        Ok(match found.as_ref().map(read).transpose()? {
+        Ok(match found {
             Some(row) => Match::of(&row.field, &row.value),
             None => Match::Nothing,
         })
