@@ -220,6 +220,17 @@ fn get_u64(row: &Row, column: &str) -> Result<u64, Error> {
     positive(row.get(column)?)
 }
 
+/// The same where there may be nothing.
+fn get_some_u64(row: &Row, column: &str) -> Result<Option<u64>, Error> {
+    let value: Option<i64> = row.get(column)?;
+    value.map(positive).transpose()
+}
+
+/// When a row's token ends: seconds since 1970, 0 = never.
+fn expiry_of(row: &Row) -> Result<u32, Error> {
+    u32::try_from(get_u64(row, "expires_at")?).map_err(|_| Error::damaged("an expiry past 2106"))
+}
+
 fn digest_of(bytes: &[u8]) -> Result<Digest, Error> {
     bytes
         .try_into()

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{
     Commit, Store,
     database::{Connection, Row, query},
-    positive, signed,
+    get_some_u64, get_u64, signed,
 };
 use crate::{
     control::{
@@ -66,10 +66,9 @@ impl Store {
         let (request, object) = plain
             .split_first_chunk::<HASH_BYTES>()
             .ok_or_else(damaged)?;
-        let account: Option<i64> = row.get("account_id")?;
         Ok(Answer {
-            account: account.map(positive).transpose()?,
-            revision: Some(positive(row.get("revision")?)?).filter(|revision| *revision != 0),
+            account: get_some_u64(row, "account_id")?,
+            revision: Some(get_u64(row, "revision")?).filter(|revision| *revision != 0),
             request: *request,
             object: serde_json::from_slice(object).map_err(|_| damaged())?,
         })

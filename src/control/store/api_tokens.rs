@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{
     Commit, Store, Whose,
     database::{On, Query, Row, query},
-    get_u64, positive, signed,
+    expiry_of, get_some_u64, get_u64, signed,
 };
 use crate::{
     clock,
@@ -172,21 +172,16 @@ fn place(id: u64) -> String {
 }
 
 pub(super) fn read(row: &Row) -> Result<ApiTokenRow, Error> {
-    let optional = |column| -> Result<Option<u64>, Error> {
-        let value: Option<i64> = row.get(column)?;
-        value.map(positive).transpose()
-    };
     Ok(ApiTokenRow {
         id: get_u64(row, "id")?,
-        account: optional("account_id")?,
+        account: get_some_u64(row, "account_id")?,
         name: row.get("name")?,
         scopes: Scopes::parse(row.get("scopes")?)
             .ok_or_else(|| Error::damaged("scopes that there are not"))?,
-        expires_at: u32::try_from(get_u64(row, "expires_at")?)
-            .map_err(|_| Error::damaged("an expiry past 2106"))?,
+        expires_at: expiry_of(row)?,
         created_by: row.get("created_by")?,
         created_at: get_u64(row, "created_at")?,
-        last_used_at: optional("last_used_at")?,
-        revoked_at: optional("revoked_at")?,
+        last_used_at: get_some_u64(row, "last_used_at")?,
+        revoked_at: get_some_u64(row, "revoked_at")?,
     })
 }

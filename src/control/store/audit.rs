@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{
     Store, Whose, counter,
     database::{Connection, Query, Row, query},
-    get_u64, positive, signed,
+    get_some_u64, get_u64, signed,
 };
 use crate::control::{
     Error,
@@ -209,15 +209,10 @@ fn verify(row: &Row, seq: u64, previous: &[u8]) -> Result<Option<Vec<u8>>, Error
         texts: [row.get("actor")?, row.get("action")?, row.get("subject")?],
         states: [row.get("old_state")?, row.get("new_state")?],
         address: row.get("address")?,
-        account: account(row)?,
+        account: get_some_u64(row, "account_id")?,
     };
     let is_intact = record.seq == seq && stored == record.hash(previous);
     Ok(is_intact.then_some(stored))
-}
-
-fn account(row: &Row) -> Result<Option<u64>, Error> {
-    let account: Option<i64> = row.get("account_id")?;
-    account.map(positive).transpose()
 }
 
 pub(super) fn read(row: &Row) -> Result<AuditRow, Error> {
@@ -231,7 +226,7 @@ pub(super) fn read(row: &Row) -> Result<AuditRow, Error> {
         },
         action: row.get("action")?,
         subject: row.get("subject")?,
-        account: account(row)?,
+        account: get_some_u64(row, "account_id")?,
         old: row.get("old_state")?,
         new: row.get("new_state")?,
     })

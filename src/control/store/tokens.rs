@@ -6,7 +6,7 @@ use super::{
     Commit, Store,
     commit::Table,
     database::{On, Query, Row, Value, query},
-    digest_of, get_u64, positive, signal_of, signed,
+    digest_of, expiry_of, get_some_u64, get_u64, signal_of, signed,
 };
 use crate::{
     clock,
@@ -353,8 +353,7 @@ fn read_token(row: &Row) -> Result<Token, Error> {
         account: AccountId(get_u64(row, "account_id")?),
         signal: signal_of(row.get("signal")?)?,
         state,
-        expires_at: u32::try_from(get_u64(row, "expires_at")?)
-            .map_err(|_| Error::damaged("an expiry past 2106"))?,
+        expires_at: expiry_of(row)?,
         sources: sources(row.get("sources")?)?,
     })
 }
@@ -365,10 +364,7 @@ pub(super) fn read(row: &Row) -> Result<TokenRow, Error> {
         account_name: row.get("account_name")?,
         name: row.get("name")?,
         description: row.get("description")?,
-        replaced_by: row
-            .get::<Option<i64>, _>("replaced_by")?
-            .map(positive)
-            .transpose()?,
+        replaced_by: get_some_u64(row, "replaced_by")?,
         created_at: get_u64(row, "created_at")?,
         updated_at: get_u64(row, "updated_at")?,
         revision: get_u64(row, "revision")?,

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{
     Commit, Store, Whose,
     database::{On, Query, Row, query},
-    get_u64, positive, signed,
+    get_some_u64, get_u64, signed,
 };
 use crate::{
     control::{
@@ -291,10 +291,9 @@ impl Commit {
 }
 
 fn read(row: &Row) -> Result<UserRow, Error> {
-    let account: Option<i64> = row.get("account_id")?;
     Ok(UserRow {
         id: get_u64(row, "id")?,
-        account: account.map(positive).transpose()?,
+        account: get_some_u64(row, "account_id")?,
         name: row.get("name")?,
         role: Role::parse(row.get("role")?)
             .ok_or_else(|| Error::damaged("a role that there is not"))?,

@@ -6,7 +6,7 @@ use super::{
     super::{
         Commit, Store, Whose,
         database::{On, Query, Row, query},
-        get_u64, positive, signed,
+        expiry_of, get_some_u64, get_u64, positive, signed,
     },
     is_room,
 };
@@ -287,27 +287,18 @@ pub(super) fn join(row: &Row) -> Result<Join, Error> {
     Join::parse(row.get("joined_by")?).ok_or_else(|| Error::damaged("filters joined by no word"))
 }
 
-/// When a row's token ends.
-pub(super) fn expiry(row: &Row) -> Result<u32, Error> {
-    u32::try_from(get_u64(row, "expires_at")?).map_err(|_| Error::damaged("an expiry past 2106"))
-}
-
 fn read(row: &Row) -> Result<SharedTokenRow, Error> {
-    let optional = |column| -> Result<Option<u64>, Error> {
-        let value: Option<i64> = row.get(column)?;
-        value.map(positive).transpose()
-    };
     Ok(SharedTokenRow {
         id: get_u64(row, "id")?,
         account: get_u64(row, "account_id")?,
         name: row.get("name")?,
         join: join(row)?,
         filters: filters(row)?,
-        expires_at: expiry(row)?,
+        expires_at: expiry_of(row)?,
         created_by: row.get("created_by")?,
         created_at: get_u64(row, "created_at")?,
         updated_at: get_u64(row, "updated_at")?,
-        last_used_at: optional("last_used_at")?,
-        revoked_at: optional("revoked_at")?,
+        last_used_at: get_some_u64(row, "last_used_at")?,
+        revoked_at: get_some_u64(row, "revoked_at")?,
     })
 }
