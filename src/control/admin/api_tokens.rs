@@ -10,6 +10,7 @@ use super::{
     enforced::{Items, page},
     extract::{Body, Id, Page, Query, Reference, name, one_of, seconds},
     problem::Problem,
+    written,
 };
 use crate::{
     clock,
@@ -138,9 +139,7 @@ pub(super) async fn create(
         record: (&row).into(),
         token: secret.reveal().to_owned(),
     };
-    commit.remember(account, &made)?;
-    commit.finish_unpublished().await?;
-    Ok((StatusCode::CREATED, Json(made)))
+    written::made(commit, account, made).await
 }
 
 /// Ends an API token for ever, from the next request on. Revoking a revoked one again is no error.
@@ -153,6 +152,5 @@ pub(super) async fn revoke(
 ) -> Result<Json<view::ApiToken>, Problem> {
     let mut commit = control.inner.store.begin(&actor).await?;
     let row = commit.revoke_api_token(id).await?;
-    commit.finish_unpublished().await?;
-    Ok(Json((&row).into()))
+    written::done(commit, (&row).into()).await
 }

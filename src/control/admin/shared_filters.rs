@@ -12,6 +12,7 @@ use super::{
     extract::{Body, Id, NoQuery, Page, Query, Reference},
     problem::Problem,
     shared_tokens::ListQuery,
+    written,
 };
 use crate::control::{Control, sight, store::NewSharedFilter, view};
 
@@ -87,10 +88,7 @@ pub(super) async fn create(
         description,
     };
     let row = commit.insert_shared_filter(new).await?;
-    let made = view::SharedFilter::from(&row);
-    commit.remember(Some(account), &made)?;
-    commit.finish_unpublished().await?;
-    Ok((StatusCode::CREATED, Json(made)))
+    written::made(commit, Some(account), (&row).into()).await
 }
 
 /// Changes a filter's description. Its field and value stay: whoever was given a token must not see more by it tomorrow.
@@ -106,8 +104,7 @@ pub(super) async fn change(
     let description = description(change.description)?;
     let mut commit = control.inner.store.begin(&actor).await?;
     let row = commit.describe_shared_filter(id, description).await?;
-    commit.finish_unpublished().await?;
-    Ok(Json((&row).into()))
+    written::done(commit, (&row).into()).await
 }
 
 /// Removes a filter by which no shared token goes that is not revoked.
@@ -121,8 +118,7 @@ pub(super) async fn delete(
 ) -> Result<Json<Value>, Problem> {
     let mut commit = control.inner.store.begin(&actor).await?;
     commit.delete_shared_filter(id).await?;
-    commit.finish_unpublished().await?;
-    Ok(Json(json!({"id": id})))
+    written::done(commit, json!({"id": id})).await
 }
 
 /// Whether a filter's field and value are words.

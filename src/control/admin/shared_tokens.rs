@@ -11,6 +11,7 @@ use super::{
     enforced::{Items, page},
     extract::{Body, Id, NoBody, NoQuery, Page, Query, Reference, name, nullable, seconds},
     problem::Problem,
+    written,
 };
 use crate::{
     clock,
@@ -134,9 +135,7 @@ pub(super) async fn create(
         record: (&row).into(),
         token: secret.reveal().to_owned(),
     };
-    commit.remember(Some(account), &made)?;
-    commit.finish_unpublished().await?;
-    Ok((StatusCode::CREATED, Json(made)))
+    written::made(commit, Some(account), made).await
 }
 
 /// Changes a shared token's name, filters, join or expiry; what it shows follows at once.
@@ -165,8 +164,7 @@ pub(super) async fn change(
     let row = commit
         .update_shared_token("shared_token.change", &old, new)
         .await?;
-    commit.finish_unpublished().await?;
-    Ok(Json((&row).into()))
+    written::done(commit, (&row).into()).await
 }
 
 /// Ends a shared token for ever, from the next request on. Revoking a revoked one again is no error.
@@ -181,8 +179,7 @@ pub(super) async fn revoke(
 ) -> Result<Json<view::SharedToken>, Problem> {
     let mut commit = control.inner.store.begin(&actor).await?;
     let row = commit.revoke_shared_token(id).await?;
-    commit.finish_unpublished().await?;
-    Ok(Json((&row).into()))
+    written::done(commit, (&row).into()).await
 }
 
 /// Shows the token itself; the audit log remembers it.
@@ -197,12 +194,8 @@ pub(super) async fn reveal(
 ) -> Result<Json<RevealedSharedToken>, Problem> {
     let mut commit = control.inner.store.begin(&actor).await?;
     let secret = commit.reveal_shared_token(id).await?;
-    // The record first: nobody sees the token without it.
-    commit.finish_unpublished().await?;
-    Ok(Json(RevealedSharedToken {
-        id,
-        token: secret.reveal().to_owned(),
-    }))
+    let token = secret.reveal().to_owned();
+    written::done(commit, RevealedSharedToken { id, token }).await
 }
 
 /// Hides a revoked shared token.
@@ -216,8 +209,7 @@ pub(super) async fn delete(
 ) -> Result<Json<Value>, Problem> {
     let mut commit = control.inner.store.begin(&actor).await?;
     commit.hide_shared_token(id).await?;
-    commit.finish_unpublished().await?;
-    Ok(Json(json!({"id": id})))
+    written::done(commit, json!({"id": id})).await
 }
 
 /// Ids of filters, each once.

@@ -11,6 +11,7 @@ use super::{
     enforced::{Items, page},
     extract::{Body, Id, Page, Query, Reference, name},
     problem::Problem,
+    written,
 };
 use crate::{
     control::{
@@ -122,10 +123,7 @@ pub(super) async fn create(
         password,
     };
     let row = commit.insert_user(new).await?;
-    let view = view::User::from(&row);
-    commit.remember(account, &view)?;
-    commit.finish_unpublished().await?;
-    Ok((StatusCode::CREATED, Json(view)))
+    written::made(commit, account, (&row).into()).await
 }
 
 /// Changes a person's role or password; all their sessions end.
@@ -157,8 +155,7 @@ pub(super) async fn change(
     // Who sets a password can be that person.
     permit.gives(role.scopes(), 0)?;
     let row = commit.update_user(id, change.role, password).await?;
-    commit.finish_unpublished().await?;
-    Ok(Json((&row).into()))
+    written::done(commit, (&row).into()).await
 }
 
 /// Removes a person; all their sessions end.
@@ -171,6 +168,5 @@ pub(super) async fn delete(
 ) -> Result<Json<Value>, Problem> {
     let mut commit = control.inner.store.begin(&actor).await?;
     commit.delete_user(id).await?;
-    commit.finish_unpublished().await?;
-    Ok(Json(json!({"id": id})))
+    written::done(commit, json!({"id": id})).await
 }

@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    super::shared_filters::{check, description},
+    super::{
+        shared_filters::{check, description},
+        written,
+    },
     guard::Key,
     trouble::Trouble,
     value::Loose,
@@ -63,8 +66,7 @@ pub(super) async fn create(
     };
     let mut commit = control.inner.store.begin(&key.who).await?;
     let row = commit.insert_shared_filter(new).await?;
-    commit.finish_unpublished().await?;
-    Ok(Json(row.into()))
+    written::done(commit, row.into()).await
 }
 
 /// Shows a filter.
@@ -87,8 +89,7 @@ pub(super) async fn delete(
 ) -> Result<Json<FilterModel>, Trouble> {
     let mut commit = control.inner.store.begin(&key.who).await?;
     let row = commit.delete_shared_filter(key.id).await?;
-    commit.finish_unpublished().await?;
-    Ok(Json(row.into()))
+    written::done(commit, row.into()).await
 }
 
 // === impl FilterModel ===

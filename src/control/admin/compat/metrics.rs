@@ -5,6 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
+    super::written,
     accounts::{changed, make, remove, sub_accounts},
     guard::Key,
     kept::{AccountBody, Kept, Kind},
@@ -44,8 +45,7 @@ pub(super) async fn list(
         let token = token(&mut commit, row.account.id.0).await?;
         models.push(model(&row, kept, token));
     }
-    commit.finish_unpublished().await?;
-    Ok(Json(models))
+    written::done(commit, models).await
 }
 
 /// Shows a metrics account; the audit log remembers that its token was revealed.
@@ -108,8 +108,7 @@ async fn shown(control: &Control, key: &Key) -> Result<Json<MetricsModel>, Troub
     let kept = Kept::read(&commit.kept(key.id).await?)?;
     let row = commit.account(key.id).await?;
     let token = token(&mut commit, key.id).await?;
-    commit.finish_unpublished().await?;
-    Ok(Json(model(&row, kept, token)))
+    written::done(commit, model(&row, kept, token)).await
 }
 
 /// The reading is audited.

@@ -8,6 +8,7 @@ use super::{
     super::{
         extract::{name, nullable},
         shared_tokens::{LIFE_SECONDS, filters},
+        written,
     },
     guard::Key,
     trouble::Trouble,
@@ -75,8 +76,7 @@ pub(super) async fn list(
         let secret = commit.reveal_shared_token(row.id).await?;
         models.push(model(row, &secret));
     }
-    commit.finish_unpublished().await?;
-    Ok(Json(models))
+    written::done(commit, models).await
 }
 
 /// Makes a shared token.
@@ -104,8 +104,7 @@ pub(super) async fn create(
     };
     let mut commit = control.inner.store.begin(&key.who).await?;
     let (row, secret) = commit.insert_shared_token(new).await?;
-    commit.finish_unpublished().await?;
-    Ok(Json(model(row, &secret)))
+    written::done(commit, model(row, &secret)).await
 }
 
 /// Shows a shared token; the audit log remembers that it was revealed.
@@ -118,8 +117,7 @@ pub(super) async fn show(
     let mut commit = control.inner.store.begin(&key.who).await?;
     let row = commit.shared_token(key.id).await?;
     let secret = commit.reveal_shared_token(key.id).await?;
-    commit.finish_unpublished().await?;
-    Ok(Json(model(row, &secret)))
+    written::done(commit, model(row, &secret)).await
 }
 
 /// Changes a shared token's name, filters, operator or end; what is left out stays.
@@ -147,8 +145,7 @@ pub(super) async fn change(
         .update_shared_token("shared_token.change", &old, new)
         .await?;
     let secret = commit.reveal_shared_token(key.id).await?;
-    commit.finish_unpublished().await?;
-    Ok(Json(model(row, &secret)))
+    written::done(commit, model(row, &secret)).await
 }
 
 /// Revokes a shared token for ever, and hides it.
