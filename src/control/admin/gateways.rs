@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::{
     Actor,
-    extract::{Name, NoBody, NoQuery, Page, Query},
+    extract::{Name, NoBody, Page, Query},
     problem::Problem,
 };
 use crate::control::{
@@ -98,7 +98,6 @@ pub(super) async fn retire(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
     Name(name): Name,
-    Query(NoQuery {}): Query<NoQuery>,
     _: NoBody,
 ) -> Result<Json<Value>, Problem> {
     let store = &control.inner.store;

@@ -9,14 +9,12 @@ use super::{
     Actor,
     caller::Permit,
     enforced::{Items, page},
-    extract::{Body, Id, NoQuery, Page, Query, Reference},
+    extract::{Body, Id, Page, Query, Reference, description},
     problem::Problem,
     shared_tokens::ListQuery,
     written,
 };
 use crate::control::{Control, sight, store::NewSharedFilter, view};
-
-const DESCRIPTION_CHARS_MAX: usize = 500;
 
 /// A filter to be made.
 #[derive(Deserialize, ToSchema)]
@@ -74,7 +72,6 @@ pub(super) async fn create(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
     Extension(permit): Extension<Permit>,
-    Query(NoQuery {}): Query<NoQuery>,
     Body(new): Body<NewSharedFilterBody>,
 ) -> Result<(StatusCode, Json<view::SharedFilter>), Problem> {
     check(&new.field, &new.value)?;
@@ -98,7 +95,6 @@ pub(super) async fn change(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
     Id(id): Id,
-    Query(NoQuery {}): Query<NoQuery>,
     Body(change): Body<SharedFilterChange>,
 ) -> Result<Json<view::SharedFilter>, Problem> {
     let description = description(change.description)?;
@@ -114,7 +110,6 @@ pub(super) async fn delete(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
     Id(id): Id,
-    Query(NoQuery {}): Query<NoQuery>,
 ) -> Result<Json<Value>, Problem> {
     let mut commit = control.inner.store.begin(&actor).await?;
     commit.delete_shared_filter(id).await?;
@@ -129,14 +124,4 @@ pub(super) fn check(field: &str, value: &str) -> Result<(), Problem> {
     Err(Problem::invalid(
         "field and value of a filter are 1 to 128 characters of [a-zA-Z0-9_@.-] each",
     ))
-}
-
-/// What people say of a filter.
-pub(super) fn description(text: String) -> Result<String, Problem> {
-    if text.chars().count() > DESCRIPTION_CHARS_MAX || text.chars().any(char::is_control) {
-        return Err(Problem::invalid(format!(
-            "a description has at most {DESCRIPTION_CHARS_MAX} characters, none of them a control character"
-        )));
-    }
-    Ok(text)
 }

@@ -9,7 +9,7 @@ use super::{
     Actor,
     caller::Permit,
     enforced::{Items, page},
-    extract::{Body, Id, NoBody, NoQuery, Page, Query, Reference, name, nullable, seconds},
+    extract::{Body, Id, NoBody, Page, Query, Reference, name, nullable, seconds},
     problem::Problem,
     written,
 };
@@ -112,7 +112,6 @@ pub(super) async fn create(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
     Extension(permit): Extension<Permit>,
-    Query(NoQuery {}): Query<NoQuery>,
     Body(new): Body<NewSharedTokenBody>,
 ) -> Result<(StatusCode, Json<MadeSharedToken>), Problem> {
     let name = name(new.name)?;
@@ -145,7 +144,6 @@ pub(super) async fn change(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
     Id(id): Id,
-    Query(NoQuery {}): Query<NoQuery>,
     Body(change): Body<SharedTokenChange>,
 ) -> Result<Json<view::SharedToken>, Problem> {
     let mut commit = control.inner.store.begin(&actor).await?;
@@ -174,7 +172,6 @@ pub(super) async fn revoke(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
     Id(id): Id,
-    Query(NoQuery {}): Query<NoQuery>,
     _: NoBody,
 ) -> Result<Json<view::SharedToken>, Problem> {
     let mut commit = control.inner.store.begin(&actor).await?;
@@ -189,7 +186,6 @@ pub(super) async fn reveal(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
     Id(id): Id,
-    Query(NoQuery {}): Query<NoQuery>,
     _: NoBody,
 ) -> Result<Json<RevealedSharedToken>, Problem> {
     let mut commit = control.inner.store.begin(&actor).await?;
@@ -205,7 +201,6 @@ pub(super) async fn delete(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
     Id(id): Id,
-    Query(NoQuery {}): Query<NoQuery>,
 ) -> Result<Json<Value>, Problem> {
     let mut commit = control.inner.store.begin(&actor).await?;
     commit.hide_shared_token(id).await?;

@@ -5,10 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    super::{
-        shared_filters::{check, description},
-        written,
-    },
+    super::{extract::description, shared_filters::check, written},
     guard::Key,
     trouble::Trouble,
     value::Loose,
