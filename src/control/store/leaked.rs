@@ -16,6 +16,19 @@ pub(crate) enum Leaked {
     Shared(SharedTokenRow),
 }
 
+// === impl Leaked ===
+
+impl Leaked {
+    /// Whose it is; `None` is the operators'.
+    pub(crate) fn account(&self) -> Option<u64> {
+        match self {
+            Self::Shipping(row) => Some(row.token.account.0),
+            Self::Api(row) => row.account,
+            Self::Shared(row) => Some(row.account),
+        }
+    }
+}
+
 // === impl Store ===
 
 impl Store {
