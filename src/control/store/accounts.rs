@@ -313,13 +313,11 @@ impl Commit {
     }
 
     async fn account_name_is_free(&mut self, name: &str, but_for: u64) -> Result<(), Error> {
-        match self.account_named(name).await {
-            Err(Error::NotFound(_)) => Ok(()),
-            Err(error) => Err(error),
-            Ok(id) if id == but_for => Ok(()),
-            Ok(_) => Err(Error::Conflict(format!(
+        match Error::found(self.account_named(name).await)? {
+            Some(id) if id != but_for => Err(Error::Conflict(format!(
                 "there is an account named {name:?} already"
             ))),
+            _ => Ok(()),
         }
     }
 }

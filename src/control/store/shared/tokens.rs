@@ -239,12 +239,8 @@ impl Commit {
     /// Refuses filters that there are not, and other accounts' alike.
     async fn filters_are_of(&mut self, account: u64, filters: &[u64]) -> Result<(), Error> {
         for id in filters {
-            let found = match self.shared_filter(*id).await {
-                Ok(row) => row.account == account,
-                Err(Error::NotFound(_)) => false,
-                Err(error) => return Err(error),
-            };
-            if !found {
+            let row = Error::found(self.shared_filter(*id).await)?;
+            if row.is_none_or(|row| row.account != account) {
                 return Err(Error::Invalid(format!(
                     "account {account} has no shared filter {id}"
                 )));
