@@ -72,8 +72,7 @@ pub(super) async fn list(
         state: one_of("state", &["live", "revoked", "expired"], query.state)?,
     };
     let rows = store.api_tokens(&filter, after, limit + 1).await?;
-    let items = rows.iter().map(view::ApiToken::from).collect();
-    Ok(Json(page(items, limit, |item: &view::ApiToken| item.id)))
+    Ok(Json(page(&rows, limit, |item: &view::ApiToken| item.id)))
 }
 
 /// Shows an API token's record.

@@ -71,8 +71,7 @@ pub(super) async fn list(
         to: millis(query.to)?,
     };
     let rows = control.inner.store.audit(after, limit + 1, &filter).await?;
-    let items = rows.iter().map(view::AuditRecord::from).collect();
-    Ok(Json(page(items, limit, |item: &view::AuditRecord| {
+    Ok(Json(page(&rows, limit, |item: &view::AuditRecord| {
         item.seq
     })))
 }

@@ -191,8 +191,13 @@ pub(super) struct Items<T> {
     next: Option<u64>,
 }
 
-/// A page of at most `limit` out of one row more than that.
-pub(super) fn page<T>(mut items: Vec<T>, limit: u32, id: impl Fn(&T) -> u64) -> Items<T> {
+/// A page of at most `limit` out of one row more than that, as rows are shown.
+pub(super) fn page<T>(
+    rows: impl IntoIterator<Item: Into<T>>,
+    limit: u32,
+    id: impl Fn(&T) -> u64,
+) -> Items<T> {
+    let mut items: Vec<T> = rows.into_iter().map(Into::into).collect();
     // One row more than asked for tells whether there is a next page.
     let has_more = items.len() > limit as usize;
     items.truncate(limit as usize);

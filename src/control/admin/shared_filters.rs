@@ -48,8 +48,7 @@ pub(super) async fn list(
     let store = &control.inner.store;
     let whose = permit.whose(store, query.account).await?;
     let rows = store.shared_filters(whose, after, limit + 1).await?;
-    let items = rows.iter().map(view::SharedFilter::from).collect();
-    Ok(Json(page(items, limit, |item: &view::SharedFilter| {
+    Ok(Json(page(&rows, limit, |item: &view::SharedFilter| {
         item.id
     })))
 }

@@ -90,8 +90,7 @@ pub(super) async fn list(
     let store = &control.inner.store;
     let whose = permit.whose(store, query.account).await?;
     let rows = store.shared_tokens(whose, after, limit + 1).await?;
-    let items = rows.iter().map(view::SharedToken::from).collect();
-    Ok(Json(page(items, limit, |item: &view::SharedToken| item.id)))
+    Ok(Json(page(&rows, limit, |item: &view::SharedToken| item.id)))
 }
 
 /// Shows a shared token's record.

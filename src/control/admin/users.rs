@@ -74,8 +74,7 @@ pub(super) async fn list(
         role: query.role,
     };
     let rows = store.users(&filter, after, limit + 1).await?;
-    let items = rows.iter().map(view::User::from).collect();
-    Ok(Json(page(items, limit, |item: &view::User| item.id)))
+    Ok(Json(page(&rows, limit, |item: &view::User| item.id)))
 }
 
 /// Shows a person.
