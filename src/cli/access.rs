@@ -388,18 +388,6 @@ pub(super) fn reference(word: &str) -> Value {
     }
 }
 
-/// A list's path, narrowed by what is named.
-pub(super) fn filtered(path: &str, filters: &[(&str, Option<String>)]) -> String {
-    let named = filters
-        .iter()
-        .filter_map(|(key, value)| Some(format!("{key}={}", encoded(value.as_ref()?))));
-    let query: Vec<String> = named.collect();
-    match query.as_slice() {
-        [] => path.to_owned(),
-        query => format!("{path}?{}", query.join("&")),
-    }
-}
-
 /// A query's value, everything but unreserved characters encoded.
 pub(super) fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

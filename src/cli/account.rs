@@ -5,10 +5,11 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
-    access::{Api, Failure, encoded, filtered, reference},
+    access::{Api, Failure, encoded, reference},
     output::{cell, table},
     token::expiry,
     usage::Buckets,
+    words::filtered,
 };
 use crate::model::Signal;
 

@@ -5,9 +5,10 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
-    access::{Api, Failure, filtered, reference},
+    access::{Api, Failure, reference},
     output::{cell, table},
     token::{Out, expiry, value_name},
+    words::filtered,
 };
 
 #[derive(Debug, Subcommand)]

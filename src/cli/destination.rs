@@ -7,9 +7,10 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
-    access::{Api, Failure, filtered, read_secret},
+    access::{Api, Failure, read_secret},
     output::{cell, plain, table},
     token::value_name,
+    words::filtered,
 };
 
 #[derive(Debug, Subcommand)]

@@ -5,10 +5,11 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
-    access::{Api, Failure, encoded, reference},
-    output::{cell, line, table},
+    access::{Api, Failure, reference},
+    output::{cell, table},
     token::{Out, expiry},
     usage,
+    words::filtered,
 };
 
 #[derive(Debug, Subcommand)]
@@ -104,7 +105,7 @@ impl Verb {
     pub(super) async fn run(self, api: &Api) -> Result<(), Failure> {
         match self {
             Self::List { account } => {
-                let path = of_account("/shared-tokens", account);
+                let path = filtered("/shared-tokens", &[("account", account)]);
                 api.print_list(&path, list).await
             }
             Self::Create {
@@ -128,7 +129,7 @@ impl Verb {
                 })
                 .await
             }
-            Self::Show { id } => show(api, &format!("/shared-tokens/{id}"), list).await,
+            Self::Show { id } => api.print_one(&format!("/shared-tokens/{id}"), list).await,
             Self::Change {
                 id,
                 name,
@@ -190,28 +191,6 @@ fn ends(body: &mut Map<String, Value>, expires: Option<String>, is_endless: bool
 fn said(token: &Value, what: &str) -> String {
     let (name, id) = (cell(&token["name"]), cell(&token["id"]));
     format!("shared token {name} (id {id}) is {what}")
-}
-
-/// A list's path, of that account alone where one is named.
-pub(super) fn of_account(path: &str, account: Option<String>) -> String {
-    match account {
-        Some(account) => format!("{path}?account={}", encoded(&account)),
-        None => path.to_owned(),
-    }
-}
-
-/// One record: as it came, or as a table of one.
-pub(super) async fn show(
-    api: &Api,
-    path: &str,
-    list: impl FnOnce(&[Value]) -> String,
-) -> Result<(), Failure> {
-    let (text, record) = api.get(path).await?;
-    let shown = match api.json {
-        true => text,
-        false => list(std::slice::from_ref(&record)),
-    };
-    line(shown.trim_end())
 }
 
 fn list(items: &[Value]) -> String {

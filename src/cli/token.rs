@@ -10,10 +10,11 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
-    access::{Api, Failure, encoded, is_number, reference},
+    access::{Api, Failure, is_number, reference},
     import::Import,
     output::{SecretFile, cell, table},
     usage,
+    words::filtered,
 };
 use crate::clock;
 
@@ -174,8 +175,8 @@ impl Verb {
     pub(super) async fn run(self, api: &Api) -> Result<(), Failure> {
         match self {
             Self::List { filter, state } => {
-                let state = state.map(|state| ("state", value_name(state)));
-                api.print_list(&filter.path(state), list).await
+                let path = filter.path(("state", state.map(value_name)));
+                api.print_list(&path, list).await
             }
             Self::Create {
                 account,
@@ -359,18 +360,9 @@ impl Change {
 // === impl Filter ===
 
 impl Filter {
-    fn path(&self, more: Option<(&str, String)>) -> String {
-        let account = self.account.clone().map(|account| ("account", account));
-        let signal = self.signal.map(|signal| ("signal", value_name(signal)));
-        let query: Vec<String> = [account, signal, more]
-            .into_iter()
-            .flatten()
-            .map(|(key, value)| format!("{key}={}", encoded(&value)))
-            .collect();
-        if query.is_empty() {
-            return "/tokens".to_owned();
-        }
-        format!("/tokens?{}", query.join("&"))
+    fn path(&self, more: (&str, Option<String>)) -> String {
+        let (account, signal) = (self.account.clone(), self.signal.map(value_name));
+        filtered("/tokens", &[("account", account), ("signal", signal), more])
     }
 }
 
@@ -393,7 +385,7 @@ impl Named {
         let fits = |token: &Value| (token["state"] == "revoked") == is_delete;
         let id = api
             .id(
-                &self.filter.path(Some(("name", self.token.clone()))),
+                &self.filter.path(("name", Some(self.token.clone()))),
                 "token",
                 &self.token,
                 fits,
