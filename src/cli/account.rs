@@ -9,7 +9,7 @@ use super::{
     output::{cell, table},
     token::expiry,
     usage::Buckets,
-    words::filtered,
+    words::{fields, filtered},
 };
 use crate::model::Signal;
 
@@ -304,27 +304,18 @@ fn limit(text: &str) -> Result<(String, Value), String> {
 
 impl Settings {
     fn body(self) -> Map<String, Value> {
-        let mut body = Map::new();
-        if !self.destinations.is_empty() {
-            let named = self
-                .destinations
-                .into_iter()
-                .map(|(signal, value)| (signal.name().to_owned(), value));
-            body.insert("destinations".to_owned(), Value::Object(named.collect()));
-        }
-        if !self.limits.is_empty() {
-            let limits = self.limits.into_iter().collect();
-            body.insert("limits".to_owned(), Value::Object(limits));
-        }
-        if let Some(plan) = self.plan {
-            body.insert("plan".to_owned(), json!(plan));
-        }
-        if let Some(until) = self.trial_until {
-            body.insert("trial_until".to_owned(), json!(until));
-        }
-        if let Some(accessible) = self.accessible {
-            body.insert("accessible".to_owned(), json!(accessible));
-        }
-        body
+        let named = self.destinations.into_iter();
+        let destinations: Map<_, _> = named
+            .map(|(signal, value)| (signal.name().to_owned(), value))
+            .collect();
+        let limits: Map<_, _> = self.limits.into_iter().collect();
+        let some = |map: Map<String, Value>| (!map.is_empty()).then_some(Value::Object(map));
+        fields([
+            ("destinations", some(destinations)),
+            ("limits", some(limits)),
+            ("plan", self.plan.map(Value::from)),
+            ("trial_until", self.trial_until.map(Value::from)),
+            ("accessible", self.accessible.map(Value::from)),
+        ])
     }
 }

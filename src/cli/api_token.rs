@@ -2,13 +2,13 @@
 
 use clap::{Subcommand, ValueEnum};
 use http::Method;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::{
     access::{Api, Failure, reference},
     output::{cell, table},
     token::{Out, expiry, value_name},
-    words::filtered,
+    words::{fields, filtered},
 };
 
 #[derive(Debug, Subcommand)]
@@ -80,16 +80,12 @@ impl Verb {
                 expires,
                 out,
             } => {
-                let mut body = Map::new();
-                body.insert("name".to_owned(), json!(name));
-                let scopes: Vec<Value> = scopes.into_iter().map(Scope::json).collect();
-                body.insert("scopes".to_owned(), scopes.into());
-                if let Some(account) = account {
-                    body.insert("account".to_owned(), reference(&account));
-                }
-                if let Some(expires) = expires {
-                    body.insert("expires_at".to_owned(), json!(expires));
-                }
+                let body = fields([
+                    ("name", Some(name.into())),
+                    ("scopes", Some(scopes.into_iter().map(value_name).collect())),
+                    ("account", account.as_deref().map(reference)),
+                    ("expires_at", expires.map(Value::from)),
+                ]);
                 let said = |token: &Value| {
                     format!(
                         "API token {} (id {}) is created",
@@ -143,13 +139,4 @@ fn list(items: &[Value]) -> String {
         ],
         rows,
     )
-}
-
-// === impl Scope ===
-
-impl Scope {
-    fn json(self) -> Value {
-        let value = self.to_possible_value();
-        json!(value.map(|value| value.get_name().to_owned()))
-    }
 }

@@ -10,7 +10,7 @@ use super::{
     access::{Api, Failure, read_secret},
     output::{cell, plain, table},
     token::value_name,
-    words::filtered,
+    words::{fields, filtered},
 };
 
 #[derive(Debug, Subcommand)]
@@ -258,7 +258,7 @@ impl Settings {
         let compression = self.compression.map(|value| json!(value_name(value)));
         let milliseconds =
             |duration: Duration| json!(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
-        Ok([
+        Ok(fields([
             ("endpoints", endpoints),
             ("headers", headers),
             ("secret_headers", secret_headers),
@@ -268,10 +268,7 @@ impl Settings {
             ("request_timeout_ms", self.request_timeout.map(milliseconds)),
             ("compression", compression),
             ("allow_link_local", self.allow_link_local.map(Value::from)),
-        ]
-        .into_iter()
-        .filter_map(|(key, value)| Some((key.to_owned(), value?)))
-        .collect())
+        ]))
     }
 
     fn secret_headers(&self) -> Result<Option<Value>, Failure> {
@@ -310,7 +307,7 @@ impl Settings {
                 .map_err(|error| Failure::Usage(format!("{}: {error}", path.display()))),
             None => Ok(None),
         };
-        let fields: Map<String, Value> = [
+        let tls = fields([
             ("ca_pem", text(&self.tls_ca)?),
             (
                 "client_certificate_pem",
@@ -321,10 +318,7 @@ impl Settings {
                 "server_name",
                 self.tls_server_name.as_ref().map(|name| json!(name)),
             ),
-        ]
-        .into_iter()
-        .filter_map(|(key, value)| Some((key.to_owned(), value?)))
-        .collect();
-        Ok((!fields.is_empty()).then_some(Value::Object(fields)))
+        ]);
+        Ok((!tls.is_empty()).then_some(Value::Object(tls)))
     }
 }

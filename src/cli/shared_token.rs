@@ -2,14 +2,14 @@
 
 use clap::{Subcommand, ValueEnum};
 use http::Method;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::{
     access::{Api, Failure, reference},
     output::{cell, table},
-    token::{Out, expiry},
+    token::{Out, expiry, value_name},
     usage,
-    words::filtered,
+    words::{fields, filtered},
 };
 
 #[derive(Debug, Subcommand)]
@@ -118,12 +118,13 @@ impl Verb {
                 endless,
                 out,
             } => {
-                let mut body = Map::new();
-                body.insert("account".to_owned(), reference(&account));
-                body.insert("name".to_owned(), json!(name));
-                body.insert("filters".to_owned(), json!(filters));
-                body.insert("join".to_owned(), join.json());
-                ends(&mut body, expires, endless);
+                let body = fields([
+                    ("account", Some(reference(&account))),
+                    ("name", Some(name.into())),
+                    ("filters", Some(filters.into())),
+                    ("join", Some(value_name(join).into())),
+                    ("expires_at", end(expires, endless)),
+                ]);
                 out.deliver(api, "/shared-tokens", Some(body.into()), |token| {
                     said(token, "created")
                 })
@@ -139,17 +140,13 @@ impl Verb {
                 expires,
                 endless,
             } => {
-                let mut body = Map::new();
-                if let Some(name) = name {
-                    body.insert("name".to_owned(), json!(name));
-                }
-                if everything || !filters.is_empty() {
-                    body.insert("filters".to_owned(), json!(filters));
-                }
-                if let Some(join) = join {
-                    body.insert("join".to_owned(), join.json());
-                }
-                ends(&mut body, expires, endless);
+                let has_filters = everything || !filters.is_empty();
+                let body = fields([
+                    ("name", name.map(Value::from)),
+                    ("filters", has_filters.then(|| filters.into())),
+                    ("join", join.map(|join| value_name(join).into())),
+                    ("expires_at", end(expires, endless)),
+                ]);
                 let path = format!("/shared-tokens/{id}");
                 api.change(Method::PATCH, &path, Some(body.into()), |token| {
                     Ok(said(token, "changed"))
@@ -182,10 +179,8 @@ impl Verb {
     }
 }
 
-fn ends(body: &mut Map<String, Value>, expires: Option<String>, is_endless: bool) {
-    if expires.is_some() || is_endless {
-        body.insert("expires_at".to_owned(), json!(expires));
-    }
+fn end(expires: Option<String>, is_endless: bool) -> Option<Value> {
+    (expires.is_some() || is_endless).then(|| expires.into())
 }
 
 fn said(token: &Value, what: &str) -> String {
@@ -224,13 +219,4 @@ fn list(items: &[Value]) -> String {
         ],
         rows,
     )
-}
-
-// === impl Join ===
-
-impl Join {
-    fn json(self) -> Value {
-        let value = self.to_possible_value();
-        json!(value.map(|value| value.get_name().to_owned()))
-    }
 }

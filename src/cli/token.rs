@@ -7,14 +7,14 @@ use std::{
 
 use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     access::{Api, Failure, is_number, reference},
     import::Import,
     output::{SecretFile, cell, table},
     usage,
-    words::filtered,
+    words::{fields, filtered},
 };
 use crate::clock;
 
@@ -187,19 +187,15 @@ impl Verb {
                 expires,
                 out,
             } => {
-                let mut body = Map::new();
-                body.insert("account".to_owned(), reference(&account));
-                body.insert("signal".to_owned(), json!(value_name(signal)));
-                body.insert("name".to_owned(), json!(name));
-                if let Some(description) = description {
-                    body.insert("description".to_owned(), json!(description));
-                }
-                if !sources.is_empty() {
-                    body.insert("sources".to_owned(), json!(sources));
-                }
-                if let Some(expires) = expires {
-                    body.insert("expires_at".to_owned(), json!(expires));
-                }
+                let has_sources = !sources.is_empty();
+                let body = fields([
+                    ("account", Some(reference(&account))),
+                    ("signal", Some(value_name(signal).into())),
+                    ("name", Some(name.into())),
+                    ("description", description.map(Value::from)),
+                    ("sources", has_sources.then(|| sources.into())),
+                    ("expires_at", expires.map(Value::from)),
+                ]);
                 out.deliver(api, "/tokens", Some(body.into()), created)
                     .await
             }
@@ -341,19 +337,15 @@ pub(super) fn expiry(text: &str) -> Result<String, String> {
 
 impl Change {
     fn body(self) -> Value {
-        let mut body = Map::new();
-        let mut set = |key: &str, value: Option<Value>| {
-            if let Some(value) = value {
-                body.insert(key.to_owned(), value);
-            }
-        };
-        set("name", self.name.map(Value::String));
-        set("description", self.description.map(Value::String));
         let has_sources = self.anywhere || !self.sources.is_empty();
-        set("sources", has_sources.then(|| json!(self.sources)));
-        set("expires_at", self.expires.map(Value::String));
-        set("expires_at", self.never_expires.then_some(Value::Null));
-        Value::Object(body)
+        let has_end = self.never_expires || self.expires.is_some();
+        let body = fields([
+            ("name", self.name.map(Value::from)),
+            ("description", self.description.map(Value::from)),
+            ("sources", has_sources.then(|| self.sources.into())),
+            ("expires_at", has_end.then(|| self.expires.into())),
+        ]);
+        body.into()
     }
 }
 

@@ -1,4 +1,6 @@
-//! What the words of a command become.
+//! What the words of a command become: a list's path, and a body. What is not said stands in neither.
+
+use serde_json::{Map, Value};
 
 use super::access::encoded;
 
@@ -12,4 +14,11 @@ pub(super) fn filtered(path: &str, filters: &[(&str, Option<String>)]) -> String
         [] => path.to_owned(),
         query => format!("{path}?{}", query.join("&")),
     }
+}
+
+/// A body's fields, those that are named.
+pub(super) fn fields<const N: usize>(all: [(&str, Option<Value>); N]) -> Map<String, Value> {
+    all.into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+        .collect()
 }
