@@ -13,7 +13,7 @@ use clap::Args;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{client::Client, once, output};
+use super::{client::Client, once, output, words::filtered};
 use crate::{
     config::{self, Config},
     model::Secret,
@@ -312,6 +312,19 @@ impl Api {
                 Err(Failure::Failed(message))
             }
         }
+    }
+
+    /// The path of what a person named, by its id or by a name that nothing else has.
+    pub(super) async fn path(
+        &self,
+        collection: &str,
+        noun: &str,
+        named: &str,
+    ) -> Result<String, Failure> {
+        let path = filtered(collection, &[("name", Some(named.to_owned()))]);
+        let describe = |_: &Value| String::new();
+        let id = self.id(&path, noun, named, |_| true, describe).await?;
+        Ok(format!("{collection}/{id}"))
     }
 
     async fn call(

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     access::{Api, Failure, encoded, reference},
-    output::{cell, table},
+    output::{cell, name_and_id, table},
     token::expiry,
     usage::Buckets,
     words::{fields, filtered},
@@ -194,16 +194,7 @@ impl Verb {
 }
 
 async fn path(api: &Api, account: &str) -> Result<String, Failure> {
-    let id = api
-        .id(
-            &filtered("/accounts", &[("name", Some(account.to_owned()))]),
-            "account",
-            account,
-            |_| true,
-            |_| String::new(),
-        )
-        .await?;
-    Ok(format!("/accounts/{id}"))
+    api.path("/accounts", "account", account).await
 }
 
 /// What the table names; nothing where no table is asked for.
@@ -221,10 +212,7 @@ async fn patch(api: &Api, account: &str, body: Value, done: &'static str) -> Res
 }
 
 fn said(done: &'static str) -> impl FnOnce(&Value) -> Result<String, Failure> {
-    move |account| {
-        let (id, name) = (cell(&account["id"]), cell(&account["name"]));
-        Ok(format!("account {name} (id {id}) is {done}"))
-    }
+    move |account| Ok(format!("account {} is {done}", name_and_id(account)))
 }
 
 fn list(items: &[Value], destinations: &[Value]) -> String {

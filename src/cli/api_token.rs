@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     access::{Api, Failure, reference},
-    output::{cell, table},
+    output::{cell, name_and_id, table},
     token::{Out, expiry, value_name},
     words::{fields, filtered},
 };
@@ -86,13 +86,7 @@ impl Verb {
                     ("account", account.as_deref().map(reference)),
                     ("expires_at", expires.map(Value::from)),
                 ]);
-                let said = |token: &Value| {
-                    format!(
-                        "API token {} (id {}) is created",
-                        cell(&token["name"]),
-                        cell(&token["id"])
-                    )
-                };
+                let said = |token: &Value| format!("API token {} is created", name_and_id(token));
                 out.deliver(api, "/api-tokens", Some(body.into()), said)
                     .await
             }

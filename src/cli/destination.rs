@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     access::{Api, Failure, read_secret},
-    output::{cell, plain, table},
+    output::{cell, name_and_id, plain, table},
     token::value_name,
     words::{fields, filtered},
 };
@@ -183,23 +183,11 @@ impl Verb {
 }
 
 async fn path(api: &Api, destination: &str) -> Result<String, Failure> {
-    let id = api
-        .id(
-            &filtered("/destinations", &[("name", Some(destination.to_owned()))]),
-            "destination",
-            destination,
-            |_| true,
-            |_| String::new(),
-        )
-        .await?;
-    Ok(format!("/destinations/{id}"))
+    api.path("/destinations", "destination", destination).await
 }
 
 fn said(done: &'static str) -> impl FnOnce(&Value) -> Result<String, Failure> {
-    move |destination| {
-        let (id, name) = (cell(&destination["id"]), cell(&destination["name"]));
-        Ok(format!("destination {name} (id {id}) is {done}"))
-    }
+    move |it| Ok(format!("destination {} is {done}", name_and_id(it)))
 }
 
 fn list(items: &[Value]) -> String {

@@ -104,6 +104,11 @@ pub(super) fn cell(value: &Value) -> String {
     }
 }
 
+/// What something is called, and by which number.
+pub(super) fn name_and_id(record: &Value) -> String {
+    format!("{} (id {})", cell(&record["name"]), cell(&record["id"]))
+}
+
 /// Without control characters: names come from others and go to a terminal.
 pub(super) fn plain(text: &str) -> String {
     text.chars()

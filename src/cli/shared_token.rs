@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     access::{Api, Failure, reference},
-    output::{cell, table},
+    output::{cell, name_and_id, table},
     token::{Out, expiry, value_name},
     usage,
     words::{fields, filtered},
@@ -184,8 +184,7 @@ fn end(expires: Option<String>, is_endless: bool) -> Option<Value> {
 }
 
 fn said(token: &Value, what: &str) -> String {
-    let (name, id) = (cell(&token["name"]), cell(&token["id"]));
-    format!("shared token {name} (id {id}) is {what}")
+    format!("shared token {} is {what}", name_and_id(token))
 }
 
 fn list(items: &[Value]) -> String {

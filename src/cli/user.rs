@@ -131,16 +131,7 @@ impl Verb {
 }
 
 async fn path(api: &Api, user: &str) -> Result<String, Failure> {
-    let id = api
-        .id(
-            &filtered("/users", &[("name", Some(user.to_owned()))]),
-            "user",
-            user,
-            |_| true,
-            |_| String::new(),
-        )
-        .await?;
-    Ok(format!("/users/{id}"))
+    api.path("/users", "user", user).await
 }
 
 fn password(file: &Path) -> Result<Value, Failure> {
