@@ -198,9 +198,13 @@ pub(super) fn page<T>(
     id: impl Fn(&T) -> u64,
 ) -> Items<T> {
     let mut items: Vec<T> = rows.into_iter().map(Into::into).collect();
-    // One row more than asked for tells whether there is a next page.
-    let has_more = items.len() > limit as usize;
-    items.truncate(limit as usize);
-    let next = items.last().filter(|_| has_more).map(id);
+    let next = cut(&mut items, limit, id);
     Items { items, next }
+}
+
+/// Takes away what is more than a page; what the next one begins after, if there was more.
+pub(super) fn cut<T, Key>(rows: &mut Vec<T>, limit: u32, key: impl Fn(&T) -> Key) -> Option<Key> {
+    let has_more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    rows.last().filter(|_| has_more).map(key)
 }

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::{
     Actor,
+    enforced::cut,
     extract::{Name, NoBody, Page, Query},
     problem::Problem,
 };
@@ -71,10 +72,7 @@ pub(super) async fn list(
                 .is_none_or(|after| gateway.name > *after)
     });
     gateways.sort_by(|one, other| one.name.cmp(&other.name));
-    let has_more = gateways.len() > limit as usize;
-    gateways.truncate(limit as usize);
-    let next = gateways.last().filter(|_| has_more);
-    let next = next.map(|gateway| gateway.name.clone());
+    let next = cut(&mut gateways, limit, |gateway| gateway.name.clone());
     let items = gateways
         .into_iter()
         .map(|gateway| GatewayView {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
+    enforced::cut,
     extract::{Id, Query, seconds},
     problem::Problem,
     visitor::Visitor,
@@ -185,12 +186,7 @@ async fn series(
     // One row more tells whether there is a next page.
     select.limit = limit + 1;
     let mut rows = control.inner.store.usage(&select).await?;
-    let has_more = rows.len() > limit as usize;
-    rows.truncate(limit as usize);
-    let next = rows
-        .last()
-        .filter(|_| has_more)
-        .map(|row| cursor_text(row.at));
+    let next = cut(&mut rows, limit, |row| cursor_text(row.at));
     Ok(if wants_csv(headers) {
         csv(&rows, next)
     } else {
