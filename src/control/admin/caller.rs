@@ -20,7 +20,7 @@ use crate::{
         scope::{Role, Scopes},
         store::{CallerIs, CallerRow, Commit, Store, Whose, no_account_named},
     },
-    model::{Secret, TokenKind},
+    model::{Digest, Secret, TokenKind},
 };
 
 /// How long a session lasts, whatever happens in it, and how long without a request.
@@ -83,14 +83,18 @@ pub(super) fn failed(control: &Control, address: Option<IpAddr>) -> Result<(), P
 }
 
 async fn by_token(control: &Control, token: &Secret) -> Result<Option<CallerRow>, Problem> {
-    // A typo or an invented token costs no look-up.
-    if !token.is_well_formed_token() || !TokenKind::Api.is_of(token) {
+    let Some(digest) = digest(control, TokenKind::Api, token) else {
         return Ok(None);
-    }
-    let store = &control.inner.store;
-    let digest = store.digest_key().digest(token.reveal().as_bytes());
-    let row = store.caller_by_token(&digest).await?;
+    };
+    let row = control.inner.store.caller_by_token(&digest).await?;
     Ok(row.filter(|row| !row.is_expired(clock::wall_seconds())))
+}
+
+/// By what a token of that kind is looked for. A typo or an invented token costs no look-up.
+pub(super) fn digest(control: &Control, kind: TokenKind, token: &Secret) -> Option<Digest> {
+    let key = control.inner.store.digest_key();
+    let is_one = token.is_well_formed_token() && kind.is_of(token);
+    is_one.then(|| key.digest(token.reveal().as_bytes()))
 }
 
 async fn by_session(control: &Control, secret: &Secret) -> Result<Option<CallerRow>, Problem> {
