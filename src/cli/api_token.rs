@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     access::{Api, Failure, reference},
-    output::{cell, name_and_id, table},
+    output::{cell, joined, name_and_id, table},
     token::{Out, expiry, value_name},
     words::{fields, filtered},
 };
@@ -106,13 +106,11 @@ fn list(items: &[Value]) -> String {
     let rows = items
         .iter()
         .map(|item| {
-            let scopes = item["scopes"].as_array().into_iter().flatten();
-            let scopes: Vec<String> = scopes.map(cell).collect();
             [
                 cell(&item["id"]),
                 cell(&item["name"]),
                 cell(&item["account"]),
-                scopes.join(","),
+                joined(&item["scopes"], ","),
                 cell(&item["state"]),
                 cell(&item["expires_at"]),
                 cell(&item["last_used_at"]),

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     access::{Api, Failure, read_secret},
-    output::{cell, name_and_id, plain, table},
+    output::{cell, joined, name_and_id, table},
     token::value_name,
     words::{fields, filtered},
 };
@@ -194,12 +194,7 @@ fn list(items: &[Value]) -> String {
     let rows = items
         .iter()
         .map(|item| {
-            let endpoints: Vec<String> = item["endpoints"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .map(|endpoint| plain(endpoint.as_str().unwrap_or_default()))
-                .collect();
+            let endpoints = joined(&item["endpoints"], " ");
             [
                 cell(&item["id"]),
                 cell(&item["name"]),
@@ -208,7 +203,7 @@ fn list(items: &[Value]) -> String {
                 if endpoints.is_empty() {
                     "-".to_owned()
                 } else {
-                    endpoints.join(" ")
+                    endpoints
                 },
             ]
         })

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     access::{Api, Failure, reference},
-    output::{cell, name_and_id, table},
+    output::{cell, joined, name_and_id, table},
     token::{Out, expiry, value_name},
     usage,
     words::{fields, filtered},
@@ -191,13 +191,12 @@ fn list(items: &[Value]) -> String {
     let rows = items
         .iter()
         .map(|item| {
-            let filters = item["filters"].as_array().into_iter().flatten();
-            let filters: Vec<String> = filters.map(cell).collect();
+            let join = format!(" {} ", cell(&item["join"]));
             [
                 cell(&item["id"]),
                 cell(&item["name"]),
                 cell(&item["account"]),
-                filters.join(&format!(" {} ", cell(&item["join"]))),
+                joined(&item["filters"], &join),
                 cell(&item["state"]),
                 cell(&item["expires_at"]),
                 cell(&item["last_used_at"]),
