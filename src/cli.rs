@@ -1,6 +1,7 @@
 //! The command line: one executable that serves, checks, and talks to the admin API.
 
 mod access;
+mod words;
 mod account;
 mod api_token;
 mod shared_token;

@@ -13,7 +13,7 @@ use clap::Args;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{client::Client, once, output};
+use super::{client::Client, once, output, words::filtered};
 use crate::{
     config::{self, Config},
     model::Secret,
@@ -314,6 +314,19 @@ impl Api {
         }
     }
 
+    /// The path of what a person named, by its id or by a name that nothing else has.
+    pub(super) async fn path(
+        &self,
+        collection: &str,
+        noun: &str,
+        named: &str,
+    ) -> Result<String, Failure> {
+        let path = filtered(collection, &[("name", Some(named.to_owned()))]);
+        let describe = |_: &Value| String::new();
+        let id = self.id(&path, noun, named, |_| true, describe).await?;
+        Ok(format!("{collection}/{id}"))
+    }
+
     async fn call(
         &self,
         method: Method,
@@ -385,18 +398,6 @@ pub(super) fn reference(word: &str) -> Value {
     match word.parse::<u64>() {
         Ok(id) if is_number(word) => json!(id),
         _ => json!(word),
-    }
-}
-
-/// A list's path, narrowed by what is named.
-pub(super) fn filtered(path: &str, filters: &[(&str, Option<String>)]) -> String {
-    let named = filters
-        .iter()
-        .filter_map(|(key, value)| Some(format!("{key}={}", encoded(value.as_ref()?))));
-    let query: Vec<String> = named.collect();
-    match query.as_slice() {
-        [] => path.to_owned(),
-        query => format!("{path}?{}", query.join("&")),
     }
 }
 

@@ -5,10 +5,11 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
-    access::{Api, Failure, encoded, filtered, reference},
-    output::{cell, table},
+    access::{Api, Failure, encoded, reference},
+    output::{cell, name_and_id, table},
     token::expiry,
     usage::Buckets,
+    words::{fields, filtered},
 };
 use crate::model::Signal;
 
@@ -193,16 +194,7 @@ impl Verb {
 }
 
 async fn path(api: &Api, account: &str) -> Result<String, Failure> {
-    let id = api
-        .id(
-            &filtered("/accounts", &[("name", Some(account.to_owned()))]),
-            "account",
-            account,
-            |_| true,
-            |_| String::new(),
-        )
-        .await?;
-    Ok(format!("/accounts/{id}"))
+    api.path("/accounts", "account", account).await
 }
 
 /// What the table names; nothing where no table is asked for.
@@ -220,10 +212,7 @@ async fn patch(api: &Api, account: &str, body: Value, done: &'static str) -> Res
 }
 
 fn said(done: &'static str) -> impl FnOnce(&Value) -> Result<String, Failure> {
-    move |account| {
-        let (id, name) = (cell(&account["id"]), cell(&account["name"]));
-        Ok(format!("account {name} (id {id}) is {done}"))
-    }
+    move |account| Ok(format!("account {} is {done}", name_and_id(account)))
 }
 
 fn list(items: &[Value], destinations: &[Value]) -> String {
@@ -303,27 +292,18 @@ fn limit(text: &str) -> Result<(String, Value), String> {
 
 impl Settings {
     fn body(self) -> Map<String, Value> {
-        let mut body = Map::new();
-        if !self.destinations.is_empty() {
-            let named = self
-                .destinations
-                .into_iter()
-                .map(|(signal, value)| (signal.name().to_owned(), value));
-            body.insert("destinations".to_owned(), Value::Object(named.collect()));
-        }
-        if !self.limits.is_empty() {
-            let limits = self.limits.into_iter().collect();
-            body.insert("limits".to_owned(), Value::Object(limits));
-        }
-        if let Some(plan) = self.plan {
-            body.insert("plan".to_owned(), json!(plan));
-        }
-        if let Some(until) = self.trial_until {
-            body.insert("trial_until".to_owned(), json!(until));
-        }
-        if let Some(accessible) = self.accessible {
-            body.insert("accessible".to_owned(), json!(accessible));
-        }
-        body
+        let named = self.destinations.into_iter();
+        let destinations: Map<_, _> = named
+            .map(|(signal, value)| (signal.name().to_owned(), value))
+            .collect();
+        let limits: Map<_, _> = self.limits.into_iter().collect();
+        let some = |map: Map<String, Value>| (!map.is_empty()).then_some(Value::Object(map));
+        fields([
+            ("destinations", some(destinations)),
+            ("limits", some(limits)),
+            ("plan", self.plan.map(Value::from)),
+            ("trial_until", self.trial_until.map(Value::from)),
+            ("accessible", self.accessible.map(Value::from)),
+        ])
     }
 }

@@ -2,12 +2,13 @@
 
 use clap::{Subcommand, ValueEnum};
 use http::Method;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::{
-    access::{Api, Failure, filtered, reference},
-    output::{cell, table},
+    access::{Api, Failure, reference},
+    output::{cell, joined, name_and_id, table},
     token::{Out, expiry, value_name},
+    words::{fields, filtered},
 };
 
 #[derive(Debug, Subcommand)]
@@ -79,23 +80,13 @@ impl Verb {
                 expires,
                 out,
             } => {
-                let mut body = Map::new();
-                body.insert("name".to_owned(), json!(name));
-                let scopes: Vec<Value> = scopes.into_iter().map(Scope::json).collect();
-                body.insert("scopes".to_owned(), scopes.into());
-                if let Some(account) = account {
-                    body.insert("account".to_owned(), reference(&account));
-                }
-                if let Some(expires) = expires {
-                    body.insert("expires_at".to_owned(), json!(expires));
-                }
-                let said = |token: &Value| {
-                    format!(
-                        "API token {} (id {}) is created",
-                        cell(&token["name"]),
-                        cell(&token["id"])
-                    )
-                };
+                let body = fields([
+                    ("name", Some(name.into())),
+                    ("scopes", Some(scopes.into_iter().map(value_name).collect())),
+                    ("account", account.as_deref().map(reference)),
+                    ("expires_at", expires.map(Value::from)),
+                ]);
+                let said = |token: &Value| format!("API token {} is created", name_and_id(token));
                 out.deliver(api, "/api-tokens", Some(body.into()), said)
                     .await
             }
@@ -115,13 +106,11 @@ fn list(items: &[Value]) -> String {
     let rows = items
         .iter()
         .map(|item| {
-            let scopes = item["scopes"].as_array().into_iter().flatten();
-            let scopes: Vec<String> = scopes.map(cell).collect();
             [
                 cell(&item["id"]),
                 cell(&item["name"]),
                 cell(&item["account"]),
-                scopes.join(","),
+                joined(&item["scopes"], ","),
                 cell(&item["state"]),
                 cell(&item["expires_at"]),
                 cell(&item["last_used_at"]),
@@ -142,13 +131,4 @@ fn list(items: &[Value]) -> String {
         ],
         rows,
     )
-}
-
-// === impl Scope ===
-
-impl Scope {
-    fn json(self) -> Value {
-        let value = self.to_possible_value();
-        json!(value.map(|value| value.get_name().to_owned()))
-    }
 }

@@ -4,8 +4,9 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::{
-    access::{Api, Failure, encoded},
+    access::{Api, Failure},
     output::{cell, line, table},
+    words::filtered,
 };
 
 #[derive(Debug, Subcommand)]
@@ -82,20 +83,14 @@ fn list(items: &[Value]) -> String {
 
 impl Filter {
     fn path(self) -> String {
-        let query: Vec<String> = [
+        let filters = [
             ("account", self.account.map(|id| id.to_string())),
             ("action", self.action),
             ("actor", self.actor),
             ("subject", self.subject),
             ("from", self.from),
             ("to", self.to),
-        ]
-        .into_iter()
-        .filter_map(|(key, value)| Some(format!("{key}={}", encoded(&value?))))
-        .collect();
-        if query.is_empty() {
-            return "/audit".to_owned();
-        }
-        format!("/audit?{}", query.join("&"))
+        ];
+        filtered("/audit", &filters)
     }
 }

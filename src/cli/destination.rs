@@ -7,9 +7,10 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
-    access::{Api, Failure, filtered, read_secret},
-    output::{cell, plain, table},
+    access::{Api, Failure, read_secret},
+    output::{cell, joined, name_and_id, table},
     token::value_name,
+    words::{fields, filtered},
 };
 
 #[derive(Debug, Subcommand)]
@@ -182,35 +183,18 @@ impl Verb {
 }
 
 async fn path(api: &Api, destination: &str) -> Result<String, Failure> {
-    let id = api
-        .id(
-            &filtered("/destinations", &[("name", Some(destination.to_owned()))]),
-            "destination",
-            destination,
-            |_| true,
-            |_| String::new(),
-        )
-        .await?;
-    Ok(format!("/destinations/{id}"))
+    api.path("/destinations", "destination", destination).await
 }
 
 fn said(done: &'static str) -> impl FnOnce(&Value) -> Result<String, Failure> {
-    move |destination| {
-        let (id, name) = (cell(&destination["id"]), cell(&destination["name"]));
-        Ok(format!("destination {name} (id {id}) is {done}"))
-    }
+    move |it| Ok(format!("destination {} is {done}", name_and_id(it)))
 }
 
 fn list(items: &[Value]) -> String {
     let rows = items
         .iter()
         .map(|item| {
-            let endpoints: Vec<String> = item["endpoints"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .map(|endpoint| plain(endpoint.as_str().unwrap_or_default()))
-                .collect();
+            let endpoints = joined(&item["endpoints"], " ");
             [
                 cell(&item["id"]),
                 cell(&item["name"]),
@@ -219,7 +203,7 @@ fn list(items: &[Value]) -> String {
                 if endpoints.is_empty() {
                     "-".to_owned()
                 } else {
-                    endpoints.join(" ")
+                    endpoints
                 },
             ]
         })
@@ -257,7 +241,7 @@ impl Settings {
         let compression = self.compression.map(|value| json!(value_name(value)));
         let milliseconds =
             |duration: Duration| json!(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
-        Ok([
+        Ok(fields([
             ("endpoints", endpoints),
             ("headers", headers),
             ("secret_headers", secret_headers),
@@ -267,10 +251,7 @@ impl Settings {
             ("request_timeout_ms", self.request_timeout.map(milliseconds)),
             ("compression", compression),
             ("allow_link_local", self.allow_link_local.map(Value::from)),
-        ]
-        .into_iter()
-        .filter_map(|(key, value)| Some((key.to_owned(), value?)))
-        .collect())
+        ]))
     }
 
     fn secret_headers(&self) -> Result<Option<Value>, Failure> {
@@ -309,7 +290,7 @@ impl Settings {
                 .map_err(|error| Failure::Usage(format!("{}: {error}", path.display()))),
             None => Ok(None),
         };
-        let fields: Map<String, Value> = [
+        let tls = fields([
             ("ca_pem", text(&self.tls_ca)?),
             (
                 "client_certificate_pem",
@@ -320,10 +301,7 @@ impl Settings {
                 "server_name",
                 self.tls_server_name.as_ref().map(|name| json!(name)),
             ),
-        ]
-        .into_iter()
-        .filter_map(|(key, value)| Some((key.to_owned(), value?)))
-        .collect();
-        Ok((!fields.is_empty()).then_some(Value::Object(fields)))
+        ]);
+        Ok((!tls.is_empty()).then_some(Value::Object(tls)))
     }
 }

@@ -10,9 +10,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    access::{Api, Failure, encoded},
+    access::{Api, Failure},
     output,
     token::{SignalName, value_name},
+    words::filtered,
 };
 
 /// Bytes of a piece, some forty thousand tokens: a few seconds' work.
@@ -70,20 +71,11 @@ impl Import {
     }
 
     fn path(&self) -> String {
-        let account = self
-            .account
-            .as_ref()
-            .map(|account| ("account", account.clone()));
-        let signal = self.signal.map(|signal| ("signal", value_name(signal)));
-        let query: Vec<_> = [account, signal]
-            .into_iter()
-            .flatten()
-            .map(|(key, value)| format!("{key}={}", encoded(&value)))
-            .collect();
-        match query.is_empty() {
-            true => "/tokens/import".to_owned(),
-            false => format!("/tokens/import?{}", query.join("&")),
-        }
+        let (account, signal) = (self.account.clone(), self.signal.map(value_name));
+        filtered(
+            "/tokens/import",
+            &[("account", account), ("signal", signal)],
+        )
     }
 
     fn unreadable(&self, error: &io::Error) -> Failure {

@@ -104,6 +104,17 @@ pub(super) fn cell(value: &Value) -> String {
     }
 }
 
+/// A list's items as a person reads them, with that between two.
+pub(super) fn joined(list: &Value, between: &str) -> String {
+    let items = list.as_array().into_iter().flatten();
+    items.map(cell).collect::<Vec<_>>().join(between)
+}
+
+/// What something is called, and by which number.
+pub(super) fn name_and_id(record: &Value) -> String {
+    format!("{} (id {})", cell(&record["name"]), cell(&record["id"]))
+}
+
 /// Without control characters: names come from others and go to a terminal.
 pub(super) fn plain(text: &str) -> String {
     text.chars()

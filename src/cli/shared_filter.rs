@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     access::{Api, Failure, reference},
     output::{cell, table},
-    shared_token::{of_account, show},
+    words::filtered,
 };
 
 #[derive(Debug, Subcommand)]
@@ -56,7 +56,7 @@ impl Verb {
     pub(super) async fn run(self, api: &Api) -> Result<(), Failure> {
         match self {
             Self::List { account } => {
-                let path = of_account("/shared-filters", account);
+                let path = filtered("/shared-filters", &[("account", account)]);
                 api.print_list(&path, list).await
             }
             Self::Create {
@@ -76,7 +76,7 @@ impl Verb {
                 })
                 .await
             }
-            Self::Show { id } => show(api, &format!("/shared-filters/{id}"), list).await,
+            Self::Show { id } => api.print_one(&format!("/shared-filters/{id}"), list).await,
             Self::Describe { id, description } => {
                 let path = format!("/shared-filters/{id}");
                 let body = json!({"description": description});

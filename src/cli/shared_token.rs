@@ -2,13 +2,14 @@
 
 use clap::{Subcommand, ValueEnum};
 use http::Method;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::{
-    access::{Api, Failure, encoded, reference},
-    output::{cell, line, table},
-    token::{Out, expiry},
+    access::{Api, Failure, reference},
+    output::{cell, joined, name_and_id, table},
+    token::{Out, expiry, value_name},
     usage,
+    words::{fields, filtered},
 };
 
 #[derive(Debug, Subcommand)]
@@ -104,7 +105,7 @@ impl Verb {
     pub(super) async fn run(self, api: &Api) -> Result<(), Failure> {
         match self {
             Self::List { account } => {
-                let path = of_account("/shared-tokens", account);
+                let path = filtered("/shared-tokens", &[("account", account)]);
                 api.print_list(&path, list).await
             }
             Self::Create {
@@ -117,18 +118,19 @@ impl Verb {
                 endless,
                 out,
             } => {
-                let mut body = Map::new();
-                body.insert("account".to_owned(), reference(&account));
-                body.insert("name".to_owned(), json!(name));
-                body.insert("filters".to_owned(), json!(filters));
-                body.insert("join".to_owned(), join.json());
-                ends(&mut body, expires, endless);
+                let body = fields([
+                    ("account", Some(reference(&account))),
+                    ("name", Some(name.into())),
+                    ("filters", Some(filters.into())),
+                    ("join", Some(value_name(join).into())),
+                    ("expires_at", end(expires, endless)),
+                ]);
                 out.deliver(api, "/shared-tokens", Some(body.into()), |token| {
                     said(token, "created")
                 })
                 .await
             }
-            Self::Show { id } => show(api, &format!("/shared-tokens/{id}"), list).await,
+            Self::Show { id } => api.print_one(&format!("/shared-tokens/{id}"), list).await,
             Self::Change {
                 id,
                 name,
@@ -138,17 +140,13 @@ impl Verb {
                 expires,
                 endless,
             } => {
-                let mut body = Map::new();
-                if let Some(name) = name {
-                    body.insert("name".to_owned(), json!(name));
-                }
-                if everything || !filters.is_empty() {
-                    body.insert("filters".to_owned(), json!(filters));
-                }
-                if let Some(join) = join {
-                    body.insert("join".to_owned(), join.json());
-                }
-                ends(&mut body, expires, endless);
+                let has_filters = everything || !filters.is_empty();
+                let body = fields([
+                    ("name", name.map(Value::from)),
+                    ("filters", has_filters.then(|| filters.into())),
+                    ("join", join.map(|join| value_name(join).into())),
+                    ("expires_at", end(expires, endless)),
+                ]);
                 let path = format!("/shared-tokens/{id}");
                 api.change(Method::PATCH, &path, Some(body.into()), |token| {
                     Ok(said(token, "changed"))
@@ -181,50 +179,24 @@ impl Verb {
     }
 }
 
-fn ends(body: &mut Map<String, Value>, expires: Option<String>, is_endless: bool) {
-    if expires.is_some() || is_endless {
-        body.insert("expires_at".to_owned(), json!(expires));
-    }
+fn end(expires: Option<String>, is_endless: bool) -> Option<Value> {
+    (expires.is_some() || is_endless).then(|| expires.into())
 }
 
 fn said(token: &Value, what: &str) -> String {
-    let (name, id) = (cell(&token["name"]), cell(&token["id"]));
-    format!("shared token {name} (id {id}) is {what}")
-}
-
-/// A list's path, of that account alone where one is named.
-pub(super) fn of_account(path: &str, account: Option<String>) -> String {
-    match account {
-        Some(account) => format!("{path}?account={}", encoded(&account)),
-        None => path.to_owned(),
-    }
-}
-
-/// One record: as it came, or as a table of one.
-pub(super) async fn show(
-    api: &Api,
-    path: &str,
-    list: impl FnOnce(&[Value]) -> String,
-) -> Result<(), Failure> {
-    let (text, record) = api.get(path).await?;
-    let shown = match api.json {
-        true => text,
-        false => list(std::slice::from_ref(&record)),
-    };
-    line(shown.trim_end())
+    format!("shared token {} is {what}", name_and_id(token))
 }
 
 fn list(items: &[Value]) -> String {
     let rows = items
         .iter()
         .map(|item| {
-            let filters = item["filters"].as_array().into_iter().flatten();
-            let filters: Vec<String> = filters.map(cell).collect();
+            let join = format!(" {} ", cell(&item["join"]));
             [
                 cell(&item["id"]),
                 cell(&item["name"]),
                 cell(&item["account"]),
-                filters.join(&format!(" {} ", cell(&item["join"]))),
+                joined(&item["filters"], &join),
                 cell(&item["state"]),
                 cell(&item["expires_at"]),
                 cell(&item["last_used_at"]),
@@ -245,13 +217,4 @@ fn list(items: &[Value]) -> String {
         ],
         rows,
     )
-}
-
-// === impl Join ===
-
-impl Join {
-    fn json(self) -> Value {
-        let value = self.to_possible_value();
-        json!(value.map(|value| value.get_name().to_owned()))
-    }
 }

@@ -7,13 +7,14 @@ use std::{
 
 use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
-    access::{Api, Failure, encoded, is_number, reference},
+    access::{Api, Failure, is_number, reference},
     import::Import,
     output::{SecretFile, cell, table},
     usage,
+    words::{fields, filtered},
 };
 use crate::clock;
 
@@ -174,8 +175,8 @@ impl Verb {
     pub(super) async fn run(self, api: &Api) -> Result<(), Failure> {
         match self {
             Self::List { filter, state } => {
-                let state = state.map(|state| ("state", value_name(state)));
-                api.print_list(&filter.path(state), list).await
+                let path = filter.path(("state", state.map(value_name)));
+                api.print_list(&path, list).await
             }
             Self::Create {
                 account,
@@ -186,19 +187,15 @@ impl Verb {
                 expires,
                 out,
             } => {
-                let mut body = Map::new();
-                body.insert("account".to_owned(), reference(&account));
-                body.insert("signal".to_owned(), json!(value_name(signal)));
-                body.insert("name".to_owned(), json!(name));
-                if let Some(description) = description {
-                    body.insert("description".to_owned(), json!(description));
-                }
-                if !sources.is_empty() {
-                    body.insert("sources".to_owned(), json!(sources));
-                }
-                if let Some(expires) = expires {
-                    body.insert("expires_at".to_owned(), json!(expires));
-                }
+                let has_sources = !sources.is_empty();
+                let body = fields([
+                    ("account", Some(reference(&account))),
+                    ("signal", Some(value_name(signal).into())),
+                    ("name", Some(name.into())),
+                    ("description", description.map(Value::from)),
+                    ("sources", has_sources.then(|| sources.into())),
+                    ("expires_at", expires.map(Value::from)),
+                ]);
                 out.deliver(api, "/tokens", Some(body.into()), created)
                     .await
             }
@@ -340,37 +337,24 @@ pub(super) fn expiry(text: &str) -> Result<String, String> {
 
 impl Change {
     fn body(self) -> Value {
-        let mut body = Map::new();
-        let mut set = |key: &str, value: Option<Value>| {
-            if let Some(value) = value {
-                body.insert(key.to_owned(), value);
-            }
-        };
-        set("name", self.name.map(Value::String));
-        set("description", self.description.map(Value::String));
         let has_sources = self.anywhere || !self.sources.is_empty();
-        set("sources", has_sources.then(|| json!(self.sources)));
-        set("expires_at", self.expires.map(Value::String));
-        set("expires_at", self.never_expires.then_some(Value::Null));
-        Value::Object(body)
+        let has_end = self.never_expires || self.expires.is_some();
+        let body = fields([
+            ("name", self.name.map(Value::from)),
+            ("description", self.description.map(Value::from)),
+            ("sources", has_sources.then(|| self.sources.into())),
+            ("expires_at", has_end.then(|| self.expires.into())),
+        ]);
+        body.into()
     }
 }
 
 // === impl Filter ===
 
 impl Filter {
-    fn path(&self, more: Option<(&str, String)>) -> String {
-        let account = self.account.clone().map(|account| ("account", account));
-        let signal = self.signal.map(|signal| ("signal", value_name(signal)));
-        let query: Vec<String> = [account, signal, more]
-            .into_iter()
-            .flatten()
-            .map(|(key, value)| format!("{key}={}", encoded(&value)))
-            .collect();
-        if query.is_empty() {
-            return "/tokens".to_owned();
-        }
-        format!("/tokens?{}", query.join("&"))
+    fn path(&self, more: (&str, Option<String>)) -> String {
+        let (account, signal) = (self.account.clone(), self.signal.map(value_name));
+        filtered("/tokens", &[("account", account), ("signal", signal), more])
     }
 }
 
@@ -393,7 +377,7 @@ impl Named {
         let fits = |token: &Value| (token["state"] == "revoked") == is_delete;
         let id = api
             .id(
-                &self.filter.path(Some(("name", self.token.clone()))),
+                &self.filter.path(("name", Some(self.token.clone()))),
                 "token",
                 &self.token,
                 fits,

@@ -4,9 +4,10 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use super::{
-    access::{Api, Failure, encoded},
+    access::{Api, Failure},
     output::{cell, line, table},
-    token::SignalName,
+    token::{SignalName, value_name},
+    words::filtered,
 };
 
 /// Which usage of an account.
@@ -65,7 +66,7 @@ const COLUMNS: [&str; 8] = [
 impl Buckets {
     /// Prints the usage of the account at `path`.
     pub(super) async fn run(self, api: &Api, path: &str) -> Result<(), Failure> {
-        let path = format!("{path}/usage?{}", self.query());
+        let path = self.path(&format!("{path}/usage"));
         if self.csv {
             let (_, items) = api.list(&path).await?;
             return line(csv(&items).trim_end());
@@ -73,25 +74,16 @@ impl Buckets {
         api.print_list(&path, shown).await
     }
 
-    fn query(&self) -> String {
-        let times = [("from", &self.from), ("to", &self.to)];
-        let times = times
-            .into_iter()
-            .filter_map(|(key, value)| Some((key, value.clone()?)));
-        let names = [
+    fn path(&self, usage: &str) -> String {
+        let filters = [
+            ("from", self.from.clone()),
+            ("to", self.to.clone()),
             ("step", Some(value_name(self.step))),
             ("group", Some(value_name(self.group))),
             ("signal", self.signal.map(value_name)),
             ("token", self.token.map(|token| token.to_string())),
         ];
-        let names = names
-            .into_iter()
-            .filter_map(|(key, value)| Some((key, value?)));
-        let query: Vec<_> = times
-            .chain(names)
-            .map(|(key, value)| format!("{key}={}", encoded(&value)))
-            .collect();
-        query.join("&")
+        filtered(usage, &filters)
     }
 }
 
@@ -114,13 +106,6 @@ pub(super) async fn senders(api: &Api, path: &str) -> Result<(), Failure> {
         })
         .collect();
     line(table(["LAST USED", "ADDRESS", "AGENT"], rows).trim_end())
-}
-
-fn value_name(value: impl ValueEnum) -> String {
-    value
-        .to_possible_value()
-        .map(|value| value.get_name().to_owned())
-        .unwrap_or_default()
 }
 
 fn refused(item: &Value) -> String {

@@ -1,15 +1,16 @@
 //! `wharfinger user ...`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum};
 use http::Method;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
-    access::{Api, Failure, filtered, read_secret, reference},
+    access::{Api, Failure, read_secret, reference},
     output::{cell, table},
     token::value_name,
+    words::{fields, filtered},
 };
 
 #[derive(Debug, Subcommand)]
@@ -88,13 +89,12 @@ impl Verb {
                 account,
                 password_file,
             } => {
-                let mut body = Map::new();
-                body.insert("name".to_owned(), json!(name));
-                body.insert("role".to_owned(), role.json());
-                body.insert("password".to_owned(), password(&password_file)?);
-                if let Some(account) = account {
-                    body.insert("account".to_owned(), reference(&account));
-                }
+                let body = fields([
+                    ("name", Some(name.into())),
+                    ("role", Some(value_name(role).into())),
+                    ("password", Some(password(&password_file)?)),
+                    ("account", account.as_deref().map(reference)),
+                ]);
                 api.change(Method::POST, "/users", Some(body.into()), said("added"))
                     .await
             }
@@ -103,13 +103,11 @@ impl Verb {
                 role,
                 password_file,
             } => {
-                let mut body = Map::new();
-                if let Some(role) = role {
-                    body.insert("role".to_owned(), role.json());
-                }
-                if let Some(file) = password_file {
-                    body.insert("password".to_owned(), password(&file)?);
-                }
+                let password = password_file.as_deref().map(password).transpose()?;
+                let body = fields([
+                    ("role", role.map(|role| value_name(role).into())),
+                    ("password", password),
+                ]);
                 if body.is_empty() {
                     return Err(Failure::Usage(
                         "nothing to set: give --role or --password-file".to_owned(),
@@ -133,19 +131,10 @@ impl Verb {
 }
 
 async fn path(api: &Api, user: &str) -> Result<String, Failure> {
-    let id = api
-        .id(
-            &filtered("/users", &[("name", Some(user.to_owned()))]),
-            "user",
-            user,
-            |_| true,
-            |_| String::new(),
-        )
-        .await?;
-    Ok(format!("/users/{id}"))
+    api.path("/users", "user", user).await
 }
 
-fn password(file: &std::path::Path) -> Result<Value, Failure> {
+fn password(file: &Path) -> Result<Value, Failure> {
     let secret = read_secret(file)
         .map_err(|why| Failure::Failed(format!("cannot read the password: {why}")))?;
     Ok(json!(secret.reveal()))
@@ -167,13 +156,4 @@ fn list(items: &[Value]) -> String {
         })
         .collect();
     table(["ID", "NAME", "ROLE", "ACCOUNT", "BY", "CREATED"], rows)
-}
-
-// === impl Role ===
-
-impl Role {
-    fn json(self) -> Value {
-        let value = self.to_possible_value();
-        json!(value.map(|value| value.get_name().to_owned()))
-    }
 }

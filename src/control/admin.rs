@@ -16,6 +16,7 @@ mod idempotency;
 mod problem;
 mod extract;
 mod enforced;
+mod written;
 mod accounts;
 mod destinations;
 mod endpoint;

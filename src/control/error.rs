@@ -149,6 +149,14 @@ impl Error {
         )
     }
 
+    /// What was looked for, if it is there.
+    pub(super) fn found<T>(sought: Result<T, Self>) -> Result<Option<T>, Self> {
+        match sought {
+            Err(Self::NotFound(_)) => Ok(None),
+            sought => sought.map(Some),
+        }
+    }
+
     pub(super) fn damaged(what: impl Into<String>) -> Self {
         Self::Damaged(what.into())
     }

@@ -18,6 +18,7 @@ mod bounds;
 mod held;
 mod versions;
 mod answers;
+mod whose;
 mod api_tokens;
 mod shared;
 mod foreign;
@@ -60,10 +61,11 @@ pub(super) use place::{Place, check, exposed};
 #[cfg(test)]
 pub(super) use place::{contents, run_sql};
 pub(super) use seal::{Sealer, fill, random};
-pub(super) use shared::{NewSharedFilter, NewSharedToken, VisitorRow, Whose};
+pub(super) use shared::{NewSharedFilter, NewSharedToken, VisitorRow};
 pub(super) use tokens::{Details, Filter, NewToken};
 pub(super) use usage::{Clocks, Cursor, Filed, Group, SeenSender, Select, Series, Step, TokenUse};
 pub(super) use users::{NewUser, SessionBounds, UserFilter};
+pub(super) use whose::Whose;
 
 use database::{On, Pool, Row, query};
 use herald::Herald;
@@ -216,6 +218,17 @@ fn signed(value: u64) -> i64 {
 
 fn get_u64(row: &Row, column: &str) -> Result<u64, Error> {
     positive(row.get(column)?)
+}
+
+/// The same where there may be nothing.
+fn get_some_u64(row: &Row, column: &str) -> Result<Option<u64>, Error> {
+    let value: Option<i64> = row.get(column)?;
+    value.map(positive).transpose()
+}
+
+/// When a row's token ends: seconds since 1970, 0 = never.
+fn expiry_of(row: &Row) -> Result<u32, Error> {
+    u32::try_from(get_u64(row, "expires_at")?).map_err(|_| Error::damaged("an expiry past 2106"))
 }
 
 fn digest_of(bytes: &[u8]) -> Result<Digest, Error> {

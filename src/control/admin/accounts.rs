@@ -60,8 +60,7 @@ pub(super) async fn list(
         plan: one_of("plan", &Plan::NAMES, query.plan)?,
     };
     let rows = store.accounts_of(&filter, after, limit + 1).await?;
-    let items = rows.iter().map(view::Account::from).collect();
-    Ok(Json(page(items, limit, |item: &view::Account| item.id)))
+    Ok(Json(page(&rows, limit, |item: &view::Account| item.id)))
 }
 
 /// Shows an account.

@@ -10,6 +10,7 @@ use super::{
     enforced::{Items, page},
     extract::{Body, Id, Page, Query, Reference, name, one_of, seconds},
     problem::Problem,
+    written,
 };
 use crate::{
     clock,
@@ -66,14 +67,12 @@ pub(super) async fn list(
     let (after, limit) = Page::new(query.after, query.limit).bounds()?;
     let store = &control.inner.store;
     let filter = ApiTokenFilter {
-        home: permit.home(),
-        account: permit.listed(store, query.account).await?,
+        whose: permit.whose(store, query.account).await?,
         name: query.name,
         state: one_of("state", &["live", "revoked", "expired"], query.state)?,
     };
     let rows = store.api_tokens(&filter, after, limit + 1).await?;
-    let items = rows.iter().map(view::ApiToken::from).collect();
-    Ok(Json(page(items, limit, |item: &view::ApiToken| item.id)))
+    Ok(Json(page(&rows, limit, |item: &view::ApiToken| item.id)))
 }
 
 /// Shows an API token's record.
@@ -139,9 +138,7 @@ pub(super) async fn create(
         record: (&row).into(),
         token: secret.reveal().to_owned(),
     };
-    commit.remember(account, &made)?;
-    commit.finish_unpublished().await?;
-    Ok((StatusCode::CREATED, Json(made)))
+    written::made(commit, account, made).await
 }
 
 /// Ends an API token for ever, from the next request on. Revoking a revoked one again is no error.
@@ -154,6 +151,5 @@ pub(super) async fn revoke(
 ) -> Result<Json<view::ApiToken>, Problem> {
     let mut commit = control.inner.store.begin(&actor).await?;
     let row = commit.revoke_api_token(id).await?;
-    commit.finish_unpublished().await?;
-    Ok(Json((&row).into()))
+    written::done(commit, (&row).into()).await
 }

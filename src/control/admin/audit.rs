@@ -12,7 +12,11 @@ use super::{
     extract::{Page, Query, seconds},
     problem::Problem,
 };
-use crate::control::{Control, Error, store::AuditFilter, view};
+use crate::control::{
+    Control, Error,
+    store::{AuditFilter, Whose},
+    view,
+};
 
 /// Which records, and which page of them.
 #[derive(Default, Deserialize)]
@@ -56,8 +60,10 @@ pub(super) async fn list(
         Ok(at.map(|at| u64::from(at) * 1000))
     };
     let filter = AuditFilter {
-        home: permit.home(),
-        account: query.account,
+        whose: Whose {
+            home: permit.home(),
+            account: query.account,
+        },
         action: query.action,
         actor: query.actor,
         subject: query.subject,
@@ -65,8 +71,7 @@ pub(super) async fn list(
         to: millis(query.to)?,
     };
     let rows = control.inner.store.audit(after, limit + 1, &filter).await?;
-    let items = rows.iter().map(view::AuditRecord::from).collect();
-    Ok(Json(page(items, limit, |item: &view::AuditRecord| {
+    Ok(Json(page(&rows, limit, |item: &view::AuditRecord| {
         item.seq
     })))
 }

@@ -18,9 +18,9 @@ use crate::{
         Control, Error,
         record::{self, Millis, Who},
         scope::{Role, Scopes},
-        store::{CallerIs, CallerRow, Commit, Store, no_account_named},
+        store::{CallerIs, CallerRow, Commit, Store, Whose, no_account_named},
     },
-    model::{Secret, TokenKind},
+    model::{Digest, Secret, TokenKind},
 };
 
 /// How long a session lasts, whatever happens in it, and how long without a request.
@@ -83,14 +83,18 @@ pub(super) fn failed(control: &Control, address: Option<IpAddr>) -> Result<(), P
 }
 
 async fn by_token(control: &Control, token: &Secret) -> Result<Option<CallerRow>, Problem> {
-    // A typo or an invented token costs no look-up.
-    if !token.is_well_formed_token() || !TokenKind::Api.is_of(token) {
+    let Some(digest) = digest(control, TokenKind::Api, token) else {
         return Ok(None);
-    }
-    let store = &control.inner.store;
-    let digest = store.digest_key().digest(token.reveal().as_bytes());
-    let row = store.caller_by_token(&digest).await?;
+    };
+    let row = control.inner.store.caller_by_token(&digest).await?;
     Ok(row.filter(|row| !row.is_expired(clock::wall_seconds())))
+}
+
+/// By what a token of that kind is looked for. A typo or an invented token costs no look-up.
+pub(super) fn digest(control: &Control, kind: TokenKind, token: &Secret) -> Option<Digest> {
+    let key = control.inner.store.digest_key();
+    let is_one = token.is_well_formed_token() && kind.is_of(token);
+    is_one.then(|| key.digest(token.reveal().as_bytes()))
 }
 
 async fn by_session(control: &Control, secret: &Secret) -> Result<Option<CallerRow>, Problem> {
@@ -339,8 +343,20 @@ impl Permit {
         }
     }
 
+    /// Whose things are to be listed: those within reach, and of them the named account's where there is one.
+    pub(super) async fn whose(
+        &self,
+        store: &Store,
+        reference: Option<Reference>,
+    ) -> Result<Whose, Problem> {
+        Ok(Whose {
+            home: self.home(),
+            account: self.listed(store, reference).await?,
+        })
+    }
+
     /// The account of that name, if the caller reaches it.
-    pub(super) async fn account_named(&self, store: &Store, name: &str) -> Result<u64, Problem> {
+    async fn account_named(&self, store: &Store, name: &str) -> Result<u64, Problem> {
         let id = store.account_named(name).await?;
         let place = Place::account(&store.account(id).await?);
         if !self.caller.reaches(place.account) {

@@ -99,8 +99,7 @@ pub(super) async fn list(
     };
     let store = &control.inner.store;
     let rows = store.destinations_of(&filter, after, limit + 1).await?;
-    let items = rows.iter().map(view::Destination::from).collect();
-    Ok(Json(page(items, limit, |item: &view::Destination| item.id)))
+    Ok(Json(page(&rows, limit, |item: &view::Destination| item.id)))
 }
 
 /// Shows a destination without its secrets.

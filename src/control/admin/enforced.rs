@@ -191,11 +191,20 @@ pub(super) struct Items<T> {
     next: Option<u64>,
 }
 
-/// A page of at most `limit` out of one row more than that.
-pub(super) fn page<T>(mut items: Vec<T>, limit: u32, id: impl Fn(&T) -> u64) -> Items<T> {
-    // One row more than asked for tells whether there is a next page.
-    let has_more = items.len() > limit as usize;
-    items.truncate(limit as usize);
-    let next = items.last().filter(|_| has_more).map(id);
+/// A page of at most `limit` out of one row more than that, as rows are shown.
+pub(super) fn page<T>(
+    rows: impl IntoIterator<Item: Into<T>>,
+    limit: u32,
+    id: impl Fn(&T) -> u64,
+) -> Items<T> {
+    let mut items: Vec<T> = rows.into_iter().map(Into::into).collect();
+    let next = cut(&mut items, limit, id);
     Items { items, next }
+}
+
+/// Takes away what is more than a page; what the next one begins after, if there was more.
+pub(super) fn cut<T, Key>(rows: &mut Vec<T>, limit: u32, key: impl Fn(&T) -> Key) -> Option<Key> {
+    let has_more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    rows.last().filter(|_| has_more).map(key)
 }

@@ -41,11 +41,6 @@ pub(super) struct NoBody;
 /// The query string.
 pub(super) struct Query<T>(pub(super) T);
 
-/// No query string: this call has nothing to say there.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NoQuery {}
-
 /// The id in the path, positive.
 pub(super) struct Id(pub(super) u64);
 

@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 
 use super::{
     Actor,
-    extract::{Name, NoBody, NoQuery, Page, Query},
+    enforced::cut,
+    extract::{Name, NoBody, Page, Query},
     problem::Problem,
 };
 use crate::control::{
@@ -71,10 +72,7 @@ pub(super) async fn list(
                 .is_none_or(|after| gateway.name > *after)
     });
     gateways.sort_by(|one, other| one.name.cmp(&other.name));
-    let has_more = gateways.len() > limit as usize;
-    gateways.truncate(limit as usize);
-    let next = gateways.last().filter(|_| has_more);
-    let next = next.map(|gateway| gateway.name.clone());
+    let next = cut(&mut gateways, limit, |gateway| gateway.name.clone());
     let items = gateways
         .into_iter()
         .map(|gateway| GatewayView {
@@ -98,7 +96,6 @@ pub(super) async fn retire(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
     Name(name): Name,
-    Query(NoQuery {}): Query<NoQuery>,
     _: NoBody,
 ) -> Result<Json<Value>, Problem> {
     let store = &control.inner.store;

@@ -168,11 +168,10 @@ async fn place(control: &Control, rule: Rule, parts: &mut Parts) -> Result<Optio
     };
     Ok(Some(match account {
         (name, None) => Place::operators(name),
-        (name, Some(id)) => match store.account(id).await {
-            Ok(row) => Place::of(name, &row),
+        (name, Some(id)) => match Error::found(store.account(id).await)? {
+            Some(row) => Place::of(name, &row),
             // The account is gone, and what was its own with it.
-            Err(Error::NotFound(_)) => Place::operators(name),
-            Err(error) => return Err(error.into()),
+            None => Place::operators(name),
         },
     }))
 }

@@ -1,7 +1,11 @@
 //! `/leaks`: a token that was found where it should not be. It stands in the body, never in a URL, and nowhere afterwards.
 
-use axum::response::Response;
-use axum::{Extension, Json, extract::State, http::StatusCode, response::IntoResponse as _};
+use axum::{
+    Extension, Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -13,6 +17,7 @@ use super::{
     extract::{Query, SecretBody},
     problem::Problem,
     rule::{Place, forbidden},
+    written,
 };
 use crate::{
     clock,
@@ -21,7 +26,6 @@ use crate::{
         record::{ApiTokenRow, SharedTokenRow, TokenRow, rfc3339, rfc3339_seconds},
         scope::Scope,
         store::{Leaked, Store},
-        terms::Errand,
         view,
     },
     model::{Digest, DigestKey, Secret},
@@ -78,67 +82,38 @@ pub(super) async fn report(
     let Some(digest) = body.digest(store.digest_key())? else {
         return Err(unknown());
     };
-    match store.leaked(&digest).await?.ok_or_else(unknown)? {
-        Leaked::Shipping(row) => {
-            let place = place(store, Some(row.token.account.0)).await?;
-            permit.asks(&place)?;
-            let used = store.token_uses(&[row.token.id.0]).await?;
-            let last_used_at = used.values().next().map(|used| rfc3339(used.last_used_at));
-            let mut leak = Leak::from(&row);
-            leak.last_used_at = last_used_at;
-            if !is_ended {
-                note(store, &actor, &leak).await?;
-                return Ok(Json(leak).into_response());
-            }
-            let mut commit = store.begin(&actor).await?;
-            let row = commit.revoke_token(leak.id).await?;
-            leak.state = row.state(clock::wall_seconds());
-            commit.note_of(leak.account, ACTION, leak.subject(), None, leak.noted(true));
-            let published = commit.finish().await?;
-            let id = leak.id;
-            answer_end(&control, published, wait, id, leak).await
-        }
-        Leaked::Api(row) => {
-            let place = place(store, row.account).await?;
-            permit.asks(&place)?;
-            if !permit.caller.scopes().has(Scope::Accounts) {
-                return Err(forbidden(
-                    "this is an API token, and that needs the scope accounts",
-                ));
-            }
-            let mut leak = Leak::from(&row);
-            leak.account_name = account_name(store, row.account).await?;
-            if !is_ended {
-                note(store, &actor, &leak).await?;
-                return Ok(Json(leak).into_response());
-            }
-            let mut commit = store.begin(&actor).await?;
-            let row = commit.revoke_api_token(leak.id).await?;
-            leak.state = view::ApiToken::from(&row).state();
-            commit.note_of(leak.account, ACTION, leak.subject(), None, leak.noted(true));
-            commit.finish_unpublished().await?;
-            Ok(Json(leak).into_response())
-        }
-        Leaked::Shared(row) => {
-            let place = place(store, Some(row.account)).await?;
-            permit.asks(&place)?;
-            let mut leak = Leak::from(&row);
-            leak.account_name = account_name(store, Some(row.account)).await?;
-            if !is_ended {
-                note(store, &actor, &leak).await?;
-                return Ok(Json(leak).into_response());
-            }
-            let mut commit = store.begin(&actor).await?;
-            let row = commit.revoke_shared_token(leak.id).await?;
-            leak.state = row.state(clock::wall_seconds());
-            commit.note_of(leak.account, ACTION, leak.subject(), None, leak.noted(true));
-            commit.finish_unpublished().await?;
-            Ok(Json(leak).into_response())
-        }
+    let found = store.leaked(&digest).await?.ok_or_else(unknown)?;
+    permit.asks(&place(store, found.account()).await?)?;
+    if matches!(found, Leaked::Api(_)) && !permit.caller.scopes().has(Scope::Accounts) {
+        return Err(forbidden(
+            "this is an API token, and that needs the scope accounts",
+        ));
     }
+    let mut leak = Leak::of(store, &found).await?;
+    let id = leak.id;
+    let mut commit = store.begin(&actor).await?;
+    if is_ended {
+        let now = clock::wall_seconds();
+        leak.state = match found {
+            Leaked::Shipping(_) => commit.revoke_token(id).await?.state(now),
+            Leaked::Api(_) => view::ApiToken::from(&commit.revoke_api_token(id).await?).state(),
+            Leaked::Shared(_) => commit.revoke_shared_token(id).await?.state(now),
+        };
+    }
+    let noted = json!({"account": leak.account, "state": leak.state, "revoke": is_ended});
+    commit.note_of(
+        leak.account,
+        "leak.report",
+        leak.subject(),
+        None,
+        Some(noted),
+    );
+    if is_ended && matches!(found, Leaked::Shipping(_)) {
+        let published = commit.finish().await?;
+        return answer_end(&control, published, wait, id, leak).await;
+    }
+    written::done(commit, leak).await.map(Json::into_response)
 }
-
-const ACTION: &str = "leak.report";
 
 /// What is not there, and what the caller may not know of.
 const NOTHING: &str = "such token";
@@ -153,25 +128,6 @@ async fn place(store: &Store, account: Option<u64>) -> Result<Place, Problem> {
         Some(id) => Place::of(name, &store.account(id).await?),
         None => Place::operators(name),
     })
-}
-
-async fn account_name(store: &Store, account: Option<u64>) -> Result<Option<String>, Problem> {
-    Ok(match account {
-        Some(id) => Some(store.account(id).await?.account.name),
-        None => None,
-    })
-}
-
-async fn note(store: &Store, errand: &Errand, leak: &Leak) -> Result<(), Problem> {
-    let mut commit = store.begin(errand).await?;
-    commit.note_of(
-        leak.account,
-        ACTION,
-        leak.subject(),
-        None,
-        leak.noted(false),
-    );
-    Ok(commit.finish_unpublished().await?)
 }
 
 // === impl LeakBody ===
@@ -202,16 +158,28 @@ fn read(hex: &str) -> Option<Digest> {
 // === impl Leak ===
 
 impl Leak {
+    /// With what its own row doesn't tell.
+    async fn of(store: &Store, found: &Leaked) -> Result<Self, Problem> {
+        let mut leak = match found {
+            Leaked::Shipping(row) => Self::from(row),
+            Leaked::Api(row) => Self::from(row),
+            Leaked::Shared(row) => Self::from(row),
+        };
+        if let Leaked::Shipping(_) = found {
+            let used = store.token_uses(&[leak.id]).await?;
+            leak.last_used_at = used.values().next().map(|used| rfc3339(used.last_used_at));
+        } else if let Some(id) = leak.account {
+            leak.account_name = Some(store.account(id).await?.account.name);
+        }
+        Ok(leak)
+    }
+
     fn subject(&self) -> String {
         match self.kind {
             "api" => format!("api_token/{}", self.id),
             "shared" => format!("shared_token/{}", self.id),
             _ => format!("token/{}", self.id),
         }
-    }
-
-    fn noted(&self, is_ended: bool) -> Option<serde_json::Value> {
-        Some(json!({"account": self.account, "state": self.state, "revoke": is_ended}))
     }
 }
 

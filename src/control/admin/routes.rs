@@ -12,8 +12,8 @@ use super::{
 };
 use crate::control::Control;
 
-/// A row of the page.
-pub(in crate::control) struct Route {
+/// A row of a page.
+pub(in crate::control) struct Route<Rule> {
     pub(in crate::control) rule: Rule,
     pub(super) handler: MethodRouter<Control>,
 }
@@ -26,7 +26,7 @@ macro_rules! routes {
         pub(super) struct Described;
 
         /// The page, row by row.
-        pub(in crate::control) fn table() -> Vec<Route> {
+        pub(in crate::control) fn table() -> Vec<Route<Rule>> {
             vec![$(Route {
                 rule: Rule {
                     method: stringify!($method),
@@ -119,31 +119,36 @@ routes! {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeSet;
 
     use utoipa::OpenApi as _;
 
     use super::*;
 
-    #[test]
-    fn every_handler_describes_the_route_it_stands_on() {
-        let document = serde_json::to_value(Described::openapi()).expect("JSON");
+    /// Fails unless the document has each of those methods and paths, and no other, and each stands there once.
+    pub(in super::super) fn describes(
+        document: utoipa::openapi::OpenApi,
+        stated: Vec<(&'static str, &'static str)>,
+    ) {
+        let document = serde_json::to_value(document).expect("JSON");
         let described: BTreeSet<_> = document["paths"]
             .as_object()
             .expect("paths")
             .iter()
             .flat_map(|(path, item)| {
                 let methods = item.as_object().expect("methods").keys();
-                methods.map(move |method| (method.clone(), path.clone()))
+                methods.map(move |method| (method.as_str(), path.as_str()))
             })
             .collect();
-        let table = table();
-        let stated: BTreeSet<_> = table
-            .iter()
-            .map(|route| (route.rule.method.to_owned(), route.rule.path.to_owned()))
-            .collect();
-        assert_eq!(described, stated);
-        assert_eq!(stated.len(), table.len(), "a route stands there twice");
+        let once: BTreeSet<_> = stated.iter().copied().collect();
+        assert_eq!(described, once);
+        assert_eq!(once.len(), stated.len(), "a route stands there twice");
+    }
+
+    #[test]
+    fn every_handler_describes_the_route_it_stands_on() {
+        let stated = table().into_iter().map(|it| (it.rule.method, it.rule.path));
+        describes(Described::openapi(), stated.collect());
     }
 }

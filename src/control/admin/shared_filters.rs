@@ -9,13 +9,12 @@ use super::{
     Actor,
     caller::Permit,
     enforced::{Items, page},
-    extract::{Body, Id, NoQuery, Query, Reference},
+    extract::{Body, Id, Page, Query, Reference, description},
     problem::Problem,
     shared_tokens::ListQuery,
+    written,
 };
 use crate::control::{Control, sight, store::NewSharedFilter, view};
-
-const DESCRIPTION_CHARS_MAX: usize = 500;
 
 /// A filter to be made.
 #[derive(Deserialize, ToSchema)]
@@ -45,11 +44,11 @@ pub(super) async fn list(
     Extension(permit): Extension<Permit>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Items<view::SharedFilter>>, Problem> {
-    let (whose, after, limit) = query.parts(&control, &permit).await?;
+    let (after, limit) = Page::new(query.after, query.limit).bounds()?;
     let store = &control.inner.store;
+    let whose = permit.whose(store, query.account).await?;
     let rows = store.shared_filters(whose, after, limit + 1).await?;
-    let items = rows.iter().map(view::SharedFilter::from).collect();
-    Ok(Json(page(items, limit, |item: &view::SharedFilter| {
+    Ok(Json(page(&rows, limit, |item: &view::SharedFilter| {
         item.id
     })))
 }
@@ -72,7 +71,6 @@ pub(super) async fn create(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
     Extension(permit): Extension<Permit>,
-    Query(NoQuery {}): Query<NoQuery>,
     Body(new): Body<NewSharedFilterBody>,
 ) -> Result<(StatusCode, Json<view::SharedFilter>), Problem> {
     check(&new.field, &new.value)?;
@@ -86,10 +84,7 @@ pub(super) async fn create(
         description,
     };
     let row = commit.insert_shared_filter(new).await?;
-    let made = view::SharedFilter::from(&row);
-    commit.remember(Some(account), &made)?;
-    commit.finish_unpublished().await?;
-    Ok((StatusCode::CREATED, Json(made)))
+    written::made(commit, Some(account), (&row).into()).await
 }
 
 /// Changes a filter's description. Its field and value stay: whoever was given a token must not see more by it tomorrow.
@@ -99,14 +94,12 @@ pub(super) async fn change(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
     Id(id): Id,
-    Query(NoQuery {}): Query<NoQuery>,
     Body(change): Body<SharedFilterChange>,
 ) -> Result<Json<view::SharedFilter>, Problem> {
     let description = description(change.description)?;
     let mut commit = control.inner.store.begin(&actor).await?;
     let row = commit.describe_shared_filter(id, description).await?;
-    commit.finish_unpublished().await?;
-    Ok(Json((&row).into()))
+    written::done(commit, (&row).into()).await
 }
 
 /// Removes a filter by which no shared token goes that is not revoked.
@@ -116,12 +109,10 @@ pub(super) async fn delete(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
     Id(id): Id,
-    Query(NoQuery {}): Query<NoQuery>,
 ) -> Result<Json<Value>, Problem> {
     let mut commit = control.inner.store.begin(&actor).await?;
     commit.delete_shared_filter(id).await?;
-    commit.finish_unpublished().await?;
-    Ok(Json(json!({"id": id})))
+    written::done(commit, json!({"id": id})).await
 }
 
 /// Whether a filter's field and value are words.
@@ -132,14 +123,4 @@ pub(super) fn check(field: &str, value: &str) -> Result<(), Problem> {
     Err(Problem::invalid(
         "field and value of a filter are 1 to 128 characters of [a-zA-Z0-9_@.-] each",
     ))
-}
-
-/// What people say of a filter.
-pub(super) fn description(text: String) -> Result<String, Problem> {
-    if text.chars().count() > DESCRIPTION_CHARS_MAX || text.chars().any(char::is_control) {
-        return Err(Problem::invalid(format!(
-            "a description has at most {DESCRIPTION_CHARS_MAX} characters, none of them a control character"
-        )));
-    }
-    Ok(text)
 }

@@ -9,17 +9,13 @@ use super::{
     Actor,
     caller::Permit,
     enforced::{Items, page},
-    extract::{Body, Id, NoBody, NoQuery, Page, Query, Reference, name, nullable, seconds},
+    extract::{Body, Id, NoBody, Page, Query, Reference, name, nullable, seconds},
     problem::Problem,
+    written,
 };
 use crate::{
     clock,
-    control::{
-        Control,
-        sight::Join,
-        store::{NewSharedToken, Whose},
-        view,
-    },
+    control::{Control, sight::Join, store::NewSharedToken, view},
 };
 
 /// How long a shared token lives, when its maker doesn't say: 7 days.
@@ -77,9 +73,9 @@ pub(super) struct RevealedSharedToken {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ListQuery {
-    account: Option<Reference>,
-    after: Option<u64>,
-    limit: Option<u32>,
+    pub(super) account: Option<Reference>,
+    pub(super) after: Option<u64>,
+    pub(super) limit: Option<u32>,
 }
 
 /// Lists shared tokens by id, revoked ones too.
@@ -90,11 +86,11 @@ pub(super) async fn list(
     Extension(permit): Extension<Permit>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Items<view::SharedToken>>, Problem> {
-    let (whose, after, limit) = query.parts(&control, &permit).await?;
+    let (after, limit) = Page::new(query.after, query.limit).bounds()?;
     let store = &control.inner.store;
+    let whose = permit.whose(store, query.account).await?;
     let rows = store.shared_tokens(whose, after, limit + 1).await?;
-    let items = rows.iter().map(view::SharedToken::from).collect();
-    Ok(Json(page(items, limit, |item: &view::SharedToken| item.id)))
+    Ok(Json(page(&rows, limit, |item: &view::SharedToken| item.id)))
 }
 
 /// Shows a shared token's record.
@@ -115,7 +111,6 @@ pub(super) async fn create(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
     Extension(permit): Extension<Permit>,
-    Query(NoQuery {}): Query<NoQuery>,
     Body(new): Body<NewSharedTokenBody>,
 ) -> Result<(StatusCode, Json<MadeSharedToken>), Problem> {
     let name = name(new.name)?;
@@ -138,9 +133,7 @@ pub(super) async fn create(
         record: (&row).into(),
         token: secret.reveal().to_owned(),
     };
-    commit.remember(Some(account), &made)?;
-    commit.finish_unpublished().await?;
-    Ok((StatusCode::CREATED, Json(made)))
+    written::made(commit, Some(account), made).await
 }
 
 /// Changes a shared token's name, filters, join or expiry; what it shows follows at once.
@@ -150,7 +143,6 @@ pub(super) async fn change(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
     Id(id): Id,
-    Query(NoQuery {}): Query<NoQuery>,
     Body(change): Body<SharedTokenChange>,
 ) -> Result<Json<view::SharedToken>, Problem> {
     let mut commit = control.inner.store.begin(&actor).await?;
@@ -169,8 +161,7 @@ pub(super) async fn change(
     let row = commit
         .update_shared_token("shared_token.change", &old, new)
         .await?;
-    commit.finish_unpublished().await?;
-    Ok(Json((&row).into()))
+    written::done(commit, (&row).into()).await
 }
 
 /// Ends a shared token for ever, from the next request on. Revoking a revoked one again is no error.
@@ -180,13 +171,11 @@ pub(super) async fn revoke(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
     Id(id): Id,
-    Query(NoQuery {}): Query<NoQuery>,
     _: NoBody,
 ) -> Result<Json<view::SharedToken>, Problem> {
     let mut commit = control.inner.store.begin(&actor).await?;
     let row = commit.revoke_shared_token(id).await?;
-    commit.finish_unpublished().await?;
-    Ok(Json((&row).into()))
+    written::done(commit, (&row).into()).await
 }
 
 /// Shows the token itself; the audit log remembers it.
@@ -196,17 +185,12 @@ pub(super) async fn reveal(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
     Id(id): Id,
-    Query(NoQuery {}): Query<NoQuery>,
     _: NoBody,
 ) -> Result<Json<RevealedSharedToken>, Problem> {
     let mut commit = control.inner.store.begin(&actor).await?;
     let secret = commit.reveal_shared_token(id).await?;
-    // The record first: nobody sees the token without it.
-    commit.finish_unpublished().await?;
-    Ok(Json(RevealedSharedToken {
-        id,
-        token: secret.reveal().to_owned(),
-    }))
+    let token = secret.reveal().to_owned();
+    written::done(commit, RevealedSharedToken { id, token }).await
 }
 
 /// Hides a revoked shared token.
@@ -216,12 +200,10 @@ pub(super) async fn delete(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
     Id(id): Id,
-    Query(NoQuery {}): Query<NoQuery>,
 ) -> Result<Json<Value>, Problem> {
     let mut commit = control.inner.store.begin(&actor).await?;
     commit.hide_shared_token(id).await?;
-    commit.finish_unpublished().await?;
-    Ok(Json(json!({"id": id})))
+    written::done(commit, json!({"id": id})).await
 }
 
 /// Ids of filters, each once.
@@ -245,26 +227,4 @@ fn expiry(at: Option<&str>) -> Result<u32, Problem> {
         ));
     }
     Ok(at)
-}
-
-// === impl ListQuery ===
-
-impl ListQuery {
-    /// Whose, after which id, and how many.
-    pub(super) async fn parts(
-        &self,
-        control: &Control,
-        permit: &Permit,
-    ) -> Result<(Whose, u64, u32), Problem> {
-        let (after, limit) = Page::new(self.after, self.limit).bounds()?;
-        let account = match &self.account {
-            None => None,
-            Some(Reference::Id(id)) => Some(*id),
-            Some(Reference::Name(name)) => {
-                Some(permit.account_named(&control.inner.store, name).await?)
-            }
-        };
-        let home = permit.home();
-        Ok((Whose { home, account }, after, limit))
-    }
 }

@@ -15,6 +15,7 @@ use super::{
     },
     problem::Problem,
     usage::{UsedToken, used, used_one},
+    written,
 };
 use crate::{
     clock,
@@ -374,12 +375,8 @@ pub(super) async fn reveal(
 ) -> Result<Json<RevealedToken>, Problem> {
     let mut commit = control.inner.store.begin(&actor).await?;
     let secret = commit.reveal_token(id).await?;
-    // The record first: nobody sees the token without it.
-    commit.finish_unpublished().await?;
-    Ok(Json(RevealedToken {
-        id,
-        token: secret.reveal().to_owned(),
-    }))
+    let token = secret.reveal().to_owned();
+    written::done(commit, RevealedToken { id, token }).await
 }
 
 /// Hides a revoked token; gateways go on refusing it.

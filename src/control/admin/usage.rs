@@ -9,9 +9,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
+    enforced::cut,
     extract::{Id, Query, seconds},
     problem::Problem,
     visitor::Visitor,
@@ -32,14 +33,22 @@ const BUCKETS_MAX: u64 = 1500;
 const ROWS_MAX: u32 = 1500;
 
 /// Which usage.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct UsageQuery {
+    /// RFC 3339; an hour, a day or thirty days before `to` unless said otherwise, by step
     from: Option<String>,
+    /// RFC 3339; now unless said otherwise
     to: Option<String>,
+    /// `minute`, `hour` (unless said otherwise) or `day`; 1,500 of them at most
+    #[param(value_type = Option<String>)]
     step: Option<StepName>,
+    #[param(value_type = Option<String>)]
     signal: Option<SignalName>,
     token: Option<u64>,
+    /// `none` (unless said otherwise), `signal` or `token`
+    #[param(value_type = Option<String>)]
     group: Option<GroupName>,
     after: Option<String>,
     limit: Option<u32>,
@@ -130,13 +139,7 @@ pub(super) struct Senders {
 }
 
 /// Shows an account's usage in buckets; as CSV with `Accept: text/csv`.
-#[utoipa::path(get, path = "/accounts/{id}/usage", params(("id" = u64, Path),
-    ("from" = Option<String>, Query, description = "RFC 3339; an hour, a day or thirty days before `to` unless said otherwise, by step"),
-    ("to" = Option<String>, Query, description = "RFC 3339; now unless said otherwise"),
-    ("step" = Option<String>, Query, description = "`minute`, `hour` (unless said otherwise) or `day`; 1,500 of them at most"),
-    ("signal" = Option<String>, Query), ("token" = Option<u64>, Query),
-    ("group" = Option<String>, Query, description = "`none` (unless said otherwise), `signal` or `token`"),
-    ("after" = Option<String>, Query), ("limit" = Option<u32>, Query)),
+#[utoipa::path(get, path = "/accounts/{id}/usage", params(("id" = u64, Path), UsageQuery),
     responses((status = 200, content((Page = "application/json"), (String = "text/csv"))),
     (status = 400, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn account(
@@ -151,13 +154,7 @@ pub(super) async fn account(
 
 /// Shows the usage of the shared token's account, as far as the token's filters match; otherwise as an account's usage is
 /// shown to its people. Filters are joined by AND or OR; a filter on a field that usage doesn't have matches nothing.
-#[utoipa::path(get, path = "/shared/usage", params(
-    ("from" = Option<String>, Query, description = "RFC 3339; an hour, a day or thirty days before `to` unless said otherwise, by step"),
-    ("to" = Option<String>, Query, description = "RFC 3339; now unless said otherwise"),
-    ("step" = Option<String>, Query, description = "`minute`, `hour` (unless said otherwise) or `day`; 1,500 of them at most"),
-    ("signal" = Option<String>, Query), ("token" = Option<u64>, Query),
-    ("group" = Option<String>, Query, description = "`none` (unless said otherwise), `signal` or `token`"),
-    ("after" = Option<String>, Query), ("limit" = Option<u32>, Query)),
+#[utoipa::path(get, path = "/shared/usage", params(UsageQuery),
     responses((status = 200, content((Page = "application/json"), (String = "text/csv"))),
     (status = 400, body = Problem), (status = 401, body = Problem)))]
 pub(super) async fn shared(
@@ -189,12 +186,7 @@ async fn series(
     // One row more tells whether there is a next page.
     select.limit = limit + 1;
     let mut rows = control.inner.store.usage(&select).await?;
-    let has_more = rows.len() > limit as usize;
-    rows.truncate(limit as usize);
-    let next = rows
-        .last()
-        .filter(|_| has_more)
-        .map(|row| cursor_text(row.at));
+    let next = cut(&mut rows, limit, |row| cursor_text(row.at));
     Ok(if wants_csv(headers) {
         csv(&rows, next)
     } else {
@@ -213,9 +205,8 @@ pub(super) async fn senders(
     let store = &control.inner.store;
     store.token(id).await?;
     let used = store.token_uses(&[id]).await?.remove(&id);
-    let senders = used.unwrap_or_default().senders;
     Ok(Json(Senders {
-        items: senders.into_iter().map(SenderView::from).collect(),
+        items: senders_of(used),
     }))
 }
 
@@ -242,14 +233,13 @@ pub(super) async fn used_one(control: &Control, row: &TokenRow) -> Result<UsedTo
     Ok(UsedToken {
         record: row.into(),
         last_used_at: used.as_ref().map(|used| rfc3339(used.last_used_at)),
-        senders: Some(
-            used.unwrap_or_default()
-                .senders
-                .into_iter()
-                .map(SenderView::from)
-                .collect(),
-        ),
+        senders: Some(senders_of(used)),
     })
+}
+
+fn senders_of(used: Option<TokenUse>) -> Vec<SenderView> {
+    let senders = used.unwrap_or_default().senders;
+    senders.into_iter().map(SenderView::from).collect()
 }
 
 // === impl UsedToken ===

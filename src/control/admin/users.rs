@@ -11,6 +11,7 @@ use super::{
     enforced::{Items, page},
     extract::{Body, Id, Page, Query, Reference, name},
     problem::Problem,
+    written,
 };
 use crate::{
     control::{
@@ -68,14 +69,12 @@ pub(super) async fn list(
     let (after, limit) = Page::new(query.after, query.limit).bounds()?;
     let store = &control.inner.store;
     let filter = UserFilter {
-        home: permit.home(),
-        account: permit.listed(store, query.account).await?,
+        whose: permit.whose(store, query.account).await?,
         name: query.name,
         role: query.role,
     };
     let rows = store.users(&filter, after, limit + 1).await?;
-    let items = rows.iter().map(view::User::from).collect();
-    Ok(Json(page(items, limit, |item: &view::User| item.id)))
+    Ok(Json(page(&rows, limit, |item: &view::User| item.id)))
 }
 
 /// Shows a person.
@@ -123,10 +122,7 @@ pub(super) async fn create(
         password,
     };
     let row = commit.insert_user(new).await?;
-    let view = view::User::from(&row);
-    commit.remember(account, &view)?;
-    commit.finish_unpublished().await?;
-    Ok((StatusCode::CREATED, Json(view)))
+    written::made(commit, account, (&row).into()).await
 }
 
 /// Changes a person's role or password; all their sessions end.
@@ -158,8 +154,7 @@ pub(super) async fn change(
     // Who sets a password can be that person.
     permit.gives(role.scopes(), 0)?;
     let row = commit.update_user(id, change.role, password).await?;
-    commit.finish_unpublished().await?;
-    Ok(Json((&row).into()))
+    written::done(commit, (&row).into()).await
 }
 
 /// Removes a person; all their sessions end.
@@ -172,6 +167,5 @@ pub(super) async fn delete(
 ) -> Result<Json<Value>, Problem> {
     let mut commit = control.inner.store.begin(&actor).await?;
     commit.delete_user(id).await?;
-    commit.finish_unpublished().await?;
-    Ok(Json(json!({"id": id})))
+    written::done(commit, json!({"id": id})).await
 }

@@ -3,7 +3,7 @@
 use axum::http::{StatusCode, request::Parts};
 
 use super::{
-    caller::{failed, token, touch},
+    caller::{digest, failed, token, touch},
     guard,
     problem::Problem,
     rule::forbidden,
@@ -48,13 +48,10 @@ pub(super) async fn identify(control: &Control, parts: &Parts) -> Result<Visitor
 }
 
 async fn by_token(control: &Control, token: &Secret) -> Result<Option<VisitorRow>, Problem> {
-    // A typo or an invented token costs no look-up.
-    if !token.is_well_formed_token() || !TokenKind::Shared.is_of(token) {
+    let Some(digest) = digest(control, TokenKind::Shared, token) else {
         return Ok(None);
-    }
-    let store = &control.inner.store;
-    let digest = store.digest_key().digest(token.reveal().as_bytes());
-    let row = store.visitor(&digest).await?;
+    };
+    let row = control.inner.store.visitor(&digest).await?;
     let now = clock::wall_seconds();
     Ok(row.filter(|row| row.expires_at == 0 || row.expires_at > now))
 }

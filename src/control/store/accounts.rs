@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{
     Commit, Store,
     commit::Table,
-    database::{Query, Value, query},
+    database::{On, Query, Value, query},
     positive, signed,
 };
 use crate::{
@@ -102,20 +102,13 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<AccountRow>, Error> {
         select(after, limit, filter)
-            .fetch_all(&self.reader)
-            .await?
-            .iter()
-            .map(read)
-            .collect()
+            .read_all(&self.reader, read)
+            .await
     }
 
     /// That one.
     pub(crate) async fn account(&self, id: u64) -> Result<AccountRow, Error> {
-        let rows = match id.checked_sub(1) {
-            Some(after) => self.accounts(after, 1).await?,
-            None => Vec::new(),
-        };
-        one(rows, id)
+        one(&self.reader, id).await
     }
 
     /// The id behind a name.
@@ -134,9 +127,11 @@ fn named(id: Option<i64>, name: &str) -> Result<u64, Error> {
     id.map_or_else(|| Err(no_account_named(name)), positive)
 }
 
-fn one(rows: Vec<AccountRow>, id: u64) -> Result<AccountRow, Error> {
-    rows.into_iter()
-        .find(|row| row.account.id.0 == id)
+async fn one(on: impl Into<On<'_>>, id: u64) -> Result<AccountRow, Error> {
+    let row = select(id.saturating_sub(1), 1, &AccountFilter::default())
+        .read_optional(on, read)
+        .await?;
+    row.filter(|row| row.account.id.0 == id)
         .ok_or_else(|| Error::NotFound(format!("there is no account {id}")))
 }
 
@@ -145,11 +140,7 @@ fn one(rows: Vec<AccountRow>, id: u64) -> Result<AccountRow, Error> {
 impl Commit {
     /// That one, as of this transaction.
     pub(crate) async fn account(&mut self, id: u64) -> Result<AccountRow, Error> {
-        let rows = select(id.saturating_sub(1), 1, &AccountFilter::default())
-            .fetch_all(self.connection()?)
-            .await?;
-        let rows: Result<Vec<_>, _> = rows.iter().map(read).collect();
-        one(rows?, id)
+        one(self.connection()?, id).await
     }
 
     /// Those with one of the values in that column of ours.
@@ -162,13 +153,7 @@ impl Commit {
         for (at, value) in values.iter().enumerate() {
             select = select.and(if at == 0 { "$" } else { ", $" }, [value.clone()]);
         }
-        select
-            .and(")", [])
-            .fetch_all(self.connection()?)
-            .await?
-            .iter()
-            .map(read)
-            .collect()
+        select.and(")", []).read_all(self.connection()?, read).await
     }
 
     /// The id behind a name.
@@ -287,11 +272,8 @@ impl Commit {
     async fn sub_accounts(&mut self, id: u64) -> Result<Vec<AccountRow>, Error> {
         query(SELECT)
             .and(" AND a.parent_id = $ ORDER BY a.id", [signed(id).into()])
-            .fetch_all(self.connection()?)
-            .await?
-            .iter()
-            .map(read)
-            .collect()
+            .read_all(self.connection()?, read)
+            .await
     }
 
     async fn write_account(&mut self, id: u64, edit: &AccountEdit) -> Result<(), Error> {
@@ -331,13 +313,11 @@ impl Commit {
     }
 
     async fn account_name_is_free(&mut self, name: &str, but_for: u64) -> Result<(), Error> {
-        match self.account_named(name).await {
-            Err(Error::NotFound(_)) => Ok(()),
-            Err(error) => Err(error),
-            Ok(id) if id == but_for => Ok(()),
-            Ok(_) => Err(Error::Conflict(format!(
+        match Error::found(self.account_named(name).await)? {
+            Some(id) if id != but_for => Err(Error::Conflict(format!(
                 "there is an account named {name:?} already"
             ))),
+            _ => Ok(()),
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{
     Commit, Store,
     database::{Connection, Row, query},
-    positive, signed,
+    get_some_u64, get_u64, signed,
 };
 use crate::{
     control::{
@@ -49,13 +49,11 @@ pub(super) struct Remembered {
 impl Store {
     /// What that key of that caller was answered with, if it was in the last day.
     pub(crate) async fn answer(&self, digest: &Digest) -> Result<Option<Answer>, Error> {
-        let row =
-            query("SELECT account_id, revision, sealed FROM answers WHERE digest = $1 AND at > $2")
-                .bind(digest.0.to_vec())
-                .bind(signed(record::now().saturating_sub(KEPT_MS)))
-                .fetch_optional(&self.reader)
-                .await?;
-        row.map(|row| self.opened(digest, &row)).transpose()
+        query("SELECT account_id, revision, sealed FROM answers WHERE digest = $1 AND at > $2")
+            .bind(digest.0.to_vec())
+            .bind(signed(record::now().saturating_sub(KEPT_MS)))
+            .read_optional(&self.reader, |row| self.opened(digest, row))
+            .await
     }
 
     fn opened(&self, digest: &Digest, row: &Row) -> Result<Answer, Error> {
@@ -68,10 +66,9 @@ impl Store {
         let (request, object) = plain
             .split_first_chunk::<HASH_BYTES>()
             .ok_or_else(damaged)?;
-        let account: Option<i64> = row.get("account_id")?;
         Ok(Answer {
-            account: account.map(positive).transpose()?,
-            revision: Some(positive(row.get("revision")?)?).filter(|revision| *revision != 0),
+            account: get_some_u64(row, "account_id")?,
+            revision: Some(get_u64(row, "revision")?).filter(|revision| *revision != 0),
             request: *request,
             object: serde_json::from_slice(object).map_err(|_| damaged())?,
         })

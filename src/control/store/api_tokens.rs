@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use super::{
-    Commit, Store,
-    database::{Query, Row, Value, query},
-    get_u64, positive, signed,
+    Commit, Store, Whose,
+    database::{On, Query, Row, query},
+    expiry_of, get_some_u64, get_u64, signed,
 };
 use crate::{
     clock,
@@ -16,9 +16,7 @@ use crate::{
 /// Which API tokens to list.
 #[derive(Default)]
 pub(crate) struct ApiTokenFilter {
-    /// Only those of this account and of the sub-accounts that it reaches.
-    pub(crate) home: Option<u64>,
-    pub(crate) account: Option<u64>,
+    pub(crate) whose: Whose,
     pub(crate) name: Option<String>,
     /// `live`, `revoked` or `expired`.
     pub(crate) state: Option<&'static str>,
@@ -39,10 +37,8 @@ pub(super) const SELECT: &str = "SELECT id, account_id, name, scopes, expires_at
 
 /// Those after `after`, by id.
 fn select(after: u64, limit: u32, filter: &ApiTokenFilter) -> Query {
-    let mut select = query(SELECT).and("$", [signed(after).into()]);
-    if let Some(account) = filter.account {
-        select = select.and(" AND account_id = $", [signed(account).into()]);
-    }
+    let select = query(SELECT).and("$", [signed(after).into()]);
+    let mut select = filter.whose.narrow(select);
     if let Some(name) = &filter.name {
         select = select.and(" AND name = $", [name.into()]);
     }
@@ -51,13 +47,6 @@ fn select(after: u64, limit: u32, filter: &ApiTokenFilter) -> Query {
             " AND CASE WHEN revoked_at IS NOT NULL THEN 'revoked' \
              WHEN expires_at <> 0 AND expires_at <= $ THEN 'expired' ELSE 'live' END = $",
             [i64::from(clock::wall_seconds()).into(), state.into()],
-        );
-    }
-    if let Some(home) = filter.home {
-        let home = || Value::from(signed(home));
-        select = select.and(
-            " AND account_id IN (SELECT id FROM accounts WHERE id = $ OR (parent_id = $ AND accessible))",
-            [home(), home()],
         );
     }
     select.and(" ORDER BY id LIMIT $", [limit.into()])
@@ -74,19 +63,13 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<ApiTokenRow>, Error> {
         select(after, limit, filter)
-            .fetch_all(&self.lister)
-            .await?
-            .iter()
-            .map(read)
-            .collect()
+            .read_all(&self.lister, read)
+            .await
     }
 
     /// That one.
     pub(crate) async fn api_token(&self, id: u64) -> Result<ApiTokenRow, Error> {
-        let row = select(id.saturating_sub(1), 1, &ApiTokenFilter::default())
-            .fetch_optional(&self.reader)
-            .await?;
-        one(row, id)
+        one(&self.reader, id).await
     }
 
     /// The text of an API token that is kept.
@@ -102,8 +85,10 @@ impl Store {
     }
 }
 
-fn one(row: Option<Row>, id: u64) -> Result<ApiTokenRow, Error> {
-    let row = row.as_ref().map(read).transpose()?;
+async fn one(on: impl Into<On<'_>>, id: u64) -> Result<ApiTokenRow, Error> {
+    let row = select(id.saturating_sub(1), 1, &ApiTokenFilter::default())
+        .read_optional(on, read)
+        .await?;
     row.filter(|row| row.id == id)
         .ok_or_else(|| Error::NotFound(format!("there is no API token {id}")))
 }
@@ -161,10 +146,7 @@ impl Commit {
 
     /// Ends it for ever; a revoked one stays as it is.
     pub(crate) async fn revoke_api_token(&mut self, id: u64) -> Result<ApiTokenRow, Error> {
-        let row = select(id.saturating_sub(1), 1, &ApiTokenFilter::default())
-            .fetch_optional(self.connection()?)
-            .await?;
-        let old = one(row, id)?;
+        let old = one(self.connection()?, id).await?;
         if old.revoked_at.is_some() {
             return Ok(old);
         }
@@ -190,21 +172,16 @@ fn place(id: u64) -> String {
 }
 
 pub(super) fn read(row: &Row) -> Result<ApiTokenRow, Error> {
-    let optional = |column| -> Result<Option<u64>, Error> {
-        let value: Option<i64> = row.get(column)?;
-        value.map(positive).transpose()
-    };
     Ok(ApiTokenRow {
         id: get_u64(row, "id")?,
-        account: optional("account_id")?,
+        account: get_some_u64(row, "account_id")?,
         name: row.get("name")?,
         scopes: Scopes::parse(row.get("scopes")?)
             .ok_or_else(|| Error::damaged("scopes that there are not"))?,
-        expires_at: u32::try_from(get_u64(row, "expires_at")?)
-            .map_err(|_| Error::damaged("an expiry past 2106"))?,
+        expires_at: expiry_of(row)?,
         created_by: row.get("created_by")?,
         created_at: get_u64(row, "created_at")?,
-        last_used_at: optional("last_used_at")?,
-        revoked_at: optional("revoked_at")?,
+        last_used_at: get_some_u64(row, "last_used_at")?,
+        revoked_at: get_some_u64(row, "revoked_at")?,
     })
 }

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::{
-    Store, counter,
-    database::{self, Connection, Query, Row, query},
-    get_u64, positive, signed,
+    Store, Whose, counter,
+    database::{Connection, Query, Row, query},
+    get_some_u64, get_u64, signed,
 };
 use crate::control::{
     Error,
@@ -27,9 +27,7 @@ pub(super) struct Entry {
 /// Which records to list.
 #[derive(Default)]
 pub(crate) struct AuditFilter {
-    /// Only those of this account and of the sub-accounts that it reaches.
-    pub(crate) home: Option<u64>,
-    pub(crate) account: Option<u64>,
+    pub(crate) whose: Whose,
     pub(crate) action: Option<String>,
     pub(crate) actor: Option<String>,
     pub(crate) subject: Option<String>,
@@ -142,17 +140,8 @@ fn select(after: u64, limit: u32, filter: &AuditFilter) -> Query {
 }
 
 /// Only records of that kind.
-pub(super) fn narrow(mut select: Query, filter: &AuditFilter) -> Query {
-    if let Some(home) = filter.home {
-        let home = || database::Value::from(signed(home));
-        select = select.and(
-            " AND account_id IN (SELECT id FROM accounts WHERE id = $ OR (parent_id = $ AND accessible))",
-            [home(), home()],
-        );
-    }
-    if let Some(account) = filter.account {
-        select = select.and(" AND account_id = $", [signed(account).into()]);
-    }
+pub(super) fn narrow(select: Query, filter: &AuditFilter) -> Query {
+    let mut select = filter.whose.narrow(select);
     for (condition, text) in [
         (" AND action = $", &filter.action),
         (" AND actor = $", &filter.actor),
@@ -181,11 +170,8 @@ impl Store {
         filter: &AuditFilter,
     ) -> Result<Vec<AuditRow>, Error> {
         select(after, limit, filter)
-            .fetch_all(&self.lister)
-            .await?
-            .iter()
-            .map(read)
-            .collect()
+            .read_all(&self.lister, read)
+            .await
     }
 
     /// Recomputes the whole chain; how many records it has, and the last one's hash. A cut tail shows by the counter.
@@ -223,15 +209,10 @@ fn verify(row: &Row, seq: u64, previous: &[u8]) -> Result<Option<Vec<u8>>, Error
         texts: [row.get("actor")?, row.get("action")?, row.get("subject")?],
         states: [row.get("old_state")?, row.get("new_state")?],
         address: row.get("address")?,
-        account: account(row)?,
+        account: get_some_u64(row, "account_id")?,
     };
     let is_intact = record.seq == seq && stored == record.hash(previous);
     Ok(is_intact.then_some(stored))
-}
-
-fn account(row: &Row) -> Result<Option<u64>, Error> {
-    let account: Option<i64> = row.get("account_id")?;
-    account.map(positive).transpose()
 }
 
 pub(super) fn read(row: &Row) -> Result<AuditRow, Error> {
@@ -245,7 +226,7 @@ pub(super) fn read(row: &Row) -> Result<AuditRow, Error> {
         },
         action: row.get("action")?,
         subject: row.get("subject")?,
-        account: account(row)?,
+        account: get_some_u64(row, "account_id")?,
         old: row.get("old_state")?,
         new: row.get("new_state")?,
     })

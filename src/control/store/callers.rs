@@ -4,7 +4,7 @@ use super::{
     Commit, Store,
     accounts::plan,
     database::{Row, query},
-    get_u64, positive, signed,
+    get_some_u64, get_u64, signed,
 };
 use crate::{
     control::{
@@ -76,7 +76,6 @@ impl Store {
             .fetch_optional(&self.reader)
             .await?;
         row.map(|row| {
-            let used_at: Option<i64> = row.get("last_used_at")?;
             Ok(CallerRow {
                 is: CallerIs::ApiToken {
                     id: get_u64(&row, "id")?,
@@ -85,7 +84,7 @@ impl Store {
                 home: home(&row)?,
                 scopes: Scopes::parse(row.get("scopes")?)
                     .ok_or_else(|| Error::damaged("scopes that there are not"))?,
-                used_at: positive(used_at.unwrap_or(0))?,
+                used_at: get_some_u64(&row, "last_used_at")?.unwrap_or(0),
             })
         })
         .transpose()
@@ -134,7 +133,7 @@ impl Store {
 }
 
 pub(super) fn home(row: &Row) -> Result<Option<HomeRow>, Error> {
-    let Some(id) = row.get::<Option<i64>, _>("home")? else {
+    let Some(id) = get_some_u64(row, "home")? else {
         return Ok(None);
     };
     let reason: Option<String> = row.get("suspended_reason")?;
@@ -145,7 +144,7 @@ pub(super) fn home(row: &Row) -> Result<Option<HomeRow>, Error> {
         (main_suspended == Some(true)).then(|| "its main account is suspended".to_owned())
     };
     Ok(Some(HomeRow {
-        id: positive(id)?,
+        id,
         plan: plan(row, "plan", "trial_until")?,
         suspended,
     }))

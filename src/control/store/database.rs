@@ -150,6 +150,28 @@ impl Query {
         })
     }
 
+    /// Every row, as `read` reads it.
+    pub(super) async fn read_all<T>(
+        self,
+        on: impl Into<On<'_>>,
+        read: impl FnMut(&Row) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
+        self.fetch_all(on).await?.iter().map(read).collect()
+    }
+
+    /// The first row, if there is one, as `read` reads it.
+    pub(super) async fn read_optional<T>(
+        self,
+        on: impl Into<On<'_>>,
+        read: impl FnOnce(&Row) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        self.fetch_optional(on)
+            .await?
+            .as_ref()
+            .map(read)
+            .transpose()
+    }
+
     /// The first column of the first row, if there is one.
     pub(super) async fn fetch_value<T>(self, on: impl Into<On<'_>>) -> Result<Option<T>, Error>
     where

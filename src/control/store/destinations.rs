@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{
     Commit, Sealer, Store,
     commit::Table,
-    database::{Query, Row, query},
+    database::{On, Query, Row, query},
     get_u64, signed,
 };
 use crate::{
@@ -91,26 +91,21 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<DestinationRow>, Error> {
         select(after, limit, filter)
-            .fetch_all(&self.reader)
-            .await?
-            .iter()
-            .map(|row| read(row, &self.sealer))
-            .collect()
+            .read_all(&self.reader, |row| read(row, &self.sealer))
+            .await
     }
 
     /// That one.
     pub(crate) async fn destination(&self, id: u64) -> Result<DestinationRow, Error> {
-        let rows = match id.checked_sub(1) {
-            Some(after) => self.destinations(after, 1).await?,
-            None => Vec::new(),
-        };
-        one(rows, id)
+        one(&self.reader, &self.sealer, id).await
     }
 }
 
-fn one(rows: Vec<DestinationRow>, id: u64) -> Result<DestinationRow, Error> {
-    rows.into_iter()
-        .find(|row| row.destination.id.0 == id)
+async fn one(on: impl Into<On<'_>>, sealer: &Sealer, id: u64) -> Result<DestinationRow, Error> {
+    let row = select(id.saturating_sub(1), 1, &DestinationFilter::default())
+        .read_optional(on, |row| read(row, sealer))
+        .await?;
+    row.filter(|row| row.destination.id.0 == id)
         .ok_or_else(|| Error::NotFound(format!("there is no destination {id}")))
 }
 
@@ -119,11 +114,8 @@ fn one(rows: Vec<DestinationRow>, id: u64) -> Result<DestinationRow, Error> {
 impl Commit {
     /// That one, as of this transaction.
     pub(crate) async fn destination(&mut self, id: u64) -> Result<DestinationRow, Error> {
-        let rows = select(id.saturating_sub(1), 1, &DestinationFilter::default())
-            .fetch_all(self.connection()?)
-            .await?;
-        let rows: Result<Vec<_>, _> = rows.iter().map(|row| read(row, &self.sealer)).collect();
-        one(rows?, id)
+        let sealer = self.sealer.clone();
+        one(self.connection()?, &sealer, id).await
     }
 
     /// The id behind a name.

@@ -111,9 +111,8 @@ impl Store {
                 &format!("{} LIMIT $ OFFSET $", page.order()),
                 [page.limit.into(), signed(page.offset).into()],
             )
-            .fetch_all(&self.lister)
+            .read_all(&self.lister, tokens::read)
             .await?;
-        let rows = rows.iter().map(tokens::read).collect::<Result<_, _>>()?;
         Ok((positive(total)?, rows))
     }
 
@@ -167,9 +166,8 @@ impl Store {
                 &format!(" ORDER BY seq{way} LIMIT $ OFFSET $"),
                 [limit.into(), signed(offset).into()],
             )
-            .fetch_all(&self.lister)
+            .read_all(&self.lister, audit::read)
             .await?;
-        let rows = rows.iter().map(audit::read).collect::<Result<_, _>>()?;
         Ok((positive(total)?, rows))
     }
 

@@ -16,11 +16,8 @@ impl Store {
     /// Every gateway that was not retired.
     pub(crate) async fn gateways(&self) -> Result<Vec<GatewayRow>, Error> {
         query("SELECT name, instance, version, revision, last_seen_at, holder FROM gateways ORDER BY name")
-            .fetch_all(&self.reader)
-            .await?
-            .iter()
-            .map(read)
-            .collect()
+            .read_all(&self.reader, read)
+            .await
     }
 
     /// Writes down that a stream speaks for a gateway from now on, and no other one.
@@ -70,11 +67,8 @@ impl Commit {
     pub(crate) async fn gateway(&mut self, name: &str) -> Result<Option<GatewayRow>, Error> {
         query("SELECT name, instance, version, revision, last_seen_at, holder FROM gateways WHERE name = $1")
             .bind(name)
-            .fetch_optional(self.connection()?)
-            .await?
-            .as_ref()
-            .map(read)
-            .transpose()
+            .read_optional(self.connection()?, read)
+            .await
     }
 
     /// Takes one out; audited.

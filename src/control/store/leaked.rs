@@ -16,6 +16,19 @@ pub(crate) enum Leaked {
     Shared(SharedTokenRow),
 }
 
+// === impl Leaked ===
+
+impl Leaked {
+    /// Whose it is; `None` is the operators'.
+    pub(crate) fn account(&self) -> Option<u64> {
+        match self {
+            Self::Shipping(row) => Some(row.token.account.0),
+            Self::Api(row) => row.account,
+            Self::Shared(row) => Some(row.account),
+        }
+    }
+}
+
 // === impl Store ===
 
 impl Store {
@@ -23,17 +36,17 @@ impl Store {
     pub(crate) async fn leaked(&self, digest: &Digest) -> Result<Option<Leaked>, Error> {
         let shipping = query(tokens::SELECT)
             .and("0 AND t.digest = $", [digest.0.to_vec().into()])
-            .fetch_optional(&self.reader)
+            .read_optional(&self.reader, tokens::read)
             .await?;
         if let Some(row) = shipping {
-            return Ok(Some(Leaked::Shipping(tokens::read(&row)?)));
+            return Ok(Some(Leaked::Shipping(row)));
         }
         let api = query(api_tokens::SELECT)
             .and("0 AND digest = $", [digest.0.to_vec().into()])
-            .fetch_optional(&self.reader)
+            .read_optional(&self.reader, api_tokens::read)
             .await?;
         if let Some(row) = api {
-            return Ok(Some(Leaked::Api(api_tokens::read(&row)?)));
+            return Ok(Some(Leaked::Api(row)));
         }
         let shared = self.shared_token_of(digest).await?;
         Ok(shared.map(Leaked::Shared))

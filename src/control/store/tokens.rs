@@ -5,8 +5,8 @@ use serde_json::json;
 use super::{
     Commit, Store,
     commit::Table,
-    database::{Query, Row, Value, query},
-    digest_of, get_u64, positive, signal_of, signed,
+    database::{On, Query, Row, Value, query},
+    digest_of, expiry_of, get_some_u64, get_u64, signal_of, signed,
 };
 use crate::{
     clock,
@@ -107,20 +107,13 @@ impl Store {
         filter: &Filter,
     ) -> Result<Vec<TokenRow>, Error> {
         select(after, limit, filter)
-            .fetch_all(&self.lister)
-            .await?
-            .iter()
-            .map(read)
-            .collect()
+            .read_all(&self.lister, read)
+            .await
     }
 
     /// That one.
     pub(crate) async fn token(&self, id: u64) -> Result<TokenRow, Error> {
-        let rows = select(id.saturating_sub(1), 1, &Filter::default())
-            .fetch_all(&self.reader)
-            .await?;
-        let rows: Result<Vec<_>, _> = rows.iter().map(read).collect();
-        one(rows?, id)
+        one(&self.reader, id).await
     }
 
     /// For a snapshot: every token after `after`, hidden ones too.
@@ -131,11 +124,8 @@ impl Store {
         )
         .bind(signed(after))
         .bind(limit)
-        .fetch_all(&self.reader)
-        .await?
-        .iter()
-        .map(read_token)
-        .collect()
+        .read_all(&self.reader, read_token)
+        .await
     }
 
     /// How many tokens there are, hidden ones too: rows stay, so the counter knows.
@@ -156,9 +146,11 @@ impl Store {
     }
 }
 
-fn one(rows: Vec<TokenRow>, id: u64) -> Result<TokenRow, Error> {
-    rows.into_iter()
-        .find(|row| row.token.id.0 == id)
+async fn one(on: impl Into<On<'_>>, id: u64) -> Result<TokenRow, Error> {
+    let row = select(id.saturating_sub(1), 1, &Filter::default())
+        .read_optional(on, read)
+        .await?;
+    row.filter(|row| row.token.id.0 == id)
         .ok_or_else(|| Error::NotFound(format!("there is no token {id}")))
 }
 
@@ -167,11 +159,7 @@ fn one(rows: Vec<TokenRow>, id: u64) -> Result<TokenRow, Error> {
 impl Commit {
     /// That one, as of this transaction.
     pub(crate) async fn token(&mut self, id: u64) -> Result<TokenRow, Error> {
-        let rows = select(id.saturating_sub(1), 1, &Filter::default())
-            .fetch_all(self.connection()?)
-            .await?;
-        let rows: Result<Vec<_>, _> = rows.iter().map(read).collect();
-        one(rows?, id)
+        one(self.connection()?, id).await
     }
 
     /// Mints one and adds it.
@@ -365,8 +353,7 @@ fn read_token(row: &Row) -> Result<Token, Error> {
         account: AccountId(get_u64(row, "account_id")?),
         signal: signal_of(row.get("signal")?)?,
         state,
-        expires_at: u32::try_from(get_u64(row, "expires_at")?)
-            .map_err(|_| Error::damaged("an expiry past 2106"))?,
+        expires_at: expiry_of(row)?,
         sources: sources(row.get("sources")?)?,
     })
 }
@@ -377,10 +364,7 @@ pub(super) fn read(row: &Row) -> Result<TokenRow, Error> {
         account_name: row.get("account_name")?,
         name: row.get("name")?,
         description: row.get("description")?,
-        replaced_by: row
-            .get::<Option<i64>, _>("replaced_by")?
-            .map(positive)
-            .transpose()?,
+        replaced_by: get_some_u64(row, "replaced_by")?,
         created_at: get_u64(row, "created_at")?,
         updated_at: get_u64(row, "updated_at")?,
         revision: get_u64(row, "revision")?,

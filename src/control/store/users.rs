@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use super::{
-    Commit, Store,
-    database::{Query, Row, Value, query},
-    get_u64, positive, signed,
+    Commit, Store, Whose,
+    database::{On, Query, Row, query},
+    get_some_u64, get_u64, signed,
 };
 use crate::{
     control::{
@@ -23,9 +23,7 @@ const SESSIONS_MAX: i64 = 20;
 /// Which people to list.
 #[derive(Default)]
 pub(crate) struct UserFilter {
-    /// Only those of this account and of the sub-accounts that it reaches.
-    pub(crate) home: Option<u64>,
-    pub(crate) account: Option<u64>,
+    pub(crate) whose: Whose,
     pub(crate) name: Option<String>,
     pub(crate) role: Option<Role>,
 }
@@ -51,22 +49,13 @@ const SELECT: &str =
     "SELECT id, account_id, name, role, created_by, created_at, updated_at FROM users WHERE id > ";
 
 fn select(after: u64, limit: u32, filter: &UserFilter) -> Query {
-    let mut select = query(SELECT).and("$", [signed(after).into()]);
-    if let Some(account) = filter.account {
-        select = select.and(" AND account_id = $", [signed(account).into()]);
-    }
+    let select = query(SELECT).and("$", [signed(after).into()]);
+    let mut select = filter.whose.narrow(select);
     if let Some(name) = &filter.name {
         select = select.and(" AND name = $", [name.into()]);
     }
     if let Some(role) = filter.role {
         select = select.and(" AND role = $", [role.name().into()]);
-    }
-    if let Some(home) = filter.home {
-        let home = || Value::from(signed(home));
-        select = select.and(
-            " AND account_id IN (SELECT id FROM accounts WHERE id = $ OR (parent_id = $ AND accessible))",
-            [home(), home()],
-        );
     }
     select.and(" ORDER BY id LIMIT $", [limit.into()])
 }
@@ -82,29 +71,23 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<UserRow>, Error> {
         select(after, limit, filter)
-            .fetch_all(&self.lister)
-            .await?
-            .iter()
-            .map(read)
-            .collect()
+            .read_all(&self.lister, read)
+            .await
     }
 
     /// That one.
     pub(crate) async fn user(&self, id: u64) -> Result<UserRow, Error> {
-        let row = select(id.saturating_sub(1), 1, &UserFilter::default())
-            .fetch_optional(&self.reader)
-            .await?;
-        one(row, id)
+        one(&self.reader, id).await
     }
 
     /// Who has that name, and what their password was hashed to.
     pub(crate) async fn login(&self, name: &str) -> Result<Option<(u64, String)>, Error> {
-        let row = query("SELECT id, password FROM users WHERE name = $1")
+        query("SELECT id, password FROM users WHERE name = $1")
             .bind(name)
-            .fetch_optional(&self.reader)
-            .await?;
-        row.map(|row| Ok((get_u64(&row, "id")?, row.get("password")?)))
-            .transpose()
+            .read_optional(&self.reader, |row| {
+                Ok((get_u64(row, "id")?, row.get("password")?))
+            })
+            .await
     }
 
     /// How many people there ever were.
@@ -113,8 +96,10 @@ impl Store {
     }
 }
 
-fn one(row: Option<Row>, id: u64) -> Result<UserRow, Error> {
-    let row = row.as_ref().map(read).transpose()?;
+async fn one(on: impl Into<On<'_>>, id: u64) -> Result<UserRow, Error> {
+    let row = select(id.saturating_sub(1), 1, &UserFilter::default())
+        .read_optional(on, read)
+        .await?;
     row.filter(|row| row.id == id)
         .ok_or_else(|| Error::NotFound(format!("there is no user {id}")))
 }
@@ -124,10 +109,7 @@ fn one(row: Option<Row>, id: u64) -> Result<UserRow, Error> {
 impl Commit {
     /// That one, as of this transaction.
     pub(crate) async fn user(&mut self, id: u64) -> Result<UserRow, Error> {
-        let row = select(id.saturating_sub(1), 1, &UserFilter::default())
-            .fetch_optional(self.connection()?)
-            .await?;
-        one(row, id)
+        one(self.connection()?, id).await
     }
 
     /// How many people there ever were, as of this transaction.
@@ -309,10 +291,9 @@ impl Commit {
 }
 
 fn read(row: &Row) -> Result<UserRow, Error> {
-    let account: Option<i64> = row.get("account_id")?;
     Ok(UserRow {
         id: get_u64(row, "id")?,
-        account: account.map(positive).transpose()?,
+        account: get_some_u64(row, "account_id")?,
         name: row.get("name")?,
         role: Role::parse(row.get("role")?)
             .ok_or_else(|| Error::damaged("a role that there is not"))?,

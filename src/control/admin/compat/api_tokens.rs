@@ -42,12 +42,8 @@ pub(super) async fn create(
     let name = name(body.name)?;
     let account = body.account_id;
     let mut commit = control.inner.store.begin(&key.who).await?;
-    let is_there = match commit.account(account).await {
-        Ok(row) => is_reached(&row, key.account),
-        Err(Error::NotFound(_)) => false,
-        Err(error) => return Err(error.into()),
-    };
-    if !is_there {
+    let row = Error::found(commit.account(account).await)?;
+    if !row.is_some_and(|row| is_reached(&row, key.account)) {
         return Err(Error::NotFound(format!("there is no account {account}")).into());
     }
     let new = NewApiToken {

@@ -12,7 +12,11 @@ use super::{
     trouble::Trouble,
     value::{Loose, boolean},
 };
-use crate::control::{Control, record::AuditRow, store::AuditFilter};
+use crate::control::{
+    Control,
+    record::AuditRow,
+    store::{AuditFilter, Whose},
+};
 
 const SIZE: u32 = 25;
 const SIZE_MAX: u32 = 500;
@@ -105,8 +109,10 @@ pub(super) async fn list(
         )));
     }
     let filter = AuditFilter {
-        home: Some(key.account),
-        account: None,
+        whose: Whose {
+            home: Some(key.account),
+            account: None,
+        },
         action: trail.audit_event_type,
         actor: trail.audit_event_user.unwrap_or_default().full_name,
         subject: None,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    super::shared_filters::{check, description},
+    super::{extract::description, shared_filters::check, written},
     guard::Key,
     trouble::Trouble,
     value::Loose,
@@ -39,10 +39,7 @@ pub(super) async fn list(
     State(control): State<Control>,
     Extension(key): Extension<Key>,
 ) -> Result<Json<Vec<FilterModel>>, Trouble> {
-    let whose = Whose {
-        account: Some(key.account),
-        home: None,
-    };
+    let whose = Whose::account(key.account);
     // All of them: the store bounds how many an account has.
     let rows = control.inner.store.shared_filters(whose, 0, u32::MAX);
     let models = rows.await?.into_iter().map(FilterModel::from);
@@ -66,8 +63,7 @@ pub(super) async fn create(
     };
     let mut commit = control.inner.store.begin(&key.who).await?;
     let row = commit.insert_shared_filter(new).await?;
-    commit.finish_unpublished().await?;
-    Ok(Json(row.into()))
+    written::done(commit, row.into()).await
 }
 
 /// Shows a filter.
@@ -90,8 +86,7 @@ pub(super) async fn delete(
 ) -> Result<Json<FilterModel>, Trouble> {
     let mut commit = control.inner.store.begin(&key.who).await?;
     let row = commit.delete_shared_filter(key.id).await?;
-    commit.finish_unpublished().await?;
-    Ok(Json(row.into()))
+    written::done(commit, row.into()).await
 }
 
 // === impl FilterModel ===

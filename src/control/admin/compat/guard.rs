@@ -117,17 +117,17 @@ async fn subject(
     let store = &control.inner.store;
     let is_there = match of {
         Of::Own | Of::Main => true,
-        Of::Token => found(store.token(id).await)?.is_some_and(|row| {
+        Of::Token => Error::found(store.token(id).await)?.is_some_and(|row| {
             row.token.account.0 == account
                 && row.token.signal == Signal::Logs
                 && row.token.state != TokenState::Revoked
         }),
-        Of::SharedToken => found(store.shared_token(id).await)?
+        Of::SharedToken => Error::found(store.shared_token(id).await)?
             .is_some_and(|row| row.account == account && row.revoked_at.is_none()),
         Of::SharedFilter => {
-            found(store.shared_filter(id).await)?.is_some_and(|row| row.account == account)
+            Error::found(store.shared_filter(id).await)?.is_some_and(|row| row.account == account)
         }
-        Of::TimeBased | Of::Metrics => match found(store.account(id).await)? {
+        Of::TimeBased | Of::Metrics => match Error::found(store.account(id).await)? {
             Some(row) if is_reached(&row, account) => {
                 let kept = Kept::read(&store.kept(id).await?)?;
                 (kept.kind == Kind::Metrics) == (of == Of::Metrics)
@@ -147,12 +147,4 @@ async fn subject(
 /// Whether it is a sub-account of that main account, which reaches it.
 pub(super) fn is_reached(row: &AccountRow, main: u64) -> bool {
     row.parent.is_some_and(|parent| parent.0 == main) && row.accessible
-}
-
-fn found<T>(row: Result<T, Error>) -> Result<Option<T>, Error> {
-    match row {
-        Ok(row) => Ok(Some(row)),
-        Err(Error::NotFound(_)) => Ok(None),
-        Err(error) => Err(error),
-    }
 }

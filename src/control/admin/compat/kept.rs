@@ -163,9 +163,7 @@ pub(super) async fn name_of(
     main: u64,
     id: u64,
 ) -> Result<Option<String>, Trouble> {
-    match control.inner.store.account(id).await {
-        Ok(row) if id == main || is_reached(&row, main) => Ok(Some(row.account.name)),
-        Ok(_) | Err(Error::NotFound(_)) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    let row = Error::found(control.inner.store.account(id).await)?;
+    let reached = row.filter(|row| id == main || is_reached(row, main));
+    Ok(reached.map(|row| row.account.name))
 }

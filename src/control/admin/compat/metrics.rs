@@ -5,6 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
+    super::written,
     accounts::{changed, make, remove, sub_accounts},
     guard::Key,
     kept::{AccountBody, Kept, Kind},
@@ -44,8 +45,7 @@ pub(super) async fn list(
         let token = token(&mut commit, row.account.id.0).await?;
         models.push(model(&row, kept, token));
     }
-    commit.finish_unpublished().await?;
-    Ok(Json(models))
+    written::done(commit, models).await
 }
 
 /// Shows a metrics account; the audit log remembers that its token was revealed.
@@ -95,21 +95,24 @@ pub(super) async fn delete(
     Extension(key): Extension<Key>,
 ) -> Result<Json<MetricsModel>, Trouble> {
     let mut commit = control.inner.store.begin(&key.who).await?;
-    let kept = Kept::read(&commit.kept(key.id).await?)?;
-    let row = commit.account(key.id).await?;
-    let token = token(&mut commit, key.id).await?;
+    let model = read(&mut commit, key.id).await?;
     remove(&mut commit, key.id).await?;
     commit.finish().await?;
-    Ok(Json(model(&row, kept, token)))
+    Ok(Json(model))
 }
 
 async fn shown(control: &Control, key: &Key) -> Result<Json<MetricsModel>, Trouble> {
     let mut commit = control.inner.store.begin(&key.who).await?;
-    let kept = Kept::read(&commit.kept(key.id).await?)?;
-    let row = commit.account(key.id).await?;
-    let token = token(&mut commit, key.id).await?;
-    commit.finish_unpublished().await?;
-    Ok(Json(model(&row, kept, token)))
+    let model = read(&mut commit, key.id).await?;
+    written::done(commit, model).await
+}
+
+/// As of this transaction; the reading of its token is audited.
+async fn read(commit: &mut Commit, id: u64) -> Result<MetricsModel, Trouble> {
+    let kept = Kept::read(&commit.kept(id).await?)?;
+    let row = commit.account(id).await?;
+    let token = token(commit, id).await?;
+    Ok(model(&row, kept, token))
 }
 
 /// The reading is audited.

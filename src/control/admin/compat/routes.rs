@@ -1,9 +1,11 @@
 //! Every compatible route on one page: its method and path, who answers it, the scopes it needs, and what it is about.
 
-use axum::routing::{self, MethodRouter};
+use axum::routing;
 
-use super::{accounts, api_tokens, audit, filters, metrics, shared, shipping, whoami};
-use crate::control::{Control, scope::Scope};
+use super::{
+    super::routes::Route, accounts, api_tokens, audit, filters, metrics, shared, shipping, whoami,
+};
+use crate::control::scope::Scope;
 
 /// A route's rule.
 #[derive(Clone, Copy, Debug)]
@@ -35,12 +37,6 @@ pub(in crate::control) enum Of {
     Metrics,
 }
 
-/// A row of the page.
-pub(in crate::control) struct Route {
-    pub(in crate::control) rule: Rule,
-    pub(super) handler: MethodRouter<Control>,
-}
-
 macro_rules! routes {
     ($($method:ident $path:literal $module:ident::$handler:ident [$($scope:ident)*] $of:ident;)+) => {
         /// What the handlers say of themselves.
@@ -49,7 +45,7 @@ macro_rules! routes {
         pub(in super::super) struct Described;
 
         /// The page, row by row.
-        pub(in crate::control) fn table() -> Vec<Route> {
+        pub(in crate::control) fn table() -> Vec<Route<Rule>> {
             vec![$(Route {
                 rule: Rule {
                     method: stringify!($method),
@@ -103,29 +99,13 @@ routes! {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use utoipa::OpenApi as _;
 
-    use super::*;
+    use super::{super::super::routes::tests::describes, *};
 
     #[test]
     fn every_handler_describes_the_route_it_stands_on() {
-        let document = serde_json::to_value(Described::openapi()).expect("JSON");
-        let described: BTreeSet<_> = document["paths"]
-            .as_object()
-            .expect("paths")
-            .iter()
-            .flat_map(|(path, item)| {
-                let methods = item.as_object().expect("methods").keys();
-                methods.map(move |method| (method.clone(), path.clone()))
-            })
-            .collect();
-        let stated: BTreeSet<_> = table()
-            .iter()
-            .map(|route| (route.rule.method.to_owned(), route.rule.path.to_owned()))
-            .collect();
-        assert_eq!(described, stated);
-        assert_eq!(stated.len(), table().len(), "a route stands there twice");
+        let stated = table().into_iter().map(|it| (it.rule.method, it.rule.path));
+        describes(Described::openapi(), stated.collect());
     }
 }

@@ -8,6 +8,7 @@ use super::{
     super::{
         extract::{name, nullable},
         shared_tokens::{LIFE_SECONDS, filters},
+        written,
     },
     guard::Key,
     trouble::Trouble,
@@ -66,10 +67,7 @@ pub(super) async fn list(
     Extension(key): Extension<Key>,
 ) -> Result<Json<Vec<SharedModel>>, Trouble> {
     let store = &control.inner.store;
-    let whose = Whose {
-        account: Some(key.account),
-        home: None,
-    };
+    let whose = Whose::account(key.account);
     // All of them: the store bounds how many an account has.
     let rows = store.shared_tokens(whose, 0, u32::MAX).await?;
     let mut commit = store.begin(&key.who).await?;
@@ -78,8 +76,7 @@ pub(super) async fn list(
         let secret = commit.reveal_shared_token(row.id).await?;
         models.push(model(row, &secret));
     }
-    commit.finish_unpublished().await?;
-    Ok(Json(models))
+    written::done(commit, models).await
 }
 
 /// Makes a shared token.
@@ -107,8 +104,7 @@ pub(super) async fn create(
     };
     let mut commit = control.inner.store.begin(&key.who).await?;
     let (row, secret) = commit.insert_shared_token(new).await?;
-    commit.finish_unpublished().await?;
-    Ok(Json(model(row, &secret)))
+    written::done(commit, model(row, &secret)).await
 }
 
 /// Shows a shared token; the audit log remembers that it was revealed.
@@ -121,8 +117,7 @@ pub(super) async fn show(
     let mut commit = control.inner.store.begin(&key.who).await?;
     let row = commit.shared_token(key.id).await?;
     let secret = commit.reveal_shared_token(key.id).await?;
-    commit.finish_unpublished().await?;
-    Ok(Json(model(row, &secret)))
+    written::done(commit, model(row, &secret)).await
 }
 
 /// Changes a shared token's name, filters, operator or end; what is left out stays.
@@ -150,8 +145,7 @@ pub(super) async fn change(
         .update_shared_token("shared_token.change", &old, new)
         .await?;
     let secret = commit.reveal_shared_token(key.id).await?;
-    commit.finish_unpublished().await?;
-    Ok(Json(model(row, &secret)))
+    written::done(commit, model(row, &secret)).await
 }
 
 /// Revokes a shared token for ever, and hides it.

@@ -126,8 +126,7 @@ pub(super) async fn show(
     let row = commit.token(key.id).await?;
     let secret = commit.reveal_token(key.id).await?;
     commit.finish_unpublished().await?;
-    let mut hands = control.inner.store.token_hands(&[key.id]).await?;
-    let hands = hands.remove(&key.id).unwrap_or_default();
+    let hands = hands(&control, key.id).await?;
     Ok(Json(model(row, &secret, hands)))
 }
 
@@ -160,8 +159,7 @@ pub(super) async fn change(
     let row = commit.update_token(action, &old, new).await?;
     let secret = commit.reveal_token(key.id).await?;
     commit.finish().await?;
-    let mut hands = control.inner.store.token_hands(&[key.id]).await?;
-    let hands = hands.remove(&key.id).unwrap_or_default();
+    let hands = hands(&control, key.id).await?;
     Ok(Json(model(row, &secret, hands)))
 }
 
@@ -172,16 +170,14 @@ pub(super) async fn delete(
     State(control): State<Control>,
     Extension(key): Extension<Key>,
 ) -> Result<Json<TokenModel>, Trouble> {
-    let store = &control.inner.store;
-    let mut hands = store.token_hands(&[key.id]).await?;
-    let mut commit = store.begin(&key.who).await?;
+    let hands = hands(&control, key.id).await?;
+    let mut commit = control.inner.store.begin(&key.who).await?;
     let row = commit.token(key.id).await?;
     commit.not_the_last(&row).await?;
     let secret = commit.reveal_token(key.id).await?;
     commit.revoke_token(key.id).await?;
     commit.hide_token(key.id).await?;
     commit.finish().await?;
-    let hands = hands.remove(&key.id).unwrap_or_default();
     Ok(Json(model(row, &secret, hands)))
 }
 
@@ -238,6 +234,12 @@ pub(super) async fn search(
             page_size: Some(size),
         },
     }))
+}
+
+/// Whose hands were on that token.
+async fn hands(control: &Control, id: u64) -> Result<Hands, Trouble> {
+    let mut hands = control.inner.store.token_hands(&[id]).await?;
+    Ok(hands.remove(&id).unwrap_or_default())
 }
 
 /// What was revoked since it was found is left out.

@@ -1,6 +1,6 @@
 //! An account read from its row and its parent's: what it has set, and what holds.
 
-use super::super::{database::Row, get_u64, positive};
+use super::super::{database::Row, get_some_u64, get_u64};
 use crate::{
     control::{
         Error,
@@ -29,8 +29,7 @@ const DESTINATIONS: [[&str; 3]; 3] = [
 
 pub(super) fn read(row: &Row) -> Result<AccountRow, Error> {
     let id = get_u64(row, "id")?;
-    let parent: Option<i64> = row.get("parent_id")?;
-    let parent = parent.map(positive).transpose()?;
+    let parent = get_some_u64(row, "parent_id")?;
     let mut set = Settings {
         limits: limits(row, "limits", id)?,
         ..Settings::default()
@@ -89,8 +88,7 @@ pub(in crate::control::store) fn plan(row: &Row, name: &str, until: &str) -> Res
 }
 
 fn destination(row: &Row, column: &str) -> Result<Option<DestinationId>, Error> {
-    let id: Option<i64> = row.get(column)?;
-    Ok(id.map(positive).transpose()?.map(DestinationId))
+    Ok(get_some_u64(row, column)?.map(DestinationId))
 }
 
 fn limits(row: &Row, column: &str, id: u64) -> Result<LimitsSet, Error> {

@@ -4,11 +4,11 @@ use serde_json::json;
 
 use super::{
     super::{
-        Commit, Store,
-        database::{Query, Row, query},
+        Commit, Store, Whose,
+        database::{On, Query, Row, query},
         get_u64, positive, signed,
     },
-    Whose, is_room,
+    is_room,
 };
 use crate::control::{Error, record::SharedFilterRow, view};
 
@@ -42,24 +42,20 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<SharedFilterRow>, Error> {
         select(after, limit, whose)
-            .fetch_all(&self.lister)
-            .await?
-            .iter()
-            .map(read)
-            .collect()
+            .read_all(&self.lister, read)
+            .await
     }
 
     /// That one.
     pub(crate) async fn shared_filter(&self, id: u64) -> Result<SharedFilterRow, Error> {
-        let row = select(id.saturating_sub(1), 1, Whose::default())
-            .fetch_optional(&self.reader)
-            .await?;
-        one(row, id)
+        one(&self.reader, id).await
     }
 }
 
-fn one(row: Option<Row>, id: u64) -> Result<SharedFilterRow, Error> {
-    let row = row.as_ref().map(read).transpose()?;
+async fn one(on: impl Into<On<'_>>, id: u64) -> Result<SharedFilterRow, Error> {
+    let row = select(id.saturating_sub(1), 1, Whose::default())
+        .read_optional(on, read)
+        .await?;
     row.filter(|row| row.id == id)
         .ok_or_else(|| Error::NotFound(format!("there is no shared filter {id}")))
 }
@@ -69,10 +65,7 @@ fn one(row: Option<Row>, id: u64) -> Result<SharedFilterRow, Error> {
 impl Commit {
     /// That one, as of this transaction.
     pub(crate) async fn shared_filter(&mut self, id: u64) -> Result<SharedFilterRow, Error> {
-        let row = select(id.saturating_sub(1), 1, Whose::default())
-            .fetch_optional(self.connection()?)
-            .await?;
-        one(row, id)
+        one(self.connection()?, id).await
     }
 
     /// Adds one.

@@ -4,11 +4,11 @@ use serde_json::json;
 
 use super::{
     super::{
-        Commit, Store,
-        database::{Query, Row, query},
-        get_u64, positive, signed,
+        Commit, Store, Whose,
+        database::{On, Query, Row, query},
+        expiry_of, get_some_u64, get_u64, positive, signed,
     },
-    Whose, is_room,
+    is_room,
 };
 use crate::{
     control::{Error, record::SharedTokenRow, sight::Join, view},
@@ -48,19 +48,13 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<SharedTokenRow>, Error> {
         select(after, limit, whose)
-            .fetch_all(&self.lister)
-            .await?
-            .iter()
-            .map(read)
-            .collect()
+            .read_all(&self.lister, read)
+            .await
     }
 
     /// That one.
     pub(crate) async fn shared_token(&self, id: u64) -> Result<SharedTokenRow, Error> {
-        let row = select(id.saturating_sub(1), 1, Whose::default())
-            .fetch_optional(&self.reader)
-            .await?;
-        one(row, id)
+        one(&self.reader, id).await
     }
 
     /// The one with that digest.
@@ -68,16 +62,17 @@ impl Store {
         &self,
         digest: &Digest,
     ) -> Result<Option<SharedTokenRow>, Error> {
-        let row = query(SELECT)
+        query(SELECT)
             .and("0 AND digest = $", [digest.0.to_vec().into()])
-            .fetch_optional(&self.reader)
-            .await?;
-        row.as_ref().map(read).transpose()
+            .read_optional(&self.reader, read)
+            .await
     }
 }
 
-fn one(row: Option<Row>, id: u64) -> Result<SharedTokenRow, Error> {
-    let row = row.as_ref().map(read).transpose()?;
+async fn one(on: impl Into<On<'_>>, id: u64) -> Result<SharedTokenRow, Error> {
+    let row = select(id.saturating_sub(1), 1, Whose::default())
+        .read_optional(on, read)
+        .await?;
     row.filter(|row| row.id == id)
         .ok_or_else(|| Error::NotFound(format!("there is no shared token {id}")))
 }
@@ -87,10 +82,7 @@ fn one(row: Option<Row>, id: u64) -> Result<SharedTokenRow, Error> {
 impl Commit {
     /// That one, as of this transaction.
     pub(crate) async fn shared_token(&mut self, id: u64) -> Result<SharedTokenRow, Error> {
-        let row = select(id.saturating_sub(1), 1, Whose::default())
-            .fetch_optional(self.connection()?)
-            .await?;
-        one(row, id)
+        one(self.connection()?, id).await
     }
 
     /// Mints one.
@@ -236,31 +228,19 @@ impl Commit {
         account: u64,
         filter: u64,
     ) -> Result<Option<u64>, Error> {
-        let whose = Whose {
-            account: Some(account),
-            home: None,
-        };
-        let rows = select(0, u32::MAX, whose)
-            .fetch_all(self.connection()?)
+        let rows = select(0, u32::MAX, Whose::account(account))
+            .read_all(self.connection()?, read)
             .await?;
-        for row in &rows {
-            let row = read(row)?;
-            if row.revoked_at.is_none() && row.filters.contains(&filter) {
-                return Ok(Some(row.id));
-            }
-        }
-        Ok(None)
+        let goes_by_it =
+            |row: &&SharedTokenRow| row.revoked_at.is_none() && row.filters.contains(&filter);
+        Ok(rows.iter().find(goes_by_it).map(|row| row.id))
     }
 
     /// Refuses filters that there are not, and other accounts' alike.
     async fn filters_are_of(&mut self, account: u64, filters: &[u64]) -> Result<(), Error> {
         for id in filters {
-            let found = match self.shared_filter(*id).await {
-                Ok(row) => row.account == account,
-                Err(Error::NotFound(_)) => false,
-                Err(error) => return Err(error),
-            };
-            if !found {
+            let row = Error::found(self.shared_filter(*id).await)?;
+            if row.is_none_or(|row| row.account != account) {
                 return Err(Error::Invalid(format!(
                     "account {account} has no shared filter {id}"
                 )));
@@ -303,27 +283,18 @@ pub(super) fn join(row: &Row) -> Result<Join, Error> {
     Join::parse(row.get("joined_by")?).ok_or_else(|| Error::damaged("filters joined by no word"))
 }
 
-/// When a row's token ends.
-pub(super) fn expiry(row: &Row) -> Result<u32, Error> {
-    u32::try_from(get_u64(row, "expires_at")?).map_err(|_| Error::damaged("an expiry past 2106"))
-}
-
 fn read(row: &Row) -> Result<SharedTokenRow, Error> {
-    let optional = |column| -> Result<Option<u64>, Error> {
-        let value: Option<i64> = row.get(column)?;
-        value.map(positive).transpose()
-    };
     Ok(SharedTokenRow {
         id: get_u64(row, "id")?,
         account: get_u64(row, "account_id")?,
         name: row.get("name")?,
         join: join(row)?,
         filters: filters(row)?,
-        expires_at: expiry(row)?,
+        expires_at: expiry_of(row)?,
         created_by: row.get("created_by")?,
         created_at: get_u64(row, "created_at")?,
         updated_at: get_u64(row, "updated_at")?,
-        last_used_at: optional("last_used_at")?,
-        revoked_at: optional("revoked_at")?,
+        last_used_at: get_some_u64(row, "last_used_at")?,
+        revoked_at: get_some_u64(row, "revoked_at")?,
     })
 }

@@ -5,10 +5,10 @@ use super::{
         Store,
         callers::{HOME, HomeRow, home},
         database::query,
-        get_u64, positive, signed,
+        expiry_of, get_some_u64, get_u64, signed,
     },
     filters::read,
-    tokens::{expiry, filters, join},
+    tokens::{filters, join},
 };
 use crate::{
     control::{
@@ -56,16 +56,15 @@ impl Store {
         for id in filters(&row)? {
             seen.push(self.matched(id, home.id).await?);
         }
-        let used_at: Option<i64> = row.get("last_used_at")?;
         Ok(Some(VisitorRow {
             id: get_u64(&row, "id")?,
             home,
-            expires_at: expiry(&row)?,
+            expires_at: expiry_of(&row)?,
             sight: Sight {
                 join: join(&row)?,
                 filters: seen,
             },
-            used_at: positive(used_at.unwrap_or(0))?,
+            used_at: get_some_u64(&row, "last_used_at")?.unwrap_or(0),
         }))
     }
 
@@ -74,9 +73,9 @@ impl Store {
         let found = query("SELECT * FROM shared_filters WHERE id = $1 AND account_id = $2")
             .bind(signed(id))
             .bind(signed(account))
-            .fetch_optional(&self.reader)
+            .read_optional(&self.reader, read)
             .await?;
-        Ok(match found.as_ref().map(read).transpose()? {
+        Ok(match found {
             Some(row) => Match::of(&row.field, &row.value),
             None => Match::Nothing,
         })

@@ -185,9 +185,10 @@ impl Select {
 impl Store {
     /// In the order of time, then of the groups; `limit` at most. May look at many rows, so it takes the lists' connections.
     pub(crate) async fn usage(&self, select: &Select) -> Result<Vec<Series>, Error> {
-        let rows = select.buckets().fetch_all(&self.lister).await?;
-        let rows: Result<Vec<_>, _> = rows.iter().map(|row| read(row, select.group)).collect();
-        let mut rows = rows?;
+        let mut rows = select
+            .buckets()
+            .read_all(&self.lister, |row| read(row, select.group))
+            .await?;
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
             return Ok(rows);
         };

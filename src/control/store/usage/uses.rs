@@ -47,11 +47,11 @@ impl Store {
     pub(crate) async fn token_uses(&self, ids: &[u64]) -> Result<BTreeMap<u64, TokenUse>, Error> {
         let mut uses = BTreeMap::new();
         for ids in ids.chunks(ROWS) {
-            let rows = one_of(query(SELECT), ids).fetch_all(&self.reader).await?;
-            for row in rows {
-                let (token, used) = read(&row)?;
-                uses.insert(token, used);
-            }
+            uses.extend(
+                one_of(query(SELECT), ids)
+                    .read_all(&self.reader, read)
+                    .await?,
+            );
         }
         Ok(uses)
     }
@@ -66,9 +66,9 @@ impl Commit {
         id: u64,
     ) -> Result<Option<TokenUse>, Error> {
         let row = one_of(query(SELECT), &[id])
-            .fetch_optional(self.connection()?)
+            .read_optional(self.connection()?, read)
             .await?;
-        Ok(row.as_ref().map(read).transpose()?.map(|(_, used)| used))
+        Ok(row.map(|(_, used)| used))
     }
 
     /// Merges a report's last uses and senders into what is known.
@@ -80,13 +80,9 @@ impl Commit {
         for lines in lines.chunks(ROWS) {
             let ids: Vec<_> = lines.iter().map(|line| line.token).collect();
             let rows = one_of(query(SELECT), &ids)
-                .fetch_all(self.connection()?)
+                .read_all(self.connection()?, read)
                 .await?;
-            let mut uses = BTreeMap::new();
-            for row in rows {
-                let (token, used) = read(&row)?;
-                uses.insert(token, used);
-            }
+            let mut uses: BTreeMap<_, _> = rows.into_iter().collect();
             let is_use = |usage: &TokenUsage| usage.last_used_at | usage.last_accepted_ms != 0;
             for line in lines.iter().filter(|line| is_use(line.usage)) {
                 let used = uses.entry(line.token).or_default();
