@@ -1,6 +1,7 @@
 //! A control plane and some gateways, each a process of its own, and connections that outlive refusals.
 
 use std::{
+    io::Write as _,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -112,6 +113,21 @@ impl Cluster {
         let control = Process::start("control", &self.control_config, &data, operate);
         control.ready().await;
         self.control = Some(control);
+    }
+
+    /// Stops the control plane in good order.
+    pub fn stop_control(&mut self) {
+        let control = self.control.take().expect("runs");
+        assert_eq!(control.terminate(), Some(0));
+    }
+
+    /// Where the control plane finds its store from its next start on.
+    pub fn set_store(&self, url: &str) {
+        let mut config = std::fs::OpenOptions::new()
+            .append(true)
+            .open(&self.control_config)
+            .expect("opens");
+        write!(config, "[control]\nstore = \"{url}\"\n").expect("writes");
     }
 
     /// Takes in logs tokens of account `main` in another shape than ours: those of [`imported`] with these numbers.

@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::Sender;
 
 /// A running `wharfinger`; killed when dropped.
@@ -141,8 +143,12 @@ impl Process {
 
     /// SIGTERM, and on.
     pub fn signal_term(&self) {
-        let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("signals");
+        self.signal(Signal::TERM);
+    }
+
+    /// Any signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("signals");
     }
 
     /// Waits for its end; its exit code.

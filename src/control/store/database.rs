@@ -75,9 +75,13 @@ macro_rules! ask {
         let Query { sql, values } = $query;
         match $on {
             On::Connection(Connection::Sqlite(on)) => {
+                let sql = unnumbered(sql, values.len());
                 ask!(sql, values).$method(on).await.map(Either::Sqlite)
             }
-            On::Pool(Pool::Sqlite(on)) => ask!(sql, values).$method(on).await.map(Either::Sqlite),
+            On::Pool(Pool::Sqlite(on)) => {
+                let sql = unnumbered(sql, values.len());
+                ask!(sql, values).$method(on).await.map(Either::Sqlite)
+            }
             On::Connection(Connection::Postgres(on)) => {
                 ask!(sql, values).$method(on).await.map(Either::Postgres)
             }
@@ -97,6 +101,32 @@ macro_rules! ask {
             },
         )
     };
+}
+
+/// From so many arguments on the numbers are taken out for SQLite.
+const NUMBERED_MAX: usize = 32;
+
+/// SQLite takes `$7` for a name, and the driver asks for the name of every argument, each time by a walk along all of them: of
+/// thousands that costs more than the insert. Arguments that come in their order, each once, are as well without.
+fn unnumbered(sql: Cow<'static, str>, values: usize) -> Cow<'static, str> {
+    if values < NUMBERED_MAX {
+        return sql;
+    }
+    let mut text = String::with_capacity(sql.len());
+    let mut parts = sql.split('$');
+    text.push_str(parts.next().unwrap_or_default());
+    let mut count = 0;
+    for part in parts {
+        let end = part.find(|c: char| !c.is_ascii_digit());
+        let (number, rest) = part.split_at(end.unwrap_or(part.len()));
+        count += 1;
+        if number.parse() != Ok(count) {
+            return sql;
+        }
+        text.push('?');
+        text.push_str(rest);
+    }
+    Cow::Owned(text)
 }
 
 enum Either<S, P> {
@@ -330,5 +360,26 @@ impl From<&Option<String>> for Value {
 impl From<Vec<u8>> for Value {
     fn from(value: Vec<u8>) -> Self {
         Self::Bytes(Some(value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_taken_out_where_they_say_nothing() {
+        let row = |from: usize| format!("(${}, ${})", from, from + 1);
+        let rows: Vec<_> = (1..=NUMBERED_MAX).step_by(2).map(row).collect();
+        let sql = format!("INSERT INTO t VALUES {}", rows.join(", "));
+        let bare = sql
+            .replace(|c: char| c.is_ascii_digit(), "")
+            .replace('$', "?");
+        assert_eq!(unnumbered(sql.clone().into(), NUMBERED_MAX), bare);
+        // Few are left as they are, and so are those that come twice or in another order.
+        assert_eq!(unnumbered(sql.clone().into(), NUMBERED_MAX - 1), sql);
+        for kept in [format!("{sql} ($1)"), sql.replace("($1, $2)", "($2, $1)")] {
+            assert_eq!(unnumbered(kept.clone().into(), NUMBERED_MAX), kept);
+        }
     }
 }

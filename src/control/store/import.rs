@@ -1,11 +1,15 @@
 //! Tokens that others have made, many in one commit: rows by the hundred in a statement, one audit record an account.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::LazyLock,
+};
 
+use futures_util::future;
 use serde_json::json;
 
 use super::{
-    Commit,
+    Commit, Sealer,
     database::{Query, Value, query},
     digest_of, get_u64, group, signal_of, signed,
     tokens::{Details, place, sources_text},
@@ -18,8 +22,8 @@ use crate::{
 
 /// Rows of one statement, and digests asked for in one. In powers of two, so that few statements are prepared.
 const ROWS_MAX: usize = 256;
-/// Of a row that is written; times and revision are the same for all.
-const COLUMNS: usize = 10;
+/// Of a row that is written.
+const COLUMNS: usize = 13;
 
 /// A token that somebody else has made.
 pub(crate) struct GivenToken {
@@ -174,23 +178,24 @@ impl Commit {
         let revision = super::counter(self.connection()?, "revision").await? + 1;
         let first = last + 1 - count;
         let mut ranges: BTreeMap<AccountId, (u64, u64)> = BTreeMap::new();
+        for (row, id) in rows.iter().zip(first..) {
+            ranges.entry(row.account).or_insert((id, id)).1 = id;
+            self.change(Change::Token(row.token(id)));
+        }
+        let (sealer, times) = (self.sealer.clone(), [signed(self.now), signed(revision)]);
         let mut next = first;
-        for rows in powers(rows) {
-            let mut insert = insert(rows.len())
-                .bind(signed(self.now))
-                .bind(signed(revision));
-            for row in rows {
-                let sealed = self
-                    .sealer
-                    .seal(&place(next), row.given.token.reveal().as_bytes());
-                for value in row.values(next, sealed) {
-                    insert = insert.bind(value);
-                }
-                ranges.entry(row.account).or_insert((next, next)).1 = next;
-                self.change(Change::Token(row.token(next)));
-                next += 1;
-            }
-            insert.execute(self.connection()?).await?;
+        let mut pieces = powers(rows).map(|rows| {
+            let insert = insert(rows, next, times, &sealer);
+            next += rows.len() as u64;
+            insert
+        });
+        let mut prepared = pieces.next();
+        while let Some(insert) = prepared {
+            // While the database takes these rows, the next ones are sealed.
+            let inserted = insert.execute(self.connection()?);
+            let (inserted, next) = future::join(inserted, async { pieces.next() }).await;
+            inserted?;
+            prepared = next;
         }
         for (account, (first, last)) in ranges {
             let made = json!({"account": account.0, "tokens": last + 1 - first, "first_id": first, "last_id": last});
@@ -228,32 +233,50 @@ fn powers<T>(mut rest: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
-/// For so many rows: `$1` is the time, `$2` the revision.
-fn insert(rows: usize) -> Query {
-    let mut sql = String::from(
-        "INSERT INTO shipping_tokens (created_at, updated_at, revision, id, account_id, signal, name, digest, sealed, \
-         enabled, expires_at, description, sources) VALUES ",
-    );
-    for row in 0..rows {
-        sql.push_str(if row == 0 {
-            "($1, $1, $2"
-        } else {
-            ", ($1, $1, $2"
-        });
-        for column in 0..COLUMNS {
-            sql.push_str(&format!(", ${}", 3 + row * COLUMNS + column));
+/// Rows with ids from `next` on; `times` are now and the revision.
+fn insert(rows: &[Row<'_>], mut next: u64, times: [i64; 2], sealer: &Sealer) -> Query {
+    let mut insert = query(&*TEXTS[rows.len().ilog2() as usize]);
+    for row in rows {
+        let sealed = sealer.seal(&place(next), row.given.token.reveal().as_bytes());
+        for value in row.values(next, times, sealed) {
+            insert = insert.bind(value);
         }
-        sql.push(')');
+        next += 1;
     }
-    query(sql)
+    insert
+}
+
+/// For 1, 2, 4 rows and so on.
+static TEXTS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let powers = 0..=ROWS_MAX.ilog2();
+    powers.map(|power| text(1 << power)).collect()
+});
+
+fn text(rows: usize) -> String {
+    let row = |row: usize| {
+        let from = row * COLUMNS;
+        let places: Vec<_> = (from + 1..=from + COLUMNS)
+            .map(|place| format!("${place}"))
+            .collect();
+        format!("({})", places.join(", "))
+    };
+    let rows: Vec<_> = (0..rows).map(row).collect();
+    format!(
+        "INSERT INTO shipping_tokens (created_at, updated_at, revision, id, account_id, signal, name, digest, sealed, \
+         enabled, expires_at, description, sources) VALUES {}",
+        rows.join(", ")
+    )
 }
 
 // === impl Row ===
 
 impl Row<'_> {
-    fn values(&self, id: u64, sealed: Vec<u8>) -> [Value; COLUMNS] {
+    fn values(&self, id: u64, [now, revision]: [i64; 2], sealed: Vec<u8>) -> [Value; COLUMNS] {
         let given = self.given;
         [
+            now.into(),
+            now.into(),
+            revision.into(),
             signed(id).into(),
             signed(self.account.0).into(),
             given.signal.name().into(),
