@@ -5,6 +5,7 @@ mod world;
 mod people;
 mod api;
 mod etags;
+mod mistakes;
 mod keys;
 mod lists;
 mod methods;

@@ -80,7 +80,7 @@ async fn patch(world: &World, path: &str, tag: &str, body: Value) -> Answer {
 }
 
 /// A new thing of that kind, and its path.
-async fn made(world: &World, kind: Kind, name: &str) -> String {
+pub(super) async fn made(world: &World, kind: Kind, name: &str) -> String {
     let (path, body) = match kind {
         Kind::Account => ("/accounts", json!({"name": name})),
         Kind::Destination => ("/destinations", json!({"name": name, "kind": "archive"})),
