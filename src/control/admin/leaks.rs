@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::{
     Actor,
     caller::Permit,
-    enforced::{Wait, answer_end},
+    enforced::{Ended, Wait, answer_end},
     extract::{Query, SecretBody},
     problem::Problem,
     rule::{Place, forbidden},
@@ -96,7 +96,7 @@ pub(super) async fn report(
             commit.note_of(leak.account, ACTION, leak.subject(), None, leak.noted(true));
             let published = commit.finish().await?;
             let id = leak.id;
-            answer_end(&control, published, wait, id, leak).await
+            answer_end(&control, published, wait, Ended::Token(id), leak).await
         }
         Leaked::Api(row) => {
             let place = place(store, row.account).await?;

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::{
     Actor,
     caller::Permit,
-    enforced::{ForcedWait, Items, Wait, answer, answer_end, page},
+    enforced::{Ended, ForcedWait, Items, Wait, answer, answer_end, page},
     extract::{
         Body, Id, NoBody, Page, Query, Reference, description, name, nullable, one_of, seconds,
         sources,
@@ -261,7 +261,7 @@ pub(super) async fn disable(
     let row = commit.update_token("token.disable", &old, new).await?;
     let published = commit.finish().await?;
     let view = view::Token::from(&row);
-    answer_end(&control, published, wait, id, view).await
+    answer_end(&control, published, wait, Ended::Token(id), view).await
 }
 
 /// Refuses a token for ever. Revoking a revoked one again is no error. One that was rotated only with `force` while somebody
@@ -285,7 +285,8 @@ pub(super) async fn revoke(
     }
     let row = commit.revoke_token(id).await?;
     let published = commit.finish().await?;
-    answer_end(&control, published, wait, id, view::Token::from(&row)).await
+    let view = view::Token::from(&row);
+    answer_end(&control, published, wait, Ended::Token(id), view).await
 }
 
 /// Makes a new token in an old one's place; the old one goes on for a while, and is not rotated again meanwhile.
@@ -396,7 +397,8 @@ pub(super) async fn delete(
     let mut commit = control.inner.store.begin(&actor).await?;
     commit.hide_token(id).await?;
     let published = commit.finish().await?;
-    answer_end(&control, published, wait, id, json!({"id": id})).await
+    let ended = Ended::Token(id);
+    answer_end(&control, published, wait, ended, json!({"id": id})).await
 }
 
 async fn update(
@@ -425,7 +427,7 @@ async fn update(
     if row.state(now) == "live" {
         answer(control, published, wait, StatusCode::OK, view).await
     } else {
-        answer_end(control, published, wait, id, view).await
+        answer_end(control, published, wait, Ended::Token(id), view).await
     }
 }
 

@@ -3,13 +3,15 @@
 
 mod row;
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::{
     Commit, Store,
     commit::Table,
     database::{Query, Value, query},
-    positive, signed,
+    get_u64, positive, signed,
 };
 use crate::{
     control::{
@@ -116,6 +118,17 @@ impl Store {
             None => Vec::new(),
         };
         one(rows, id)
+    }
+
+    /// That account and its sub-accounts, those that are gone too.
+    pub(crate) async fn family(&self, id: u64) -> Result<BTreeSet<u64>, Error> {
+        query("SELECT id FROM accounts WHERE id = $1 OR parent_id = $1")
+            .bind(signed(id))
+            .fetch_all(&self.reader)
+            .await?
+            .iter()
+            .map(|row| get_u64(row, "id"))
+            .collect()
     }
 
     /// The id behind a name.

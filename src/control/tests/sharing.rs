@@ -164,6 +164,7 @@ async fn revoke(asked: &World, follower: &mut Follower, revision: u64) -> (u16, 
             accepted: vec![feed::Accepted {
                 token: 2,
                 age_ms: 5_000,
+                account: 1,
             }],
         };
         follower

@@ -451,7 +451,7 @@ impl Session {
             // A snapshot doesn't say what it has ended.
             let latest = usage.accepted_latest().into_iter();
             self.ended
-                .add(latest.map(|(token, at)| (revision.0, token, at)));
+                .add(latest.map(|(token, last)| (revision.0, token, last)));
         }
         self.keeper.replaced();
         info!(store = %stream.store, %revision, tokens = self.directory.tokens(), "a snapshot is enforced");
