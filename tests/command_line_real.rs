@@ -186,7 +186,11 @@ async fn a_token_lives_by_what_the_command_line_says_of_it() {
     assert!(is_final.contains("final"), "{is_final}");
 
     let live = shell.fails("token delete 5", 1);
-    assert!(live.contains("revoke it before"), "{live}");
+    assert!(live.contains("is the last enabled one for logs"), "{live}");
+    let deleted = shell.says("token delete 5 --force --wait");
+    assert!(deleted.starts_with("token 5 is deleted\n"), "{deleted}");
+    assert!(deleted.contains(", last accepted at "), "{deleted}");
+    assert_eq!(shell.ships(new_token).await, 401);
     assert!(
         shell
             .says("token delete 4 --wait")

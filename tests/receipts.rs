@@ -68,6 +68,32 @@ async fn a_receipt_says_when_its_token_was_last_accepted() {
 }
 
 #[tokio::test]
+async fn a_live_token_that_is_deleted_has_its_receipt_and_is_refused_as_a_revoked_one() {
+    let world = World::start().await;
+    world.account("acme", "archive").await;
+    let (id, token) = world.token("acme", "logs").await;
+    let from = now_ms();
+    let answer = world.bulk().ship("/", &token, &[], bodies::lines(1)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let to = now_ms();
+    let path = format!("/tokens/{id}?wait=enforced");
+    let (status, refused) = world.admin(Method::DELETE, &path, Value::Null).await;
+    assert_eq!(status, 409, "it is the last one: {refused}");
+    let path = format!("{path}&force=true");
+    let answer = world.must(Method::DELETE, &path, Value::Null).await;
+    assert_within(&answer["enforcement"], from, to);
+    let refused = world.bulk().ship("/", &token, &[], bodies::lines(1)).await;
+    assert_eq!(refused.status, 401, "{refused:?}");
+    let metrics = world.page("/metrics").await.text();
+    let count = |reason: &str| {
+        let lines = metrics.lines().filter(|line| line.contains(reason));
+        lines.filter(|line| !line.ends_with(" 0")).count()
+    };
+    assert!(count("revoked_token") > 0, "{metrics}");
+    assert_eq!(count("unknown_token"), 0, "{metrics}");
+}
+
+#[tokio::test]
 async fn what_was_never_accepted_is_null_whatever_else_was_done_with_it() {
     let world = World::start().await;
     world.account("acme", "archive").await;

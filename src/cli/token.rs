@@ -99,8 +99,23 @@ pub(super) enum Verb {
     },
     /// Shows who shipped with a token last: agent, address and time.
     Senders(Named),
-    /// Hides a revoked token from lists.
-    Delete(Named),
+    /// Refuses a token for ever, as revoking does, and hides it from lists.
+    Delete {
+        #[command(flatten)]
+        named: Named,
+        /// Also when it is the last enabled one of its signal, or was rotated and somebody still ships with it.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// Which tokens a name may mean.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Means {
+    /// A revoked token often shares its name with the one made instead: what the verb cannot act on is not meant.
+    NotRevoked,
+    /// Where the verb can act on both, nobody guesses which one.
+    AnyState,
 }
 
 /// One token.
@@ -208,7 +223,7 @@ impl Verb {
                 change,
                 force,
             } => {
-                let mut path = named.path(api, false).await?;
+                let mut path = named.path(api, Means::NotRevoked).await?;
                 if force {
                     path.push_str("?force=true");
                 }
@@ -221,12 +236,12 @@ impl Verb {
                 overlap,
                 out,
             } => {
-                let path = format!("{}/rotate", named.path(api, false).await?);
+                let path = format!("{}/rotate", named.path(api, Means::NotRevoked).await?);
                 let body = json!({"overlap_seconds": overlap.as_secs()});
                 out.deliver(api, &path, Some(body), rotated).await
             }
             Self::Reveal { named, out } => {
-                let path = format!("{}/reveal", named.path(api, false).await?);
+                let path = format!("{}/reveal", named.path(api, Means::NotRevoked).await?);
                 out.deliver(api, &path, None, |_| String::new()).await
             }
             Self::Enable(named) => named.switch(api, "enable", "enabled").await,
@@ -242,9 +257,14 @@ impl Verb {
                 let verb = if force { "revoke?force=true" } else { "revoke" };
                 named.switch(api, verb, "revoked").await
             }
-            Self::Senders(named) => usage::senders(api, &named.path(api, false).await?).await,
-            Self::Delete(named) => {
-                let path = named.path(api, true).await?;
+            Self::Senders(named) => {
+                usage::senders(api, &named.path(api, Means::NotRevoked).await?).await
+            }
+            Self::Delete { named, force } => {
+                let mut path = named.path(api, Means::AnyState).await?;
+                if force {
+                    path.push_str("?force=true");
+                }
                 let sentence = format!("token {} is deleted", named.token);
                 api.change(Method::DELETE, &path, None, |_| Ok(sentence))
                     .await
@@ -377,7 +397,7 @@ impl Filter {
 // === impl Named ===
 
 impl Named {
-    async fn path(&self, api: &Api, is_delete: bool) -> Result<String, Failure> {
+    async fn path(&self, api: &Api, means: Means) -> Result<String, Failure> {
         let describe = |token: &Value| {
             format!(
                 "{} of account {}, {}",
@@ -386,11 +406,10 @@ impl Named {
                 cell(&token["state"])
             )
         };
-        // A revoked token often shares its name with the one made instead: what the verb cannot act on is not meant.
         if is_number(&self.token) {
             return self.numbered(api).await;
         }
-        let fits = |token: &Value| (token["state"] == "revoked") == is_delete;
+        let fits = |token: &Value| means == Means::AnyState || token["state"] != "revoked";
         let id = api
             .id(
                 &self.filter.path(Some(("name", self.token.clone()))),
@@ -432,7 +451,7 @@ impl Named {
     }
 
     async fn switch(&self, api: &Api, verb: &str, done: &str) -> Result<(), Failure> {
-        let path = format!("{}/{verb}", self.path(api, false).await?);
+        let path = format!("{}/{verb}", self.path(api, Means::NotRevoked).await?);
         api.change(Method::POST, &path, None, |token| {
             Ok(format!("{} is {done}", described(token)))
         })

@@ -12,6 +12,7 @@ mod methods;
 mod bodies;
 mod permissions;
 mod accounts;
+mod deleting;
 mod held;
 mod imports;
 mod sessions;

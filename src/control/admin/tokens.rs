@@ -383,19 +383,21 @@ pub(super) async fn reveal(
     }))
 }
 
-/// Hides a revoked token; gateways go on refusing it.
+/// Refuses a token for ever, as revoking does, and hides it; gateways go on refusing it as a revoked one. The last enabled one
+/// of a signal only with `force`, and so one that was rotated while somebody ships with it.
 #[utoipa::path(delete, path = "/tokens/{id}",
-    params(("id" = u64, Path), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
-    responses((status = 200), (status = 409, body = Problem)))]
+    params(("id" = u64, Path), ("force" = Option<bool>, Query), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
+    responses((status = 200), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(super) async fn delete(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
     Id(id): Id,
-    Query(wait): Query<Wait>,
+    Query(query): Query<ForcedWait>,
 ) -> Result<Response, Problem> {
+    let (is_forced, wait) = query.parts();
     let wait = wait.duration(&control)?;
     let mut commit = control.inner.store.begin(&actor).await?;
-    commit.hide_token(id).await?;
+    commit.delete_token(id, is_forced).await?;
     let published = commit.finish().await?;
     let ended = Ended::Token(id);
     answer_end(&control, published, wait, ended, json!({"id": id})).await

@@ -139,6 +139,7 @@ async fn what_is_not_there_and_what_stands_against_it_is_told_before_the_version
         ("DELETE", "/destinations/1", Value::Null, 409),
         // And where nothing else is to be said, the version.
         ("PATCH", "/accounts/1", json!({"name": "other"}), 412),
+        ("DELETE", "/tokens/1?force=true", Value::Null, 412),
     ] {
         let answer = with(&world, method, path, STALE, &body).await;
         assert_eq!(answer.status, status, "{method} {path}: {}", answer.json());
