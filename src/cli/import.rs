@@ -185,7 +185,7 @@ impl Done {
                 self.refused
             )));
         }
-        super::access::enforced(&self.last)
+        super::proof::holds(&self.last)
     }
 }
 

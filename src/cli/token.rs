@@ -1,5 +1,7 @@
 //! `wharfinger token ...`
 
+mod named;
+
 use std::{
     path::PathBuf,
     time::{Duration, UNIX_EPOCH},
@@ -10,12 +12,13 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
-    access::{Api, Failure, encoded, is_number, reference},
+    access::{Api, Failure, read_secret, reference},
     import::Import,
     output::{SecretFile, cell, table},
     usage,
 };
 use crate::clock;
+use named::{Filter, Means, Named};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
@@ -27,6 +30,8 @@ pub(super) enum Verb {
         #[arg(long)]
         state: Option<State>,
     },
+    /// Shows a token's record, never what it is.
+    Show(Named),
     /// Makes a token and prints it.
     Create {
         /// Name or id of the account it opens.
@@ -47,6 +52,9 @@ pub(super) enum Verb {
         /// When it ends: `30d` from now, or a time such as 2027-01-31T00:00:00Z.
         #[arg(long, value_parser = expiry)]
         expires: Option<String>,
+        /// File with a token that somebody else has made, to be taken in as it is; `-` is stdin.
+        #[arg(long, value_name = "FILE")]
+        token_file: Option<PathBuf>,
         #[command(flatten)]
         out: Out,
     },
@@ -109,35 +117,6 @@ pub(super) enum Verb {
     },
 }
 
-/// Which tokens a name may mean.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Means {
-    /// A revoked token often shares its name with the one made instead: what the verb cannot act on is not meant.
-    NotRevoked,
-    /// Where the verb can act on both, nobody guesses which one.
-    AnyState,
-}
-
-/// One token.
-#[derive(Debug, Args)]
-pub(super) struct Named {
-    /// Id, or a name that only one token has.
-    token: String,
-    #[command(flatten)]
-    filter: Filter,
-}
-
-/// Which tokens are looked at.
-#[derive(Debug, Args)]
-pub(super) struct Filter {
-    /// Only those of this account, by name or id.
-    #[arg(long)]
-    account: Option<String>,
-    /// Only those for this signal.
-    #[arg(long)]
-    signal: Option<SignalName>,
-}
-
 /// What can be changed of a token.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
@@ -192,6 +171,10 @@ impl Verb {
                 let state = state.map(|state| ("state", value_name(state)));
                 api.print_list(&filter.path(state), list).await
             }
+            Self::Show(named) => {
+                let path = named.path(api, Means::AnyState).await?;
+                api.print_one(&path, list).await
+            }
             Self::Create {
                 account,
                 signal,
@@ -199,6 +182,7 @@ impl Verb {
                 description,
                 sources,
                 expires,
+                token_file,
                 out,
             } => {
                 let mut body = Map::new();
@@ -213,6 +197,11 @@ impl Verb {
                 }
                 if let Some(expires) = expires {
                     body.insert("expires_at".to_owned(), json!(expires));
+                }
+                if let Some(file) = token_file {
+                    let token = read_secret(&file)
+                        .map_err(|why| Failure::Failed(format!("cannot read the token: {why}")))?;
+                    body.insert("token".to_owned(), json!(token.reveal()));
                 }
                 out.deliver(api, "/tokens", Some(body.into()), created)
                     .await
@@ -373,89 +362,6 @@ impl Change {
         set("expires_at", self.expires.map(Value::String));
         set("expires_at", self.never_expires.then_some(Value::Null));
         Value::Object(body)
-    }
-}
-
-// === impl Filter ===
-
-impl Filter {
-    fn path(&self, more: Option<(&str, String)>) -> String {
-        let account = self.account.clone().map(|account| ("account", account));
-        let signal = self.signal.map(|signal| ("signal", value_name(signal)));
-        let query: Vec<String> = [account, signal, more]
-            .into_iter()
-            .flatten()
-            .map(|(key, value)| format!("{key}={}", encoded(&value)))
-            .collect();
-        if query.is_empty() {
-            return "/tokens".to_owned();
-        }
-        format!("/tokens?{}", query.join("&"))
-    }
-}
-
-// === impl Named ===
-
-impl Named {
-    async fn path(&self, api: &Api, means: Means) -> Result<String, Failure> {
-        let describe = |token: &Value| {
-            format!(
-                "{} of account {}, {}",
-                cell(&token["signal"]),
-                account_of(token),
-                cell(&token["state"])
-            )
-        };
-        if is_number(&self.token) {
-            return self.numbered(api).await;
-        }
-        let fits = |token: &Value| means == Means::AnyState || token["state"] != "revoked";
-        let id = api
-            .id(
-                &self.filter.path(Some(("name", self.token.clone()))),
-                "token",
-                &self.token,
-                fits,
-                describe,
-            )
-            .await?;
-        Ok(format!("/tokens/{id}"))
-    }
-
-    /// A filter beside an id is a promise about that token, and one that doesn't hold stops the command.
-    async fn numbered(&self, api: &Api) -> Result<String, Failure> {
-        let path = format!("/tokens/{}", self.token);
-        let Filter { account, signal } = &self.filter;
-        if account.is_none() && signal.is_none() {
-            return Ok(path);
-        }
-        let (_, token) = api.get(&path).await?;
-        let is_of = |named: &String| {
-            let key = if is_number(named) {
-                "account"
-            } else {
-                "account_name"
-            };
-            token[key] == reference(named)
-        };
-        let is_for = |signal: &SignalName| token["signal"] == value_name(*signal);
-        if account.as_ref().is_none_or(is_of) && signal.as_ref().is_none_or(is_for) {
-            return Ok(path);
-        }
-        Err(Failure::Failed(format!(
-            "token {} is {} of account {}, which is not what was asked for",
-            self.token,
-            cell(&token["signal"]),
-            account_of(&token)
-        )))
-    }
-
-    async fn switch(&self, api: &Api, verb: &str, done: &str) -> Result<(), Failure> {
-        let path = format!("{}/{verb}", self.path(api, Means::NotRevoked).await?);
-        api.change(Method::POST, &path, None, |token| {
-            Ok(format!("{} is {done}", described(token)))
-        })
-        .await
     }
 }
 
