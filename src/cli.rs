@@ -13,11 +13,15 @@ mod gateways;
 mod import;
 mod leak;
 mod once;
+mod openapi;
 mod output;
+mod password;
+mod proof;
 mod store;
 mod token;
 mod usage;
 mod user;
+mod whoami;
 
 use std::{
     path::{Path, PathBuf},
@@ -146,6 +150,18 @@ enum Command {
         #[command(subcommand)]
         verb: user::Verb,
     },
+    /// Shows whose the admin token is, and what it may do.
+    Whoami {
+        #[command(flatten)]
+        access: access::Access,
+    },
+    /// Prints the admin API's description; that needs no token.
+    Openapi {
+        #[command(flatten)]
+        access: access::Access,
+        #[command(flatten)]
+        which: openapi::Which,
+    },
     /// The audit log.
     Audit {
         #[command(flatten)]
@@ -242,8 +258,23 @@ impl Arguments {
                 verb: user::Verb::ResetPassword { name },
                 ..
             } => reset_password(&configured(file, data)?, &name)?,
+            Command::User {
+                access,
+                verb: user::Verb::ChangePassword(own),
+            } => {
+                access.ask(|| configured(file, data), async |api| own.run(api).await)?;
+            }
             Command::User { access, verb } => {
                 access.run(|| configured(file, data), async |api| verb.run(api).await)?;
+            }
+            Command::Whoami { access } => {
+                access.run(
+                    || configured(file, data),
+                    async |api| whoami::run(api).await,
+                )?;
+            }
+            Command::Openapi { access, which } => {
+                access.ask(|| configured(file, data), async |api| which.run(api).await)?;
             }
             Command::Audit { access, verb } => {
                 access.run(|| configured(file, data), async |api| verb.run(api).await)?;

@@ -57,6 +57,14 @@ const DAY_SECONDS: u64 = 86_400;
 /// How short a join key may be.
 const JOIN_KEY_BYTES_MIN: usize = 16;
 
+/// Every route of the admin API's page, such as `POST /tokens`: for whoever says that they cover it.
+#[cfg(test)]
+pub(crate) fn routes() -> Vec<String> {
+    let rules = admin::table().into_iter().map(|route| route.rule);
+    let line = |rule: admin::Rule| format!("{} {}", rule.method.to_uppercase(), rule.path);
+    rules.map(line).collect()
+}
+
 /// The control plane's part of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -157,6 +157,10 @@ async fn a_token_lives_by_what_the_command_line_says_of_it() {
     assert!(token.starts_with("whf_s_") && !token.contains(char::is_whitespace));
     assert_eq!(shell.ships(token).await, 200);
 
+    let shown = shell.says("token show web");
+    assert!(shown.contains("4   web   acme     logs    live"), "{shown}");
+    assert_eq!(shell.object("token show 4")["state"], "live");
+
     shell.says("token disable web --force --wait");
     assert_ne!(shell.ships(token).await, 200);
     let enabled = shell.object("token enable web --wait");
@@ -186,7 +190,11 @@ async fn a_token_lives_by_what_the_command_line_says_of_it() {
     assert!(is_final.contains("final"), "{is_final}");
 
     let live = shell.fails("token delete 5", 1);
-    assert!(live.contains("revoke it before"), "{live}");
+    assert!(live.contains("is the last enabled one for logs"), "{live}");
+    let deleted = shell.says("token delete 5 --force --wait");
+    assert!(deleted.starts_with("token 5 is deleted\n"), "{deleted}");
+    assert!(deleted.contains(", last accepted at "), "{deleted}");
+    assert_eq!(shell.ships(new_token).await, 401);
     assert!(
         shell
             .says("token delete 4 --wait")
@@ -198,6 +206,10 @@ async fn a_token_lives_by_what_the_command_line_says_of_it() {
             .fails("token delete 4", 1)
             .contains("there is no token 4")
     );
+    let given = shell.folder.path().join("given");
+    std::fs::write(&given, "made-by-somebody-else-7\n").expect("written");
+    let create = "token create --account acme --signal traces --name given --token-file given";
+    assert_eq!(shell.says(create), "made-by-somebody-else-7\n");
 }
 
 #[tokio::test]
@@ -210,6 +222,17 @@ async fn people_api_tokens_and_the_audit_log_are_worked_from_a_shell() {
     assert_eq!(set["accessible"], false);
     let suspended = shell.object("account suspend acme-eu --reason unpaid");
     assert_eq!(suspended["suspended_reason"], "unpaid");
+    shell.object("account set acme-eu --limit concurrency_max=7");
+    let inherits = shell.object("account set acme-eu --inherit concurrency_max");
+    assert_eq!(inherits["limits"]["concurrency_max"], 0);
+    assert!(shell.says("gateways list --connected true").lines().count() > 1);
+    assert_eq!(
+        shell
+            .says("gateways list --connected false")
+            .lines()
+            .count(),
+        1
+    );
     let trial = shell.object("account set acme --plan trial --trial-until 30d");
     assert!(trial["trial_until"].is_string());
 
@@ -236,12 +259,50 @@ async fn people_api_tokens_and_the_audit_log_are_worked_from_a_shell() {
         shell.says("user set anna --role reader"),
         "user anna (id 2, reader) is changed\n"
     );
+    let new = shell.folder.path().join("new-password");
+    std::fs::write(&new, "another horse battery\n").expect("written");
+    let both = format!("{file} --new-password-file {}", new.display());
+    assert_eq!(
+        shell.says(&format!("user change-password anna {both}")),
+        "the password of anna is changed, and all their sessions have ended\n"
+    );
+    let old = shell.fails(&format!("user change-password anna {both}"), 1);
+    assert!(
+        old.contains("no user of that name with that password"),
+        "{old}"
+    );
+    std::fs::write(&password, "another horse battery\n").expect("written");
+    std::fs::write(&new, "short\n").expect("written");
+    let short = shell.fails(&format!("user change-password anna {both}"), 1);
+    assert!(short.contains("12"), "{short}");
+    let log = shell.object("audit list --actor user/2");
+    let actions: Vec<_> = log["items"].as_array().expect("items").iter().collect();
+    let actions: Vec<_> = actions.iter().map(|it| it["action"].clone()).collect();
+    assert_eq!(
+        actions,
+        [
+            "session.begin",
+            "user.password",
+            "session.begin",
+            "session.end"
+        ],
+        "{log}"
+    );
     let running = shell.fails("user reset-password anna", 2);
     assert!(running.contains("in use by another") && running.contains("offline"));
     assert_eq!(shell.says("user delete anna"), "user anna is deleted\n");
     let list = shell.says("user list");
     assert!(list.contains("1   operator  operator  -"), "{list}");
 
+    let me = shell.says("whoami");
+    assert!(
+        me.ends_with("api_token/1  all      read,tokens,accounts\n"),
+        "{me}"
+    );
+    for which in ["openapi", "openapi --compatible"] {
+        let document: Value = serde_json::from_str(&shell.says(which)).expect("JSON");
+        assert!(document["paths"].is_object(), "{which}");
+    }
     let list = shell.object("audit list --action user.create --actor api_token/1");
     assert_eq!(list["items"][0]["subject"], "user/2");
     assert_eq!(list["items"][0]["address"], "127.0.0.1");

@@ -13,7 +13,7 @@ use clap::Args;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{client::Client, once, output, words::filtered};
+use super::{client::Client, once, output, proof, words::filtered};
 use crate::{
     config::{self, Config},
     model::Secret,
@@ -89,6 +89,7 @@ pub(super) struct Api {
 }
 
 impl Access {
+    /// Works with the API, with the admin token in hand.
     pub(super) fn run(
         self,
         config: impl FnOnce() -> Result<Config, config::Mistakes>,
@@ -117,6 +118,22 @@ impl Access {
             json: self.json,
         };
         Ok(runtime()?.block_on(work(&api))?)
+    }
+}
+
+impl Access {
+    /// Works without the admin token: for what a person proves, or nobody.
+    pub(super) fn ask(
+        self,
+        config: impl FnOnce() -> Result<Config, config::Mistakes>,
+        work: impl AsyncFnOnce(&Client) -> Result<(), Failure>,
+    ) -> anyhow::Result<()> {
+        let url = match self.url {
+            Some(url) => url,
+            None => config()?.listen.admin.map(reachable).ok_or_else(off)?,
+        };
+        let client = Client::new(&url, self.ca.as_deref(), REQUEST_TIMEOUT)?;
+        Ok(runtime()?.block_on(work(&client))?)
     }
 }
 
@@ -181,12 +198,12 @@ impl Api {
             output::line(&one_line(text, &object))?;
         } else {
             let mut sentence = say(&object)?;
-            if let Some(proof) = enforcement(&object) {
+            if let Some(proof) = proof::words(&object) {
                 let _ = write!(sentence, "\n{proof}");
             }
             output::line(&sentence)?;
         }
-        enforced(&object)
+        proof::holds(&object)
     }
 
     /// Like [`Api::change`] for what brings a secret: `take` says what is told about it and, unless it has put the secret
@@ -209,7 +226,7 @@ impl Api {
                 output::line(&object.to_string())?;
             }
         } else {
-            let told = [Some(sentence), enforcement(&object)];
+            let told = [Some(sentence), proof::words(&object)];
             for sentence in told.iter().flatten().filter(|told| !told.is_empty()) {
                 eprintln!("{sentence}");
             }
@@ -217,7 +234,7 @@ impl Api {
                 output::line(&secret)?;
             }
         }
-        enforced(&object)
+        proof::holds(&object)
     }
 
     /// Every page of a list: the one page as it came, or all of them as one.
@@ -347,9 +364,7 @@ impl Api {
         let answer = once::ask(&self.client, &self.token, key, method, path, body).await?;
         let text = answer.text();
         let object: Option<Value> = serde_json::from_slice(&answer.body).ok();
-        if !answer.status.is_success() {
-            return Err(Failure::Failed(problem(answer.status, object.as_ref())));
-        }
+        answer.succeeded()?;
         match object {
             Some(object) => Ok((text, object)),
             None => Err(Failure::Failed(format!(
@@ -368,7 +383,7 @@ impl Api {
 
     /// The proof, where there is one.
     pub(super) fn tell_enforcement(&self, object: &Value) -> Result<(), Failure> {
-        enforcement(object).map_or(Ok(()), |proof| output::line(&proof))
+        proof::words(object).map_or(Ok(()), |proof| output::line(&proof))
     }
 
     fn waiting(&self, path: &str) -> String {
@@ -437,57 +452,4 @@ fn next(page: &Value) -> Option<String> {
         Value::String(next) => Some(encoded(next)),
         _ => None,
     }
-}
-
-/// One sentence from a problem document, from a stranger's answer its status.
-fn problem(status: http::StatusCode, object: Option<&Value>) -> String {
-    let text = |key: &str| {
-        object
-            .and_then(|object| object[key].as_str())
-            .filter(|text| !text.is_empty())
-            .map(output::plain)
-    };
-    match text("detail").or_else(|| text("title")) {
-        Some(sentence) => sentence,
-        None => format!("the admin API answered {status}"),
-    }
-}
-
-fn enforcement(object: &Value) -> Option<String> {
-    let enforcement = object.get("enforcement")?;
-    let count = |key: &str| enforcement[key].as_u64().unwrap_or(0);
-    let mut sentence = format!(
-        "revision {}: enforced on {} of {} gateways",
-        count("revision"),
-        count("enforced"),
-        count("gateways")
-    );
-    if let Some(slowest) = enforcement["slowest_ms"].as_u64() {
-        let _ = write!(sentence, ", the slowest after {slowest} ms");
-    }
-    match enforcement.get("last_accepted_at") {
-        None => {}
-        Some(Value::String(at)) => {
-            let _ = write!(sentence, ", last accepted at {}", output::plain(at));
-        }
-        Some(_) => sentence.push_str(", never accepted"),
-    }
-    Some(sentence)
-}
-
-/// An error if the answer names gateways that have not confirmed the change.
-pub(super) fn enforced(object: &Value) -> Result<(), Failure> {
-    let laggards = object["enforcement"]["laggards"].as_array();
-    let names: Vec<String> = laggards
-        .into_iter()
-        .flatten()
-        .map(|name| output::plain(name.as_str().unwrap_or("?")))
-        .collect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::NotEnforced(format!(
-        "changed, but not yet enforced on {}",
-        names.join(", ")
-    )))
 }

@@ -50,6 +50,9 @@ pub(super) enum Verb {
         /// A new name.
         #[arg(long)]
         name: Option<String>,
+        /// A signal, or a limit, that is to be the main account's again, or the default. Repeatable.
+        #[arg(long = "inherit", value_name = "SIGNAL|LIMIT")]
+        inherit: Vec<String>,
         #[command(flatten)]
         settings: Settings,
     },
@@ -145,15 +148,19 @@ impl Verb {
             Self::Set {
                 account,
                 name,
+                inherit,
                 settings,
             } => {
                 let mut body = settings.body();
                 if let Some(name) = name {
                     body.insert("name".to_owned(), json!(name));
                 }
+                if !inherit.is_empty() {
+                    body.insert("inherit".to_owned(), json!(inherit));
+                }
                 if body.is_empty() {
                     return Err(Failure::Usage(
-                        "nothing to set: give --name, --destination, --limit, --plan or --accessible"
+                        "nothing to set: give --name, --destination, --limit, --inherit, --plan or --accessible"
                             .to_owned(),
                     ));
                 }

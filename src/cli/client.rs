@@ -3,20 +3,21 @@
 use std::{io, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
+use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
 use tokio_rustls::TlsConnector;
 
-use super::access::Failure;
+use super::{access::Failure, output};
 use crate::model::Secret;
 
 /// An answer may have this many bytes; a page of a thousand tokens has a tenth.
@@ -44,6 +45,7 @@ pub(super) struct Client {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
 
@@ -102,6 +104,32 @@ impl Client {
         body: Option<Vec<u8>>,
         key: Option<&str>,
     ) -> Result<Answer, Failure> {
+        let mut more = Vec::new();
+        if let Some(token) = token {
+            let mut value =
+                HeaderValue::from_str(&format!("Bearer {}", token.reveal())).map_err(|_| {
+                    Failure::Failed("the admin token has characters that no token has".to_owned())
+                })?;
+            value.set_sensitive(true);
+            more.push((header::AUTHORIZATION, value));
+        }
+        if let Some(key) = key {
+            let value = HeaderValue::from_str(key).map_err(|_| {
+                Failure::Usage("--idempotency-key has characters that no header has".to_owned())
+            })?;
+            more.push((HeaderName::from_static("idempotency-key"), value));
+        }
+        self.send_with(method, path, more, body).await
+    }
+
+    /// The same with headers of the caller's own.
+    pub(super) async fn send_with(
+        &self,
+        method: Method,
+        path: &str,
+        more: Vec<(HeaderName, HeaderValue)>,
+        body: Option<Vec<u8>>,
+    ) -> Result<Answer, Failure> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
@@ -111,16 +139,8 @@ impl Client {
                 header::USER_AGENT,
                 concat!("wharfinger/", env!("CARGO_PKG_VERSION")),
             );
-        if let Some(token) = token {
-            let mut value =
-                HeaderValue::from_str(&format!("Bearer {}", token.reveal())).map_err(|_| {
-                    Failure::Failed("the admin token has characters that no token has".to_owned())
-                })?;
-            value.set_sensitive(true);
-            request = request.header(header::AUTHORIZATION, value);
-        }
-        if let Some(key) = key {
-            request = request.header("idempotency-key", key);
+        for (name, value) in more {
+            request = request.header(name, value);
         }
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
@@ -185,6 +205,7 @@ impl Client {
                 .to_bytes();
             Ok(Answer {
                 status: head.status,
+                headers: head.headers,
                 body,
             })
         };
@@ -207,7 +228,25 @@ impl Client {
     }
 }
 
+// === impl Answer ===
+
 impl Answer {
+    /// One sentence from a problem document, from a stranger's answer its status.
+    pub(super) fn succeeded(&self) -> Result<(), Failure> {
+        if self.status.is_success() {
+            return Ok(());
+        }
+        let problem: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let text = |key: &str| {
+            let text = problem[key].as_str().filter(|text| !text.is_empty());
+            text.map(output::plain)
+        };
+        let sentence = text("detail").or_else(|| text("title"));
+        Err(Failure::Failed(sentence.unwrap_or_else(|| {
+            format!("the admin API answered {}", self.status)
+        })))
+    }
+
     /// The body, bad UTF-8 replaced.
     pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()

@@ -7,12 +7,17 @@ use serde_json::Value;
 use super::{
     access::{Api, Failure, encoded},
     output::{cell, table},
+    words::filtered,
 };
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
     /// Lists the gateways: who follows, and how far behind.
-    List,
+    List {
+        /// Only those that are connected, or only those that are not.
+        #[arg(long, value_name = "BOOL")]
+        connected: Option<bool>,
+    },
     /// Takes one out that runs no more, so that no change waits for it.
     Retire {
         /// Its name.
@@ -25,7 +30,11 @@ pub(super) enum Verb {
 impl Verb {
     pub(super) async fn run(self, api: &Api) -> Result<(), Failure> {
         match self {
-            Self::List => api.print_list("/gateways", list).await,
+            Self::List { connected } => {
+                let connected = connected.map(|it| it.to_string());
+                let path = filtered("/gateways", &[("connected", connected)]);
+                api.print_list(&path, list).await
+            }
             Self::Retire { gateway } => {
                 let path = format!("/gateways/{}", encoded(&gateway));
                 let sentence = format!("gateway {gateway} is retired");

@@ -177,7 +177,7 @@ impl Done {
                 self.refused
             )));
         }
-        super::access::enforced(&self.last)
+        super::proof::holds(&self.last)
     }
 }
 

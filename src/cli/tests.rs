@@ -1,5 +1,7 @@
 //! The command line's words: options, their defaults, and what is made of them.
 
+mod covering;
+
 use std::sync::Arc;
 
 use clap::CommandFactory;

@@ -1,5 +1,7 @@
 //! `wharfinger token ...`
 
+mod named;
+
 use std::{
     path::PathBuf,
     time::{Duration, UNIX_EPOCH},
@@ -10,13 +12,14 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::{
-    access::{Api, Failure, is_number, reference},
+    access::{Api, Failure, read_secret, reference},
     import::Import,
     output::{SecretFile, cell, table},
     usage,
-    words::{fields, filtered},
+    words::fields,
 };
 use crate::clock;
+use named::{Filter, Means, Named};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
@@ -28,6 +31,8 @@ pub(super) enum Verb {
         #[arg(long)]
         state: Option<State>,
     },
+    /// Shows a token's record, never what it is.
+    Show(Named),
     /// Makes a token and prints it.
     Create {
         /// Name or id of the account it opens.
@@ -48,6 +53,9 @@ pub(super) enum Verb {
         /// When it ends: `30d` from now, or a time such as 2027-01-31T00:00:00Z.
         #[arg(long, value_parser = expiry)]
         expires: Option<String>,
+        /// File with a token that somebody else has made, to be taken in as it is; `-` is stdin.
+        #[arg(long, value_name = "FILE")]
+        token_file: Option<PathBuf>,
         #[command(flatten)]
         out: Out,
     },
@@ -100,28 +108,14 @@ pub(super) enum Verb {
     },
     /// Shows who shipped with a token last: agent, address and time.
     Senders(Named),
-    /// Hides a revoked token from lists.
-    Delete(Named),
-}
-
-/// One token.
-#[derive(Debug, Args)]
-pub(super) struct Named {
-    /// Id, or a name that only one token has.
-    token: String,
-    #[command(flatten)]
-    filter: Filter,
-}
-
-/// Which tokens are looked at.
-#[derive(Debug, Args)]
-pub(super) struct Filter {
-    /// Only those of this account, by name or id.
-    #[arg(long)]
-    account: Option<String>,
-    /// Only those for this signal.
-    #[arg(long)]
-    signal: Option<SignalName>,
+    /// Refuses a token for ever, as revoking does, and hides it from lists.
+    Delete {
+        #[command(flatten)]
+        named: Named,
+        /// Also when it is the last enabled one of its signal, or was rotated and somebody still ships with it.
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 /// What can be changed of a token.
@@ -178,6 +172,10 @@ impl Verb {
                 let path = filter.path(("state", state.map(value_name)));
                 api.print_list(&path, list).await
             }
+            Self::Show(named) => {
+                let path = named.path(api, Means::AnyState).await?;
+                api.print_one(&path, list).await
+            }
             Self::Create {
                 account,
                 signal,
@@ -185,8 +183,16 @@ impl Verb {
                 description,
                 sources,
                 expires,
+                token_file,
                 out,
             } => {
+                let token =
+                    match token_file {
+                        Some(file) => Some(read_secret(&file).map_err(|why| {
+                            Failure::Failed(format!("cannot read the token: {why}"))
+                        })?),
+                        None => None,
+                    };
                 let has_sources = !sources.is_empty();
                 let body = fields([
                     ("account", Some(reference(&account))),
@@ -195,6 +201,7 @@ impl Verb {
                     ("description", description.map(Value::from)),
                     ("sources", has_sources.then(|| sources.into())),
                     ("expires_at", expires.map(Value::from)),
+                    ("token", token.map(|token| token.reveal().into())),
                 ]);
                 out.deliver(api, "/tokens", Some(body.into()), created)
                     .await
@@ -205,7 +212,7 @@ impl Verb {
                 change,
                 force,
             } => {
-                let mut path = named.path(api, false).await?;
+                let mut path = named.path(api, Means::NotRevoked).await?;
                 if force {
                     path.push_str("?force=true");
                 }
@@ -218,12 +225,12 @@ impl Verb {
                 overlap,
                 out,
             } => {
-                let path = format!("{}/rotate", named.path(api, false).await?);
+                let path = format!("{}/rotate", named.path(api, Means::NotRevoked).await?);
                 let body = json!({"overlap_seconds": overlap.as_secs()});
                 out.deliver(api, &path, Some(body), rotated).await
             }
             Self::Reveal { named, out } => {
-                let path = format!("{}/reveal", named.path(api, false).await?);
+                let path = format!("{}/reveal", named.path(api, Means::NotRevoked).await?);
                 out.deliver(api, &path, None, |_| String::new()).await
             }
             Self::Enable(named) => named.switch(api, "enable", "enabled").await,
@@ -239,9 +246,14 @@ impl Verb {
                 let verb = if force { "revoke?force=true" } else { "revoke" };
                 named.switch(api, verb, "revoked").await
             }
-            Self::Senders(named) => usage::senders(api, &named.path(api, false).await?).await,
-            Self::Delete(named) => {
-                let path = named.path(api, true).await?;
+            Self::Senders(named) => {
+                usage::senders(api, &named.path(api, Means::NotRevoked).await?).await
+            }
+            Self::Delete { named, force } => {
+                let mut path = named.path(api, Means::AnyState).await?;
+                if force {
+                    path.push_str("?force=true");
+                }
                 let sentence = format!("token {} is deleted", named.token);
                 api.change(Method::DELETE, &path, None, |_| Ok(sentence))
                     .await
@@ -346,81 +358,6 @@ impl Change {
             ("expires_at", has_end.then(|| self.expires.into())),
         ]);
         body.into()
-    }
-}
-
-// === impl Filter ===
-
-impl Filter {
-    fn path(&self, more: (&str, Option<String>)) -> String {
-        let (account, signal) = (self.account.clone(), self.signal.map(value_name));
-        filtered("/tokens", &[("account", account), ("signal", signal), more])
-    }
-}
-
-// === impl Named ===
-
-impl Named {
-    async fn path(&self, api: &Api, is_delete: bool) -> Result<String, Failure> {
-        let describe = |token: &Value| {
-            format!(
-                "{} of account {}, {}",
-                cell(&token["signal"]),
-                account_of(token),
-                cell(&token["state"])
-            )
-        };
-        // A revoked token often shares its name with the one made instead: what the verb cannot act on is not meant.
-        if is_number(&self.token) {
-            return self.numbered(api).await;
-        }
-        let fits = |token: &Value| (token["state"] == "revoked") == is_delete;
-        let id = api
-            .id(
-                &self.filter.path(("name", Some(self.token.clone()))),
-                "token",
-                &self.token,
-                fits,
-                describe,
-            )
-            .await?;
-        Ok(format!("/tokens/{id}"))
-    }
-
-    /// A filter beside an id is a promise about that token, and one that doesn't hold stops the command.
-    async fn numbered(&self, api: &Api) -> Result<String, Failure> {
-        let path = format!("/tokens/{}", self.token);
-        let Filter { account, signal } = &self.filter;
-        if account.is_none() && signal.is_none() {
-            return Ok(path);
-        }
-        let (_, token) = api.get(&path).await?;
-        let is_of = |named: &String| {
-            let key = if is_number(named) {
-                "account"
-            } else {
-                "account_name"
-            };
-            token[key] == reference(named)
-        };
-        let is_for = |signal: &SignalName| token["signal"] == value_name(*signal);
-        if account.as_ref().is_none_or(is_of) && signal.as_ref().is_none_or(is_for) {
-            return Ok(path);
-        }
-        Err(Failure::Failed(format!(
-            "token {} is {} of account {}, which is not what was asked for",
-            self.token,
-            cell(&token["signal"]),
-            account_of(&token)
-        )))
-    }
-
-    async fn switch(&self, api: &Api, verb: &str, done: &str) -> Result<(), Failure> {
-        let path = format!("{}/{verb}", self.path(api, false).await?);
-        api.change(Method::POST, &path, None, |token| {
-            Ok(format!("{} is {done}", described(token)))
-        })
-        .await
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{
     access::{Api, Failure, read_secret, reference},
     output::{cell, table},
+    password,
     token::value_name,
     words::{fields, filtered},
 };
@@ -60,6 +61,8 @@ pub(super) enum Verb {
         /// Name or id.
         user: String,
     },
+    /// Changes one's own password, without an admin token; all one's sessions end.
+    ChangePassword(password::Own),
     /// Gives a person a new password, offline: in the data folder, while no control plane runs there.
     ResetPassword {
         /// Their name.
@@ -123,9 +126,9 @@ impl Verb {
                 api.change(Method::DELETE, &path, None, |_| Ok(sentence))
                     .await
             }
-            Self::ResetPassword { .. } => Err(Failure::Usage(
-                "reset-password works on the data folder, not on the API".to_owned(),
-            )),
+            Self::ChangePassword(_) | Self::ResetPassword { .. } => {
+                Err(Failure::Usage("that takes no admin token".to_owned()))
+            }
         }
     }
 }

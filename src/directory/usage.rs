@@ -30,6 +30,7 @@ mod pending;
 mod kept;
 mod collector;
 
+pub(super) use accepted::Acceptance;
 pub use collector::{Reports, Usage};
 pub use meter::Meter;
 

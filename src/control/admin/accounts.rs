@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{
     Actor,
     caller::Permit,
-    enforced::{ConfirmedWait, Items, Wait, answer, page},
+    enforced::{ConfirmedWait, Ended, Items, Wait, answer, answer_end, page},
     extract::{Body, Id, Page, Query, Reference, name, one_of},
     problem::Problem,
     rule::forbidden,
@@ -122,7 +122,8 @@ pub(super) async fn create(
 }
 
 /// Changes an account. Its name and who reaches it are its admins'; the rest is the operators'. What a main account
-/// changes, its sub-accounts have at once where they have not set it themselves. A suspension that would end more than a tenth
+/// changes, its sub-accounts have at once where they have not set it themselves. The receipt of a suspension says when any
+/// token of the account and of its sub-accounts was last accepted. A suspension that would end more than a tenth
 /// of all live shipping tokens, and a thousand at least, is held until it is confirmed.
 #[utoipa::path(patch, path = "/accounts/{id}", request_body = AccountChange,
     params(("id" = u64, Path), ("confirm" = Option<String>, Query, description = "`dropped-N`: so many live tokens are meant to end"),
@@ -140,6 +141,8 @@ pub(super) async fn change(
     let wait = wait.duration(&control)?;
     change.check(&permit)?;
     let plan = body::plan(change.plan.as_deref(), change.trial_until.as_deref())?;
+    // Also of one that is suspended already: who asks again wants the proof.
+    let is_suspension = change.state.as_deref() == Some("suspended");
     let mut commit = control.inner.store.begin(&actor).await?;
     commit.confirm(confirmed);
     let old = commit.account(id).await?;
@@ -176,7 +179,10 @@ pub(super) async fn change(
     let row = commit.update_account(&old, edit).await?;
     let published = commit.finish().await?;
     let view = view::Account::from(&row);
-    answer(&control, published, wait, StatusCode::OK, view).await
+    match is_suspension {
+        true => answer_end(&control, published, wait, Ended::Account(id), view).await,
+        false => answer(&control, published, wait, StatusCode::OK, view).await,
+    }
 }
 
 /// Removes an account without sub-accounts all of whose tokens are revoked; its people and its API tokens go with it.

@@ -12,9 +12,10 @@ use utoipa::ToSchema;
 
 use super::problem::Problem;
 use crate::control::{
-    Control,
+    Control, Error,
     publish::{Published, enforcement},
-    record::rfc3339,
+    record::{Millis, rfc3339},
+    store::Store,
 };
 
 const WAIT_MS_MAX: u64 = 60_000;
@@ -153,12 +154,20 @@ pub(super) async fn answer(
     Ok((status, axum::Json(object)).into_response())
 }
 
-/// The same of what ends a token: the proof says when it was last accepted, anywhere and ever; null if never.
+/// What a change has ended.
+#[derive(Clone, Copy)]
+pub(super) enum Ended {
+    Token(u64),
+    /// All tokens of an account, and of its sub-accounts.
+    Account(u64),
+}
+
+/// The same of what ends tokens: the proof says when one of them was last accepted, anywhere and ever; null if never.
 pub(super) async fn answer_end(
     control: &Control,
     published: Published,
     wait: Option<Duration>,
-    token: u64,
+    ended: Ended,
     object: impl Serialize,
 ) -> Result<Response, Problem> {
     let mut object = json!(object);
@@ -169,10 +178,7 @@ pub(super) async fn answer_end(
     let store = &control.inner.store;
     let enforcement = enforcement(store, published, wait).await;
     // After all have acknowledged: what they accepted before is said by then, here or with the usage of an earlier time.
-    let said = store.publisher().gateways.accepted(token);
-    let told = store.token_uses(&[token]).await?;
-    let told = told.get(&token).map(|used| used.last_accepted_at);
-    let last = said.max(told.filter(|at| *at != 0));
+    let last = ended.last_accepted(store).await?;
     let status = if enforcement.laggards.is_empty() {
         StatusCode::OK
     } else {
@@ -181,6 +187,42 @@ pub(super) async fn answer_end(
     object["enforcement"] = json!(enforcement);
     object["enforcement"]["last_accepted_at"] = json!(last.map(rfc3339));
     Ok((status, axum::Json(object)).into_response())
+}
+
+// === impl Ended ===
+
+impl Ended {
+    async fn last_accepted(self, store: &Store) -> Result<Option<Millis>, Error> {
+        let gateways = &store.publisher().gateways;
+        match self {
+            Self::Token(id) => {
+                let said = gateways.accepted(id);
+                let told = store.token_uses(&[id]).await?;
+                let told = told.get(&id).map(|used| used.last_accepted_at);
+                Ok(said.max(told.filter(|at| *at != 0)))
+            }
+            Self::Account(id) => {
+                let family = store.family(id).await?;
+                let said = gateways.accepted_of(&family);
+                let mut last = said.last.max(store.last_accepted_in(id).await?);
+                // Only what would make a difference.
+                let mut others = said.others;
+                others.retain(|(_, at)| Some(*at) > last);
+                let ids: Vec<_> = others.iter().map(|(token, _)| *token).collect();
+                let owners = store.owners(&ids).await?;
+                let is_theirs = |token: &u64| {
+                    let owner = owners.get(token);
+                    owner.is_some_and(|(account, _)| family.contains(account))
+                };
+                for (token, at) in &others {
+                    if is_theirs(token) {
+                        last = last.max(Some(*at));
+                    }
+                }
+                Ok(last)
+            }
+        }
+    }
 }
 
 /// A page of a list.

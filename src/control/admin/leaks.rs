@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::{
     Actor,
     caller::Permit,
-    enforced::{Wait, answer_end},
+    enforced::{Ended, Wait, answer_end},
     extract::{Query, SecretBody},
     problem::Problem,
     rule::{Place, forbidden},
@@ -110,7 +110,7 @@ pub(super) async fn report(
     );
     if is_ended && matches!(found, Leaked::Shipping(_)) {
         let published = commit.finish().await?;
-        return answer_end(&control, published, wait, id, leak).await;
+        return answer_end(&control, published, wait, Ended::Token(id), leak).await;
     }
     written::done(commit, leak).await.map(Json::into_response)
 }

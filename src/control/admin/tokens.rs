@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::{
     Actor,
     caller::Permit,
-    enforced::{ForcedWait, Items, Wait, answer, answer_end, page},
+    enforced::{Ended, ForcedWait, Items, Wait, answer, answer_end, page},
     extract::{
         Body, Id, NoBody, Page, Query, Reference, description, name, nullable, one_of, seconds,
         sources,
@@ -262,7 +262,7 @@ pub(super) async fn disable(
     let row = commit.update_token("token.disable", &old, new).await?;
     let published = commit.finish().await?;
     let view = view::Token::from(&row);
-    answer_end(&control, published, wait, id, view).await
+    answer_end(&control, published, wait, Ended::Token(id), view).await
 }
 
 /// Refuses a token for ever. Revoking a revoked one again is no error. One that was rotated only with `force` while somebody
@@ -286,7 +286,8 @@ pub(super) async fn revoke(
     }
     let row = commit.revoke_token(id).await?;
     let published = commit.finish().await?;
-    answer_end(&control, published, wait, id, view::Token::from(&row)).await
+    let view = view::Token::from(&row);
+    answer_end(&control, published, wait, Ended::Token(id), view).await
 }
 
 /// Makes a new token in an old one's place; the old one goes on for a while, and is not rotated again meanwhile.
@@ -379,21 +380,24 @@ pub(super) async fn reveal(
     written::done(commit, RevealedToken { id, token }).await
 }
 
-/// Hides a revoked token; gateways go on refusing it.
+/// Refuses a token for ever, as revoking does, and hides it; gateways go on refusing it as a revoked one. The last enabled one
+/// of a signal only with `force`, and so one that was rotated while somebody ships with it.
 #[utoipa::path(delete, path = "/tokens/{id}",
-    params(("id" = u64, Path), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
-    responses((status = 200), (status = 409, body = Problem)))]
+    params(("id" = u64, Path), ("force" = Option<bool>, Query), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
+    responses((status = 200), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(super) async fn delete(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
     Id(id): Id,
-    Query(wait): Query<Wait>,
+    Query(query): Query<ForcedWait>,
 ) -> Result<Response, Problem> {
+    let (is_forced, wait) = query.parts();
     let wait = wait.duration(&control)?;
     let mut commit = control.inner.store.begin(&actor).await?;
-    commit.hide_token(id).await?;
+    commit.delete_token(id, is_forced).await?;
     let published = commit.finish().await?;
-    answer_end(&control, published, wait, id, json!({"id": id})).await
+    let ended = Ended::Token(id);
+    answer_end(&control, published, wait, ended, json!({"id": id})).await
 }
 
 async fn update(
@@ -422,7 +426,7 @@ async fn update(
     if row.state(now) == "live" {
         answer(control, published, wait, StatusCode::OK, view).await
     } else {
-        answer_end(control, published, wait, id, view).await
+        answer_end(control, published, wait, Ended::Token(id), view).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! When tokens that have ended were last accepted, over all gateways: what acknowledgements of their end say.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -18,8 +18,23 @@ const TOKENS_MAX: usize = 1 << 16;
 /// By token; the oldest goes when there are too many.
 #[derive(Default)]
 pub(super) struct Accepted {
-    tokens: HashMap<u64, Millis>,
+    tokens: HashMap<u64, Last>,
     order: VecDeque<(Instant, u64)>,
+}
+
+#[derive(Clone, Copy)]
+struct Last {
+    at: Millis,
+    /// Whose token it is; 0 where no gateway has said it.
+    account: u64,
+}
+
+/// What is known of accounts' tokens.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::control) struct OfAccounts {
+    pub(in crate::control) last: Option<Millis>,
+    /// Tokens that may be theirs.
+    pub(in crate::control) others: Vec<(u64, Millis)>,
 }
 
 // === impl Accepted ===
@@ -32,9 +47,10 @@ impl Accepted {
             let at = now.saturating_sub(accepted.age_ms);
             let last = self.tokens.entry(accepted.token).or_insert_with(|| {
                 self.order.push_back((since, accepted.token));
-                at
+                Last { at, account: 0 }
             });
-            *last = at.max(*last);
+            last.at = at.max(last.at);
+            last.account = accepted.account.max(last.account);
         }
         while self
             .order
@@ -48,7 +64,19 @@ impl Accepted {
     }
 
     pub(super) fn of(&self, token: u64) -> Option<Millis> {
-        self.tokens.get(&token).copied()
+        self.tokens.get(&token).map(|last| last.at)
+    }
+
+    pub(super) fn of_accounts(&self, accounts: &BTreeSet<u64>) -> OfAccounts {
+        let mut found = OfAccounts::default();
+        for (token, last) in &self.tokens {
+            if last.account == 0 {
+                found.others.push((*token, last.at));
+            } else if accounts.contains(&last.account) {
+                found.last = found.last.max(Some(last.at));
+            }
+        }
+        found
     }
 }
 
@@ -59,7 +87,14 @@ mod tests {
     #[test]
     fn the_latest_of_all_gateways_counts_and_memory_is_bounded() {
         let mut accepted = Accepted::default();
-        let said = |token, age_ms| [feed::Accepted { token, age_ms }];
+        let said = |token, age_ms| {
+            let account = 0;
+            [feed::Accepted {
+                token,
+                age_ms,
+                account,
+            }]
+        };
         accepted.note(&said(1, 5_000));
         accepted.note(&said(1, 2_000));
         accepted.note(&said(1, 9_000));
@@ -79,5 +114,32 @@ mod tests {
             (TOKENS_MAX, TOKENS_MAX)
         );
         assert_eq!(accepted.of(1), None);
+    }
+
+    #[test]
+    fn of_accounts_the_latest_of_their_tokens_counts_and_whose_is_not_known_is_told() {
+        let mut accepted = Accepted::default();
+        for (token, age_ms, account) in [
+            (1, 9_000, 7),
+            (2, 5_000, 8),
+            (3, 1_000, 9),
+            (4, 2_000, 0),
+            // Said by a gateway that knew it, and then by one that did not.
+            (5, 7_000, 8),
+            (5, 3_000, 0),
+        ] {
+            accepted.note(&[feed::Accepted {
+                token,
+                age_ms,
+                account,
+            }]);
+        }
+        let found = accepted.of_accounts(&BTreeSet::from([7, 8]));
+        let age = record::now() - found.last.expect("some");
+        assert!((3_000..4_000).contains(&age), "{age}");
+        let others: Vec<_> = found.others.iter().map(|(token, _)| *token).collect();
+        assert_eq!(others, [4]);
+        let nobody = accepted.of_accounts(&BTreeSet::from([1]));
+        assert_eq!((nobody.last, nobody.others.len()), (None, 1));
     }
 }

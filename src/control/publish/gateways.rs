@@ -3,7 +3,7 @@
 //! Nobody is forgotten: a gateway that is not connected may be serving on from memory, so it counts until it is retired.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::accepted::Accepted;
+use super::accepted::{Accepted, OfAccounts};
 use crate::{
     control::record::{self, GatewayRow, Millis},
     rpc::feed,
@@ -229,6 +229,11 @@ impl Gateways {
     /// When a token that has ended was last accepted, as far as acknowledgements of the last minutes say.
     pub(crate) fn accepted(&self, token: u64) -> Option<Millis> {
         self.table().accepted.of(token)
+    }
+
+    /// The same of any token of those accounts.
+    pub(in crate::control) fn accepted_of(&self, accounts: &BTreeSet<u64>) -> OfAccounts {
+        self.table().accepted.of_accounts(accounts)
     }
 
     /// Those that are connected here: the stream that speaks for each, and how far it has come.

@@ -3,13 +3,15 @@
 
 mod row;
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::{
     Commit, Store,
     commit::Table,
     database::{On, Query, Value, query},
-    positive, signed,
+    get_u64, positive, signed,
 };
 use crate::{
     control::{
@@ -109,6 +111,17 @@ impl Store {
     /// That one.
     pub(crate) async fn account(&self, id: u64) -> Result<AccountRow, Error> {
         one(&self.reader, id).await
+    }
+
+    /// That account and its sub-accounts, those that are gone too.
+    pub(crate) async fn family(&self, id: u64) -> Result<BTreeSet<u64>, Error> {
+        query("SELECT id FROM accounts WHERE id = $1 OR parent_id = $1")
+            .bind(signed(id))
+            .fetch_all(&self.reader)
+            .await?
+            .iter()
+            .map(|row| get_u64(row, "id"))
+            .collect()
     }
 
     /// The id behind a name.

@@ -45,13 +45,15 @@ pub(crate) struct Commit {
     /// For who asks again.
     pub(super) remembered: Option<Remembered>,
     pub(super) dropped: Dropped,
+    /// The version of what is to be changed, where it is none that its caller has seen.
+    pub(super) stale: Option<u64>,
     audit: Vec<audit::Entry>,
 }
 
 // === impl Store ===
 
 impl Store {
-    /// Waits for the writer, and holds to the errand's terms from here on. Who asks is for the audit log.
+    /// Waits for the writer; the errand's terms are held to from here to the commit. Who asks is for the audit log.
     pub(crate) async fn begin(&self, errand: impl Into<Errand>) -> Result<Commit, Error> {
         let writer = self.writer.clone().lock_owned().await;
         let commit = Commit {
@@ -65,6 +67,7 @@ impl Store {
             counted: Counted::new(),
             remembered: None,
             dropped: Dropped::default(),
+            stale: None,
             audit: Vec::new(),
         };
         // Begun to its end even if the caller stops waiting: nobody could tell how far it came.
@@ -80,7 +83,7 @@ impl Commit {
             Some(writer) => writer.start().await?,
             None => return Err(Error::Closed),
         }
-        self.holds_to_terms().await?;
+        self.reads_version().await?;
         self.is_the_first().await?;
         Ok(self)
     }
@@ -167,6 +170,7 @@ impl Commit {
     }
 
     async fn end(mut self, is_published: bool) -> group::Outcome {
+        self.holds_to_terms()?;
         // Before others join: what it refuses, it refuses of this one alone.
         if is_published {
             self.within_plans().await?;

@@ -274,13 +274,16 @@ impl Commit {
         self.update_token("token.revoke", &old, new).await
     }
 
-    /// Hides a revoked token; gateways keep its tombstone.
-    pub(crate) async fn hide_token(&mut self, id: u64) -> Result<(), Error> {
-        let row = self.token(id).await?;
+    /// Ends a token for ever, unless it has ended, and hides it; gateways keep its tombstone. What would be lost with it stands
+    /// against that, unless it is meant.
+    pub(crate) async fn delete_token(&mut self, id: u64, is_forced: bool) -> Result<(), Error> {
+        let mut row = self.token(id).await?;
         if row.token.state != TokenState::Revoked {
-            return Err(Error::Conflict(format!(
-                "token {id} is not revoked; revoke it before you delete it"
-            )));
+            if !is_forced {
+                self.not_the_last(&row).await?;
+                self.nobody_sends(&row).await?;
+            }
+            row = self.revoke_token(id).await?;
         }
         let now = signed(self.now);
         query("UPDATE shipping_tokens SET deleted_at = $1, updated_at = $1 WHERE id = $2")

@@ -118,7 +118,8 @@ impl Store {
     ) -> Result<Filed, Error> {
         let at = clocks.ours(report.at);
         // Tokens never change hands: who owns them can be asked before the writer is held.
-        let owners = self.owners(report).await?;
+        let ids: Vec<_> = report.tokens.keys().map(|token| token.0).collect();
+        let owners = self.owners(&ids).await?;
         let lines: Vec<_> = report
             .tokens
             .iter()
@@ -147,9 +148,8 @@ impl Store {
         })
     }
 
-    /// Account and signal of every token of the report that there is, or was.
-    async fn owners(&self, report: &UsageReport) -> Result<BTreeMap<u64, (u64, String)>, Error> {
-        let ids: Vec<_> = report.tokens.keys().map(|token| token.0).collect();
+    /// Account and signal of every one of those tokens that there is, or was.
+    pub(crate) async fn owners(&self, ids: &[u64]) -> Result<BTreeMap<u64, (u64, String)>, Error> {
         let mut owners = BTreeMap::new();
         for ids in ids.chunks(ROWS) {
             let select = query("SELECT id, account_id, signal FROM shipping_tokens WHERE id IN (");

@@ -22,8 +22,8 @@ impl Store {
 // === impl Commit ===
 
 impl Commit {
-    /// Refuses to change what is not any more as its caller has seen it. Nobody else can change it from here on.
-    pub(super) async fn holds_to_terms(&mut self) -> Result<(), Error> {
+    /// Looks whether it is still what its caller has seen of it. Nobody else can change it from here on.
+    pub(super) async fn reads_version(&mut self) -> Result<(), Error> {
         let Some(subject) = self.terms().subject.clone() else {
             return Ok(());
         };
@@ -31,9 +31,17 @@ impl Commit {
             return Ok(());
         }
         // What is not there is for the work itself to say.
-        match version(self.connection()?, subject.object).await? {
-            Some(version) if !subject.admits(version) => Err(Error::Changed { version }),
-            _ => Ok(()),
+        let version = version(self.connection()?, subject.object).await?;
+        self.stale = version.filter(|version| !subject.admits(*version));
+        Ok(())
+    }
+
+    /// Refuses to change what was another thing when the work began. Said last: a request that could not be done anyhow is told
+    /// why, as if it had stated no version (RFC 9110, 13.2.1).
+    pub(super) fn holds_to_terms(&self) -> Result<(), Error> {
+        match self.stale {
+            Some(version) => Err(Error::Changed { version }),
+            None => Ok(()),
         }
     }
 

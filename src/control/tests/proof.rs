@@ -1,6 +1,6 @@
 //! The proof of enforcement, and commits whose caller has gone.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,10 @@ use super::{
     stores,
     world::{Kept, World},
 };
-use crate::control::Config;
+use crate::{
+    control::{Config, record},
+    rpc::feed::{self, Acknowledge, from_gateway},
+};
 
 #[tokio::test]
 async fn enforced_is_answered_after_the_acknowledgements_and_202_names_the_laggard() {
@@ -132,6 +135,63 @@ async fn a_gateway_that_is_away_is_waited_for_until_it_is_retired_also_by_a_new_
     let list = world.ok("GET", "/gateways", Value::Null).await;
     assert_eq!(list["items"].as_array().map(Vec::len), Some(1), "{list}");
     world.control.verify_audit().await.expect("intact");
+}
+
+/// When the receipt says that it was, in milliseconds since 1970.
+pub(super) fn accepted_at(enforcement: &Value) -> u64 {
+    let at = enforcement["last_accepted_at"].as_str().expect("a time");
+    let at = humantime::parse_rfc3339(at).expect("a time");
+    let since = at.duration_since(UNIX_EPOCH).expect("after 1970");
+    since.as_millis() as u64
+}
+
+#[tokio::test]
+async fn a_suspension_counts_the_tokens_of_its_accounts_whoever_says_whose_they_are() {
+    let world = World::new().await;
+    let body = json!({"name": "sub", "parent": 1});
+    let sub = world.ok("POST", "/accounts", body).await["id"].clone();
+    let body = json!({"name": "other"});
+    let other = world.ok("POST", "/accounts", body).await["id"].clone();
+    let mut tokens = Vec::new();
+    for account in [&json!(1), &sub, &other] {
+        let body = json!({"account": account, "signal": "logs", "name": "n"});
+        let made = world.ok("POST", "/tokens", body).await;
+        tokens.push(made["id"].as_u64().expect("an id"));
+    }
+    let mut gateway = world.follow("a", Kept::default()).await;
+    let head = world.control.feed_state().head;
+    gateway.until(head).await;
+    let path = "/accounts/1?wait=enforced&timeout_ms=5000";
+    // Of the main account's a gateway says whose it is; of the two others it can't any more.
+    for (ages, expected) in [
+        ([9_000, 12_000, 1_000], 9_000),
+        ([9_000, 6_000, 1_000], 6_000),
+    ] {
+        let now = record::now();
+        let call = world.call("PATCH", path, json!({"state": "suspended"}));
+        let enforcing = async {
+            let revision = gateway.kept.revision + 1;
+            gateway.until(revision).await;
+            let said = tokens.iter().zip(ages).zip([1, 0, 0]);
+            let accepted = said.map(|((token, age_ms), account)| feed::Accepted {
+                token: *token,
+                age_ms,
+                account,
+            });
+            let message = Acknowledge {
+                revision,
+                accepted: accepted.collect(),
+            };
+            gateway
+                .say(from_gateway::Message::Acknowledge(message))
+                .await;
+        };
+        let ((status, answer), ()) = tokio::join!(call, enforcing);
+        assert_eq!(status, 200, "{answer}");
+        let at = accepted_at(&answer["enforcement"]);
+        let from = now - expected;
+        assert!((from..from + 2_000).contains(&at), "{at} from {from}");
+    }
 }
 
 #[tokio::test]

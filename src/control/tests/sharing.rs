@@ -2,13 +2,14 @@
 
 use std::{
     fs,
-    time::{Duration, Instant, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
+    proof::accepted_at,
     stores,
     world::{Follower, Kept, World},
     writers::{dose, pair, write_and_check},
@@ -164,6 +165,7 @@ async fn revoke(asked: &World, follower: &mut Follower, revision: u64) -> (u16, 
             accepted: vec![feed::Accepted {
                 token: 2,
                 age_ms: 5_000,
+                account: 1,
             }],
         };
         follower
@@ -204,17 +206,42 @@ async fn a_receipt_counts_the_gateways_of_the_other_control_plane() {
         (&enforcement["enforced"], &enforcement["gateways"]),
         (&json!(1), &json!(1))
     );
-    let at = enforcement["last_accepted_at"].as_str().expect("a time");
-    let at = humantime::parse_rfc3339(at).expect("a time");
-    let at = at
-        .duration_since(UNIX_EPOCH)
-        .expect("after 1970")
-        .as_millis() as u64;
+    let at = accepted_at(&enforcement);
     assert!((now - 5_000..now - 3_000).contains(&at), "{at} at {now}");
     println!("a receipt over the other control plane after {took:?}");
     assert!(took < Duration::from_secs(2), "{took:?}");
     let retired = one.call("DELETE", "/gateways/a", Value::Null).await;
     assert_eq!(retired.0, 409, "it is connected there: {}", retired.1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn the_receipt_of_a_suspension_knows_what_the_other_control_plane_was_told() {
+    let (one, other) = pair(Config::default()).await;
+    one.token("x").await;
+    let mut follower = other.follow("a", Kept::default()).await;
+    follower.until(2).await;
+    let now = record::now();
+    let path = "/accounts/1?wait=enforced&timeout_ms=5000";
+    let asking = one.call("PATCH", path, json!({"state": "suspended"}));
+    let confirming = async {
+        follower.until(3).await;
+        let message = Acknowledge {
+            revision: 3,
+            accepted: vec![feed::Accepted {
+                token: 2,
+                age_ms: 5_000,
+                account: 1,
+            }],
+        };
+        follower
+            .say(from_gateway::Message::Acknowledge(message))
+            .await;
+    };
+    let ((status, answer), ()) = tokio::join!(asking, confirming);
+    assert_eq!(status, 200, "{answer}");
+    let at = accepted_at(&answer["enforcement"]);
+    assert!((now - 5_000..now - 3_000).contains(&at), "{at} at {now}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,4 +1,5 @@
-//! Tokens that a change has ended here, and when each was last accepted: said with the acknowledgement of that change.
+//! Tokens that a change has ended here, by themselves or with their account, and when they were last accepted: said with the
+//! acknowledgement of that change.
 
 use std::{
     collections::VecDeque,
@@ -8,7 +9,8 @@ use std::{
 
 use crate::{
     clock,
-    model::{Change, TokenId, TokenState},
+    directory::usage::Acceptance,
+    model::{AccountId, AccountState, Change, TokenId, TokenState},
     rpc::feed::Accepted,
 };
 
@@ -32,17 +34,27 @@ struct Entries {
 struct Entry {
     revision: u64,
     token: TokenId,
-    /// By [`clock::steady_ms`].
-    accepted_ms: u64,
+    accepted: Acceptance,
     since: Instant,
 }
 
-/// The token that a change ends, if it does.
-pub(super) fn by(change: &Change) -> Option<TokenId> {
+/// What a change ends.
+pub(super) enum End {
+    Token(TokenId, AccountId),
+    /// All of its tokens.
+    Account(AccountId),
+}
+
+/// What that change ends, if it does.
+pub(super) fn by(change: &Change) -> Option<End> {
     match change {
         Change::Token(token) => {
             let has_expired = token.expires_at != 0 && token.expires_at <= clock::wall_seconds();
-            (token.state != TokenState::Live || has_expired).then_some(token.id)
+            let is_over = token.state != TokenState::Live || has_expired;
+            is_over.then_some(End::Token(token.id, token.account))
+        }
+        Change::Account(account) => {
+            (account.state == AccountState::Suspended).then_some(End::Account(account.id))
         }
         _ => None,
     }
@@ -52,14 +64,14 @@ pub(super) fn by(change: &Change) -> Option<TokenId> {
 
 impl Ended {
     /// Tokens that had been accepted when the revision that ends them was applied; revisions rise.
-    pub(super) fn add(&self, accepted: impl IntoIterator<Item = (u64, TokenId, u64)>) {
+    pub(super) fn add(&self, accepted: impl IntoIterator<Item = (u64, TokenId, Acceptance)>) {
         let mut held = self.lock();
         let since = Instant::now();
-        for (revision, token, accepted_ms) in accepted {
+        for (revision, token, accepted) in accepted {
             held.entries.push_back(Entry {
                 revision,
                 token,
-                accepted_ms,
+                accepted,
                 since,
             });
         }
@@ -90,7 +102,8 @@ impl Ended {
             .filter(due)
             .map(|entry| Accepted {
                 token: entry.token.0,
-                age_ms: now.saturating_sub(entry.accepted_ms),
+                age_ms: now.saturating_sub(entry.accepted.at_ms),
+                account: entry.accepted.account,
             })
             .collect()
     }

@@ -1,14 +1,21 @@
 //! Deltas into the table that serves, and what of them goes to disk. CPU work: no I/O, nothing to wait for.
 
+use std::collections::HashSet;
+
 use prost::Message;
 
 use super::{
     Lost,
     collect::position,
-    ended::{self, Ended},
+    ended::{self, End, Ended},
 };
 use crate::{
-    directory::{Directory, keep::Delta, usage::Reports},
+    directory::{
+        Directory,
+        keep::Delta,
+        usage::{Acceptance, Reports},
+    },
+    model::TokenId,
     rpc::feed::{self, change::Change as Kind},
 };
 
@@ -38,18 +45,41 @@ pub(super) fn apply(
             let Some(change) = change.into_model()? else {
                 continue;
             };
-            ended.extend(ended::by(&change).map(|token| (delta.revision, token)));
+            ended.extend(ended::by(&change).map(|end| (delta.revision, end)));
             changes.push(change);
         }
     }
     directory.apply(reached, changes);
     if let Some(usage) = usage.filter(|_| !ended.is_empty()) {
         // After they are applied: nothing passes from here on.
-        over.add(
-            ended
-                .into_iter()
-                .filter_map(|(revision, token)| Some((revision, token, usage.accepted(token)?))),
-        );
+        over.add(accepted(usage, ended));
     }
     Ok(for_disk)
+}
+
+/// When what has ended was last accepted, with the revisions that ended it. Suspended accounts are looked for together: of
+/// them it is not known which tokens there are.
+fn accepted(usage: &Reports, ended: Vec<(u64, End)>) -> Vec<(u64, TokenId, Acceptance)> {
+    let mut accepted = Vec::new();
+    let mut accounts = HashSet::new();
+    let mut first = None;
+    for (revision, end) in ended {
+        match end {
+            End::Token(token, account) => accepted.extend(usage.accepted(token).map(|at_ms| {
+                let account = account.0;
+                (revision, token, Acceptance { at_ms, account })
+            })),
+            End::Account(account) => {
+                accounts.insert(account);
+                first.get_or_insert(revision);
+            }
+        }
+    }
+    if let Some(revision) = first {
+        let of_accounts = usage.accepted_of(&accounts).into_iter();
+        // The first one's: whoever waits for a later one has heard of it by then.
+        accepted.extend(of_accounts.map(|(token, last)| (revision, token, last)));
+        accepted.sort_by_key(|(revision, ..)| *revision);
+    }
+    accepted
 }

@@ -453,7 +453,7 @@ impl Session {
             let latest = work(true, move || Ok(usage.accepted_latest())).await?;
             let latest = latest.into_iter();
             self.ended
-                .add(latest.map(|(token, at)| (revision.0, token, at)));
+                .add(latest.map(|(token, last)| (revision.0, token, last)));
         }
         self.keeper.replaced();
         info!(store = %stream.store, %revision, tokens = self.directory.tokens(), "a snapshot is enforced");

@@ -5,21 +5,32 @@
 //! and finds the change.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::meter::{Meter, Page};
-use crate::model::{TokenId, UsageReport};
+use crate::model::{AccountId, TokenId, UsageReport};
 
 /// Told of at once, after a snapshot: the latest.
 const LATEST_MAX: usize = 4096;
+/// The same of what an earlier process left: the control plane will have been told all of it in a moment.
+const LEFT_MAX: usize = 1024;
 
-/// Workers' pages, and what was taken from them and not yet told. Milliseconds by [`clock::steady_ms`](crate::clock::steady_ms).
+/// When a token was last accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::directory) struct Acceptance {
+    /// Milliseconds by [`clock::steady_ms`](crate::clock::steady_ms); 0 = never.
+    pub(in crate::directory) at_ms: u64,
+    /// Whose it is; 0 where an earlier process accepted it.
+    pub(in crate::directory) account: u64,
+}
+
+/// Workers' pages, and what was taken from them and not yet told.
 #[derive(Clone, Default)]
 pub(super) struct Accepted {
     meters: Arc<Mutex<Vec<Meter>>>,
-    untold: Arc<Mutex<HashMap<TokenId, u64>>>,
+    untold: Arc<Mutex<HashMap<TokenId, Acceptance>>>,
 }
 
 // === impl Accepted ===
@@ -46,8 +57,9 @@ impl Accepted {
     }
 
     /// What an earlier process left.
-    pub(super) fn restore(&self, token: TokenId, at: u64) {
-        note(&mut lock(&self.untold), token, at);
+    pub(super) fn restore(&self, token: TokenId, at_ms: u64) {
+        let accepted = Acceptance { at_ms, account: 0 };
+        note(&mut lock(&self.untold), token, accepted);
     }
 
     /// The control plane has applied that report.
@@ -56,7 +68,7 @@ impl Accepted {
         for (token, usage) in &report.tokens {
             if untold
                 .get(token)
-                .is_some_and(|at| *at <= usage.last_accepted_ms)
+                .is_some_and(|accepted| accepted.at_ms <= usage.last_accepted_ms)
             {
                 untold.remove(token);
             }
@@ -68,31 +80,63 @@ impl Accepted {
         let meters = lock(&self.meters);
         let untold = lock(&self.untold);
         let pages = meters.iter().filter_map(|meter| meter.accepted_at(token));
-        pages.chain(untold.get(&token).copied()).max()
+        let untold = untold.get(&token).map(|accepted| accepted.at_ms);
+        pages.chain(untold).max()
     }
 
-    /// The same of whatever was accepted last. After a long outage that is a look at every token used since: not for a thread
-    /// that others wait for.
-    pub(super) fn latest(&self) -> Vec<(TokenId, u64)> {
+    /// Of each of those accounts the token that was accepted last. And what an earlier process left, whosever it is.
+    pub(super) fn of_accounts(&self, accounts: &HashSet<AccountId>) -> Vec<(TokenId, Acceptance)> {
+        let mut newest: HashMap<u64, (TokenId, Acceptance)> = HashMap::new();
+        let mut left = Vec::new();
+        self.each(|token, accepted| {
+            if accepted.account == 0 {
+                left.push((token, accepted));
+            } else if accounts.contains(&AccountId(accepted.account)) {
+                let this = (token, accepted);
+                let last = newest.entry(accepted.account).or_insert(this);
+                if last.1.at_ms < accepted.at_ms {
+                    *last = this;
+                }
+            }
+        });
+        let mut all = latest(left, LEFT_MAX);
+        all.extend(newest.into_values());
+        all
+    }
+
+    /// Whatever was accepted last. After a long outage that is a look at every token used since: not for a thread that others
+    /// wait for.
+    pub(super) fn latest(&self) -> Vec<(TokenId, Acceptance)> {
+        let mut all = HashMap::new();
+        self.each(|token, accepted| note(&mut all, token, accepted));
+        latest(all.into_iter().collect(), LATEST_MAX)
+    }
+
+    /// A token may come several times.
+    fn each(&self, mut give: impl FnMut(TokenId, Acceptance)) {
         let meters = lock(&self.meters);
         let untold = lock(&self.untold);
-        let mut all = untold.clone();
+        for (token, accepted) in &*untold {
+            give(*token, *accepted);
+        }
         for meter in meters.iter() {
-            meter.each_accepted(|token, at| note(&mut all, token, at));
+            meter.each_accepted(&mut give);
         }
-        drop(untold);
-        let mut latest: Vec<_> = all.into_iter().collect();
-        if latest.len() > LATEST_MAX {
-            latest.select_nth_unstable_by_key(LATEST_MAX, |(_, at)| std::cmp::Reverse(*at));
-            latest.truncate(LATEST_MAX);
-        }
-        latest
     }
 }
 
-fn note(untold: &mut HashMap<TokenId, u64>, token: TokenId, at: u64) {
+fn latest(mut all: Vec<(TokenId, Acceptance)>, most: usize) -> Vec<(TokenId, Acceptance)> {
+    if all.len() > most {
+        all.select_nth_unstable_by_key(most, |(_, accepted)| std::cmp::Reverse(accepted.at_ms));
+        all.truncate(most);
+    }
+    all
+}
+
+fn note(untold: &mut HashMap<TokenId, Acceptance>, token: TokenId, accepted: Acceptance) {
     let last = untold.entry(token).or_default();
-    *last = at.max(*last);
+    last.at_ms = last.at_ms.max(accepted.at_ms);
+    last.account = last.account.max(accepted.account);
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,6 +1,7 @@
 //! The thread that gathers what workers have counted, keeps it on disk and hands reports to whoever follows the feed.
 
 use std::{
+    collections::HashSet,
     fmt, io,
     path::Path,
     sync::{
@@ -18,14 +19,14 @@ use tokio::{
 use tracing::{error, info};
 
 use super::{
-    accepted::Accepted,
+    accepted::{Acceptance, Accepted},
     kept::Kept,
     meter::{Meter, Page},
     pending::Pending,
 };
 use crate::{
     clock,
-    model::{TokenId, UsageReport},
+    model::{AccountId, TokenId, UsageReport},
 };
 
 /// A page holds the tokens of so long, and a token's last use is known to it.
@@ -204,8 +205,16 @@ impl Reports {
         self.accepted.of(token)
     }
 
-    /// The same of the tokens that were accepted last.
-    pub(in crate::directory) fn accepted_latest(&self) -> Vec<(TokenId, u64)> {
+    /// Of each of those accounts the token that was accepted last; others may be among them.
+    pub(in crate::directory) fn accepted_of(
+        &self,
+        accounts: &HashSet<AccountId>,
+    ) -> Vec<(TokenId, Acceptance)> {
+        self.accepted.of_accounts(accounts)
+    }
+
+    /// The tokens that were accepted last, of whatever account.
+    pub(in crate::directory) fn accepted_latest(&self) -> Vec<(TokenId, Acceptance)> {
         self.accepted.latest()
     }
 }

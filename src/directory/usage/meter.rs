@@ -7,8 +7,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use super::accepted::Acceptance;
 use crate::{
     clock,
+    directory::Account,
     model::{
         Tally, TokenId, TokenUsage,
         usage::{AGENT_BYTES_MAX, SENDERS_MAX, Sender},
@@ -37,8 +39,7 @@ struct Entry {
     requests: u64,
     received: Tally,
     delivered: Tally,
-    /// By [`clock::steady_ms`]; 0 = not.
-    accepted_ms: u64,
+    accepted: Acceptance,
     /// Place in `seen` of its latest sender, plus one; 0 = none.
     seen: u32,
 }
@@ -75,25 +76,28 @@ impl Meter {
     ///
     /// # Errors
     /// Those of the look.
-    pub fn accepted<T, E>(
+    pub fn accepted<E>(
         &self,
         token: TokenId,
-        look: impl FnOnce() -> Result<T, E>,
-    ) -> Result<T, E> {
+        look: impl FnOnce() -> Result<Arc<Account>, E>,
+    ) -> Result<Arc<Account>, E> {
         let mut page = self.page();
-        let found = look()?;
-        page.tokens.entry(token).or_default().accepted_ms = clock::steady_ms();
-        Ok(found)
+        let account = look()?;
+        page.tokens.entry(token).or_default().accepted = Acceptance {
+            at_ms: clock::steady_ms(),
+            account: account.record.id.0,
+        };
+        Ok(account)
     }
 
     /// When that was last, since the page was taken away.
     pub(super) fn accepted_at(&self, token: TokenId) -> Option<u64> {
-        let at = self.page().tokens.get(&token)?.accepted_ms;
+        let at = self.page().tokens.get(&token)?.accepted.at_ms;
         (at != 0).then_some(at)
     }
 
     /// The same of every token.
-    pub(super) fn each_accepted(&self, give: impl FnMut(TokenId, u64)) {
+    pub(super) fn each_accepted(&self, give: impl FnMut(TokenId, Acceptance)) {
         self.page().each_accepted(give);
     }
 
@@ -162,10 +166,10 @@ impl Page {
     }
 
     /// Every token that was accepted, and when last.
-    pub(super) fn each_accepted(&self, mut give: impl FnMut(TokenId, u64)) {
+    pub(super) fn each_accepted(&self, mut give: impl FnMut(TokenId, Acceptance)) {
         for (token, entry) in &self.tokens {
-            if entry.accepted_ms != 0 {
-                give(*token, entry.accepted_ms);
+            if entry.accepted.at_ms != 0 {
+                give(*token, entry.accepted);
             }
         }
     }
@@ -177,7 +181,7 @@ impl Page {
                 requests: entry.requests,
                 received: entry.received,
                 delivered: entry.delivered,
-                last_accepted_ms: entry.accepted_ms,
+                last_accepted_ms: entry.accepted.at_ms,
                 ..TokenUsage::default()
             };
             // A body may end long after its request began.

@@ -1,9 +1,15 @@
 //! Counters, minutes, reports and the file, without a feed.
 
-use std::{fs, net::IpAddr, path::Path, time::Duration};
+use std::{
+    collections::HashSet, convert::Infallible, fs, net::IpAddr, path::Path, sync::Arc,
+    time::Duration,
+};
 
-use super::{kept::Kept, meter::Page, *};
-use crate::model::{Tally, TokenId, TokenUsage};
+use super::{accepted::Acceptance, kept::Kept, meter::Page, *};
+use crate::{
+    directory::{Account, accounts::Registers, tests},
+    model::{AccountId, Change, Tally, TokenId, TokenUsage},
+};
 
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
@@ -241,5 +247,52 @@ async fn an_earlier_start_tells_its_reports_under_its_own_epoch_first() {
         (later.sequence, later.tokens[&TokenId(1)].received.items),
         (1, 2)
     );
+    usage.close().await;
+}
+
+fn account(id: u64) -> Arc<Account> {
+    let Change::Account(record) = tests::account(id) else {
+        panic!("an account");
+    };
+    Registers::default().attach(record)
+}
+
+fn accept(meter: &Meter, token: u64, of: u64) {
+    let look = || Ok::<_, Infallible>(account(of));
+    meter.accepted(TokenId(token), look).expect("found");
+    // Another millisecond.
+    std::thread::sleep(Duration::from_millis(2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_accounts_the_latest_token_is_told_and_what_an_earlier_start_left_whosever_it_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let every = Duration::from_secs(3_600);
+    let usage = Usage::start(folder.path(), every).expect("starts");
+    accept(&usage.meter(), 9, 5);
+    usage.close().await;
+
+    let usage = Usage::start(folder.path(), every).expect("starts again");
+    let (one, other) = (usage.meter(), usage.meter());
+    accept(&one, 1, 5);
+    accept(&other, 2, 5);
+    // What was taken from the pages, and what is in them.
+    usage.flush().await;
+    accept(&one, 3, 6);
+    accept(&other, 4, 7);
+    let reports = usage.reports();
+    let told = |accounts: &[u64]| {
+        let accounts: HashSet<_> = accounts.iter().map(|id| AccountId(*id)).collect();
+        let mut told = reports.accepted_of(&accounts);
+        told.sort_unstable_by_key(|(token, _)| *token);
+        let whose = |(token, last): (TokenId, Acceptance)| (token.0, last.account);
+        told.into_iter().map(whose).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&[5, 6]), [(2, 5), (3, 6), (9, 0)]);
+    assert_eq!(told(&[8]), [(9, 0)]);
+    // Used once more, it is known whose it is.
+    accept(&one, 9, 5);
+    usage.flush().await;
+    assert_eq!(told(&[5]), [(9, 5)]);
     usage.close().await;
 }

@@ -119,6 +119,13 @@ pub(super) fn suspend(
     state: Option<&str>,
     reason: Option<String>,
 ) -> Result<(), Problem> {
+    if let Some(reason) = &reason
+        && (reason.chars().count() > REASON_CHARS_MAX || reason.chars().any(char::is_control))
+    {
+        return Err(Problem::invalid(format!(
+            "a reason has at most {REASON_CHARS_MAX} characters, none of them a control character"
+        )));
+    }
     let is_suspended = match state {
         None => edit.suspended.is_some(),
         Some("active") => false,
@@ -130,13 +137,6 @@ pub(super) fn suspend(
             StatusCode::CONFLICT,
             "a reason is for a suspended account",
         ));
-    }
-    if let Some(reason) = &reason
-        && (reason.chars().count() > REASON_CHARS_MAX || reason.chars().any(char::is_control))
-    {
-        return Err(Problem::invalid(format!(
-            "a reason has at most {REASON_CHARS_MAX} characters, none of them a control character"
-        )));
     }
     edit.suspended = is_suspended.then(|| reason.or(edit.suspended.take()).unwrap_or_default());
     Ok(())

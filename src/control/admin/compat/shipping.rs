@@ -130,7 +130,8 @@ pub(super) async fn show(
     Ok(Json(model(row, &secret, hands)))
 }
 
-/// Changes a token's name, and whether it is enabled. The last enabled one stays so.
+/// Changes a token's name, and whether it is enabled. The last enabled one stays so, and one that was rotated while somebody
+/// ships with it.
 #[utoipa::path(put, path = "/v1/log-shipping/tokens/{id}", params(("id" = u64, Path)), request_body = TokenBody,
     responses((status = 200, body = TokenModel)))]
 pub(super) async fn change(
@@ -147,6 +148,7 @@ pub(super) async fn change(
     match (change.enabled, old.token.state) {
         (Some(false), TokenState::Live) => {
             commit.not_the_last(&old).await?;
+            commit.nobody_sends(&old).await?;
             new.token.state = TokenState::Disabled;
             action = "token.disable";
         }
@@ -163,7 +165,7 @@ pub(super) async fn change(
     Ok(Json(model(row, &secret, hands)))
 }
 
-/// Revokes a token for ever, and hides it. The last enabled one stays.
+/// Revokes a token for ever, and hides it. The last enabled one stays, and one that was rotated while somebody ships with it.
 #[utoipa::path(delete, path = "/v1/log-shipping/tokens/{id}", params(("id" = u64, Path)),
     responses((status = 200, body = TokenModel)))]
 pub(super) async fn delete(
@@ -173,10 +175,8 @@ pub(super) async fn delete(
     let hands = hands(&control, key.id).await?;
     let mut commit = control.inner.store.begin(&key.who).await?;
     let row = commit.token(key.id).await?;
-    commit.not_the_last(&row).await?;
     let secret = commit.reveal_token(key.id).await?;
-    commit.revoke_token(key.id).await?;
-    commit.hide_token(key.id).await?;
+    commit.delete_token(key.id, false).await?;
     commit.finish().await?;
     Ok(Json(model(row, &secret, hands)))
 }

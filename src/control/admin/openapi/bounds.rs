@@ -204,7 +204,11 @@ fn narrow(schema_name: &str, field: &str, schema: &mut Value) {
         "field" | "value" if schema_name == "NewSharedFilterBody" => {
             json!({"pattern": "^[a-zA-Z0-9_@.-]{1,128}$"})
         }
-        "filters" => json!({"maxItems": 32}),
+        "filters" => {
+            let id =
+                json!({"type": "integer", "format": "uint64", "minimum": 1, "maximum": NUMBER_MAX});
+            json!({"maxItems": 32, "items": id})
+        }
         "sources" => json!({"maxItems": 64}),
         "token" if schema_name == "TokenBody" => json!({"pattern": GIVEN}),
         "digest" => json!({"pattern": "^[0-9a-fA-F]{32}$"}),

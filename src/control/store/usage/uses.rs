@@ -12,7 +12,7 @@ use crate::{
         store::{
             Commit, Store,
             database::{Row, query},
-            get_u64, signed,
+            get_u64, positive, signed,
         },
     },
     model::{TokenUsage, usage::SENDERS_MAX},
@@ -54,6 +54,20 @@ impl Store {
             );
         }
         Ok(uses)
+    }
+
+    /// When any token of that account and of its sub-accounts was last accepted, as far as gateways have told: those that
+    /// are gone, too. It looks at all of them.
+    pub(crate) async fn last_accepted_in(&self, account: u64) -> Result<Option<Millis>, Error> {
+        let last: Option<Option<i64>> = query(
+            "SELECT MAX(u.last_accepted_at) FROM shipping_tokens t JOIN token_uses u ON u.token_id = t.id \
+             WHERE t.account_id IN (SELECT id FROM accounts WHERE id = $1 OR parent_id = $1)",
+        )
+        .bind(signed(account))
+        .fetch_value(&self.lister)
+        .await?;
+        let last = last.flatten().map(positive).transpose()?;
+        Ok(last.filter(|at| *at != 0))
     }
 }
 
