@@ -19,6 +19,7 @@ const TOKENS_MAX: usize = 1 << 16;
 #[derive(Default)]
 pub(super) struct Accepted {
     tokens: HashMap<u64, Last>,
+    /// As they were said; what was said of a token again since is passed over.
     order: VecDeque<(Instant, u64)>,
 }
 
@@ -27,6 +28,7 @@ struct Last {
     at: Millis,
     /// Whose token it is; 0 where no gateway has said it.
     account: u64,
+    said: Instant,
 }
 
 /// What is known of accounts' tokens.
@@ -45,10 +47,13 @@ impl Accepted {
         let (now, since) = (record::now(), Instant::now());
         for accepted in said {
             let at = now.saturating_sub(accepted.age_ms);
-            let last = self.tokens.entry(accepted.token).or_insert_with(|| {
-                self.order.push_back((since, accepted.token));
-                Last { at, account: 0 }
+            let last = self.tokens.entry(accepted.token).or_insert(Last {
+                at,
+                account: 0,
+                said: since,
             });
+            self.order.push_back((since, accepted.token));
+            last.said = since;
             last.at = at.max(last.at);
             last.account = accepted.account.max(last.account);
         }
@@ -57,7 +62,14 @@ impl Accepted {
             .front()
             .is_some_and(|(since, _)| self.order.len() > TOKENS_MAX || since.elapsed() > KEPT_FOR)
         {
-            if let Some((_, token)) = self.order.pop_front() {
+            let Some((since, token)) = self.order.pop_front() else {
+                break;
+            };
+            if self
+                .tokens
+                .get(&token)
+                .is_some_and(|last| last.said == since)
+            {
                 self.tokens.remove(&token);
             }
         }
@@ -114,6 +126,28 @@ mod tests {
             (TOKENS_MAX, TOKENS_MAX)
         );
         assert_eq!(accepted.of(1), None);
+    }
+
+    #[test]
+    fn what_is_said_again_is_kept_as_long_as_what_is_said_for_the_first_time() {
+        let mut accepted = Accepted::default();
+        let said = |age_ms| {
+            let (token, account) = (1, 0);
+            [feed::Accepted {
+                token,
+                age_ms,
+                account,
+            }]
+        };
+        accepted.note(&said(200_000));
+        // So long ago that it is forgotten.
+        let before = Instant::now() - KEPT_FOR - Duration::from_secs(1);
+        accepted.order[0].0 = before;
+        accepted.tokens.get_mut(&1).expect("there").said = before;
+        accepted.note(&said(2_000));
+        let age = record::now() - accepted.of(1).expect("said just now");
+        assert!((2_000..3_000).contains(&age), "{age}");
+        assert_eq!(accepted.order.len(), 1);
     }
 
     #[test]
