@@ -17,7 +17,7 @@ use super::{
     idempotency::{self, Asked},
     problem::Problem,
     refused,
-    rule::{Concerns, Needs, Place, Rule, forbidden, may},
+    rule::{Concerns, Needs, Place, Rule, forbidden, may, stopped},
     visitor,
 };
 use crate::{
@@ -115,8 +115,8 @@ pub(super) fn address(parts: &Parts) -> Option<IpAddr> {
 
 async fn permit(control: &Control, rule: Rule, parts: &mut Parts) -> Result<Permit, Problem> {
     let caller = identify(control, parts).await?;
-    // Operators reach everything: their handlers find out whether it exists.
-    let place = match caller.is_operator() {
+    // Operators reach everything: their handlers find out whether it exists. Who is stopped must not find it out.
+    let place = match caller.is_operator() || stopped(&caller, &rule).is_some() {
         true => None,
         false => place(control, rule, parts).await?,
     };

@@ -33,14 +33,15 @@ pub(super) async fn record(control: &Control, caller: &Caller, rule: &Rule, plac
         return;
     }
     let name = place.map_or(rule.path, |place| &place.name);
-    let account = place.and_then(|place| place.account);
+    let account = place.and_then(|place| place.account.map(|account| account.id));
     let subject = format!("{} {} of {name}", rule.method, rule.path);
     note(
         control,
         caller.who(),
         "refused",
         subject,
-        account.map(|account| account.id),
+        // Of who is stopped nobody has looked what it was about.
+        account.or_else(|| caller.stopped().and(caller.home())),
     )
     .await;
 }

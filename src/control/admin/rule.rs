@@ -81,11 +81,15 @@ pub(super) struct Reached {
     pub(super) from: Option<u64>,
 }
 
+/// Why the caller may do nothing of the kind at the moment, whatever it is about.
+pub(super) fn stopped<'a>(caller: &'a Caller, rule: &Rule) -> Option<&'a str> {
+    let is_own_session = rule.needs == Needs::Caller && caller.is_person();
+    caller.stopped().filter(|_| !is_own_session)
+}
+
 /// Whether the caller may, on what the store says now. What a caller may not see is not there: 404, and ids tell nothing.
 pub(super) fn may(caller: &Caller, rule: &Rule, place: Option<&Place>) -> Result<(), Problem> {
-    if let Some(why) = caller.stopped()
-        && !(rule.needs == Needs::Caller && caller.is_person())
-    {
+    if let Some(why) = stopped(caller, rule) {
         return Err(forbidden(why.to_owned()));
     }
     if let Some(place) = place

@@ -133,6 +133,54 @@ async fn a_lapsed_trials_api_token_stops_and_a_plan_brings_it_back() {
 }
 
 #[tokio::test]
+async fn who_is_stopped_is_told_the_same_of_every_id_whether_there_is_one_or_not() {
+    let people = People::new().await;
+    let account = people.account("acme", "pro").await;
+    let (_, api) = people
+        .api_token(Some(account), &["read", "tokens", "accounts"])
+        .await;
+    let person = people.person(Some(account), "anna", "admin").await;
+    let other = people.account("other", "pro").await;
+    let token = people.shipping_token(other, "one").await;
+    let (api_token, _) = people.api_token(Some(other), &["read"]).await;
+    let (shared_token, _) = people.shared_token(other, &[]).await;
+    let filter = people.shared_filter(other, "signal", "logs").await;
+    let user = people.user(Some(other), "bert", "admin").await;
+    let of_others = [
+        ("accounts", other),
+        ("tokens", token),
+        ("api-tokens", api_token),
+        ("shared-tokens", shared_token),
+        ("shared-filters", filter),
+        ("users", user),
+    ];
+    let path = format!("/accounts/{account}");
+    let lapsed = json!({"plan": "trial", "trial_until": "2021-01-01T00:00:00Z"});
+    let suspended = json!({"state": "suspended"});
+    for (change, hands) in [(lapsed, vec![&api]), (suspended, vec![&api, &person])] {
+        people.operate("PATCH", &path, change).await;
+        for hand in hands {
+            for (kind, id) in of_others {
+                for id in [id, 999_999] {
+                    for method in ["GET", "DELETE"] {
+                        if (method, kind) == ("DELETE", "api-tokens") {
+                            continue;
+                        }
+                        let path = format!("/{kind}/{id}");
+                        let got = status(&people, hand, method, &path, Value::Null).await;
+                        assert_eq!(got, 403, "{method} {path}");
+                    }
+                }
+            }
+        }
+    }
+    // What was refused to whom stands in the log of their account.
+    let log = format!("/audit?account={account}&action=refused");
+    let log = people.operate("GET", &log, Value::Null).await;
+    assert_eq!(log["items"].as_array().map(Vec::is_empty), Some(false));
+}
+
+#[tokio::test]
 async fn a_revoked_or_expired_api_token_is_nobodys_in_the_next_request() {
     let people = People::new().await;
     let account = people.account("acme", "pro").await;
