@@ -13,6 +13,7 @@ mod bodies;
 mod permissions;
 mod accounts;
 mod deleting;
+mod rotating;
 mod held;
 mod imports;
 mod sessions;

@@ -188,8 +188,8 @@ pub(super) async fn create(
     answer(&control, published, wait, StatusCode::CREATED, made).await
 }
 
-/// Changes a token's name, description, expiry or sources. An expiry that has passed ends it: refused, unless forced, where
-/// disabling it would be.
+/// Changes a token's name, description, expiry or sources. An earlier expiry that has passed, or comes within ten minutes, ends
+/// it: refused, unless forced, where disabling it would be. A later one makes a rotated token one of its own again.
 #[utoipa::path(patch, path = "/tokens/{id}", request_body = TokenChange,
     params(("id" = u64, Path), ("force" = Option<bool>, Query), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
     responses((status = 200, body = view::Token), (status = 409, body = Problem)))]
@@ -213,9 +213,11 @@ pub(super) async fn change(
         row.description = description.unwrap_or(std::mem::take(&mut row.description));
         row.token.sources = sources.unwrap_or(std::mem::take(&mut row.token.sources));
         if let Some(expires_at) = expires_at {
+            // Past the overlap; within it, it goes on to be what a rotation has replaced.
+            if expires_at == 0 || expires_at > row.token.expires_at {
+                row.replaced_by = None;
+            }
             row.token.expires_at = expires_at;
-            // Its end is no longer the overlap's.
-            row.replaced_by = None;
         }
     })
     .await
@@ -290,7 +292,8 @@ pub(super) async fn revoke(
     answer_end(&control, published, wait, Ended::Token(id), view).await
 }
 
-/// Makes a new token in an old one's place; the old one goes on for a while, and is not rotated again meanwhile.
+/// Makes a new token in an old one's place; the old one goes on for a while, and is not rotated again meanwhile. While somebody
+/// ships with it, that is ten minutes at least.
 #[utoipa::path(post, path = "/tokens/{id}/rotate", request_body = Rotation,
     params(("id" = u64, Path), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
     responses((status = 201, body = MadeToken), (status = 409, body = Problem)))]
@@ -320,7 +323,7 @@ pub(super) async fn rotate(
             StatusCode::CONFLICT,
             format!(
                 "token {id} was rotated before: token {successor} replaces it, and reveal shows it; \
-                 to rotate {id} once more, change its expires_at first"
+                 to rotate {id} once more, give it a later expires_at first"
             ),
         ));
     }
@@ -351,6 +354,7 @@ pub(super) async fn rotate(
         0 => until,
         before => before.min(until),
     };
+    commit.leaves_time(&old, &ending, now).await?;
     let ending = commit.update_token("token.rotate", &old, ending).await?;
     let made = MadeToken {
         record: (&row).into(),
@@ -414,9 +418,9 @@ async fn update(
     let old = commit.token(id).await?;
     let mut new = old.clone();
     edit(&mut new);
-    // An expiry in the past ends it as disabling does.
+    // An expiry that is as good as now ends it as disabling does.
     let now = clock::wall_seconds();
-    if !is_forced && new.state(now) == "expired" && old.state(now) == "live" {
+    if !is_forced && old.is_cut_short(&new, now) {
         commit.not_the_last(&old).await?;
         commit.nobody_sends(&old).await?;
     }

@@ -3,7 +3,7 @@
 use super::{
     Commit, Store,
     database::{Query, query},
-    signed,
+    get_u64, signed,
 };
 use crate::{
     clock,
@@ -14,13 +14,16 @@ use crate::{
 /// Tokens that a commit adds to those that are enabled, or takes from them, by account and signal.
 pub(super) type Counted = std::collections::BTreeMap<(u64, Signal), i64>;
 
-/// Counted no further than it matters: an account may have a million of them.
-const ENABLED: &str = "SELECT count(*) FROM (SELECT 1 FROM shipping_tokens WHERE account_id = $1 AND signal = $2 \
-     AND enabled AND revoked_at IS NULL AND replaced_by IS NULL AND (expires_at = 0 OR expires_at > $3) \
+/// Live tokens, but for those that a live one replaces. No further than it matters: an account may have a million of them.
+const ENABLED: &str = "(SELECT t.id FROM shipping_tokens t WHERE t.account_id = $1 AND t.signal = $2 \
+     AND t.enabled AND t.revoked_at IS NULL AND (t.expires_at = 0 OR t.expires_at > $3) \
+     AND NOT EXISTS (SELECT 1 FROM shipping_tokens s WHERE s.id = t.replaced_by \
+     AND s.enabled AND s.revoked_at IS NULL AND (s.expires_at = 0 OR s.expires_at > $3)) \
      LIMIT $4) AS enabled";
 
-fn enabled(account: u64, signal: Signal, most: u64) -> Query {
-    query(ENABLED)
+/// `what` of them, `most` at most.
+fn enabled(what: &str, account: u64, signal: Signal, most: u64) -> Query {
+    query(format!("SELECT {what} FROM {ENABLED}"))
         .bind(signed(account))
         .bind(signal.name())
         .bind(i64::from(clock::wall_seconds()))
@@ -32,7 +35,8 @@ fn enabled(account: u64, signal: Signal, most: u64) -> Query {
 impl Store {
     /// How many tokens of an account count against its plan for that signal.
     pub(crate) async fn enabled_tokens(&self, account: u64, signal: Signal) -> Result<u64, Error> {
-        let count = enabled(account, signal, i64::MAX.unsigned_abs()).fetch_one(&self.reader);
+        let all = i64::MAX.unsigned_abs();
+        let count = enabled("count(*)", account, signal, all).fetch_one(&self.reader);
         super::positive(count.await?)
     }
 }
@@ -74,12 +78,13 @@ impl Commit {
         Ok(())
     }
 
-    /// Refuses to take away the only enabled token of a signal.
+    /// Refuses to take away the only enabled token of a signal. One that was rotated is that too, when its successor is gone.
     pub(crate) async fn not_the_last(&mut self, token: &TokenRow) -> Result<(), Error> {
         let (account, signal) = (token.token.account.0, token.token.signal);
-        if is_enabled(token, clock::wall_seconds())
-            && self.enabled_tokens(account, signal, 2).await? == 1
-        {
+        let two = enabled("id", account, signal, 2)
+            .read_all(self.connection()?, |row| get_u64(row, "id"))
+            .await?;
+        if two == [token.token.id.0] {
             return Err(Error::Conflict(format!(
                 "token {} is the last enabled one for {signal} of account {account}: without it nothing of that signal \
                  is taken; enable or create another one first, or say ?force=true",
@@ -96,7 +101,7 @@ impl Commit {
         signal: Signal,
         most: u64,
     ) -> Result<u64, Error> {
-        let count = enabled(account, signal, most).fetch_one(self.connection()?);
+        let count = enabled("count(*)", account, signal, most).fetch_one(self.connection()?);
         super::positive(count.await?)
     }
 }
