@@ -205,6 +205,12 @@ impl<'de> Deserialize<'de> for Reference {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Reference, E> {
+                // No name is such a one, and whoever says that there is none repeats it.
+                if text.chars().count() > NAME_CHARS_MAX || text.chars().any(char::is_control) {
+                    return Err(E::custom(format_args!(
+                        "an id or a name has at most {NAME_CHARS_MAX} characters, none of them a control character"
+                    )));
+                }
                 // No name is all digits, so a number in quotes is an id.
                 Ok(number(text).map_or_else(|| Reference::Name(text.to_owned()), Reference::Id))
             }
@@ -364,6 +370,18 @@ mod tests {
         ] {
             let read: Reference = serde_json::from_value(name.into()).expect(name);
             assert_eq!(read, Reference::Name(name.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_reference_is_no_longer_than_a_name_and_has_no_control_character() {
+        let longest = "ä".repeat(NAME_CHARS_MAX);
+        let read: Reference = serde_json::from_value(longest.clone().into()).expect("fits");
+        assert_eq!(read, Reference::Name(longest.clone()));
+        for wrong in [longest + "b", "a\0b".to_owned(), "0".repeat(129)] {
+            let read = serde_json::from_value::<Reference>(wrong.clone().into());
+            let why = read.expect_err(&wrong).to_string();
+            assert!(!why.contains(&wrong), "{why}");
         }
     }
 }
