@@ -32,7 +32,7 @@ const PAGE_ROWS_MAX: u32 = 1000;
 /// A JSON body; an empty one counts as `{}`.
 pub(super) struct Body<T>(pub(super) T);
 
-/// A JSON body with a secret in it: what doesn't fit is not repeated.
+/// The same with a secret in it: what doesn't fit is not repeated.
 pub(super) struct SecretBody<T>(pub(super) T);
 
 /// No body, or `{}`.
@@ -69,15 +69,22 @@ impl<S: Send + Sync, T: de::DeserializeOwned> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let bytes = buffered(request.into_body()).await?;
-        let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-        // Fields in a row, without their names, would fit too.
-        if text.trim_ascii_start().first() != Some(&b'{') {
-            return Err(Problem::invalid("the body must be a JSON object"));
-        }
-        let read = serde_json::from_slice(text).or_else(|error| pointless(text).ok_or(error));
-        read.map(Self)
-            .map_err(|error| Problem::invalid(format!("the body does not fit: {error}")))
+        object(&bytes, |error| error.to_string()).map(Self)
     }
+}
+
+/// What the body's object holds; `say` has the words for what doesn't fit.
+fn object<T: de::DeserializeOwned>(
+    bytes: &[u8],
+    say: impl FnOnce(serde_json::Error) -> String,
+) -> Result<T, Problem> {
+    let text: &[u8] = if bytes.is_empty() { b"{}" } else { bytes };
+    // Fields in a row, without their names, would fit too.
+    if text.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::invalid("the body must be a JSON object"));
+    }
+    let read = serde_json::from_slice(text).or_else(|error| pointless(text).ok_or(error));
+    read.map_err(|error| Problem::invalid(format!("the body does not fit: {}", say(error))))
 }
 
 /// The same with whole numbers that are written with a point, as some languages do: 3.0 is 3, in JSON Schema, too.
@@ -110,12 +117,16 @@ impl<S: Send + Sync, T: de::DeserializeOwned> FromRequest<S> for SecretBody<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let bytes = buffered(request.into_body()).await?;
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
+        object(&bytes, |error| {
+            let said = error.to_string();
+            // The field's name is our own; any other word may be the caller's.
+            if said.starts_with("missing field") {
+                return said;
+            }
             let (line, column) = (error.line(), error.column());
-            Problem::invalid(format!(
-                "the body does not fit: look at line {line}, column {column}"
-            ))
+            format!("look at line {line}, column {column}")
         })
+        .map(Self)
     }
 }
 

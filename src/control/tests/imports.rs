@@ -403,6 +403,36 @@ async fn a_leaked_token_is_told_to_those_who_reach_it_and_ends_when_they_say_so(
 }
 
 #[tokio::test]
+async fn a_token_of_an_account_that_is_gone_is_nothing_known_to_anybody() {
+    let people = People::new().await;
+    let gone = people.account("gone", "unlimited").await;
+    let other = people.account("other", "unlimited").await;
+    let (_, stranger) = people.api_token(Some(other), &["tokens", "accounts"]).await;
+    let tokens = [
+        people.api_token(Some(gone), &["read"]).await.1,
+        people.shared_token(gone, &[]).await.1,
+    ];
+    let path = format!("/accounts/{gone}");
+    people.operate("DELETE", &path, Value::Null).await;
+    let never = TokenKind::Api.mint(|bytes| bytes.fill(7));
+    let never = json!({"token": never.reveal()});
+    for hand in [people.operator(), stranger] {
+        let nothing = people.call(&hand, "POST", "/leaks", &never).await;
+        assert_eq!(nothing.0, 404);
+        for token in &tokens {
+            let Hand::Token(text) = token else {
+                panic!("a token");
+            };
+            for revoke in [false, true] {
+                let body = json!({"token": text, "revoke": revoke});
+                let answer = people.call(&hand, "POST", "/leaks", &body).await;
+                assert_eq!(answer, nothing);
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_breaks_off_leaves_whole_batches_alone() {
     let world = World::new().await;
     let batch: Vec<_> = (0..5_000).map(given).collect();
