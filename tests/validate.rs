@@ -293,9 +293,12 @@ async fn what_is_only_looked_at_leaves_no_trace_in_the_archive() {
         "{bytes} bytes"
     );
     assert!(world.archived(account, "logs").is_empty());
-    let page = world.page("/metrics").await.text();
-    let held = world::live::metric_in(&page, "wharfinger_memory_in_flight_bytes", "");
-    assert_eq!(held, 0.0, "all of it is given back");
+    // The last of it after the answer.
+    world::eventually("all of it is given back", async || {
+        let page = world.page("/metrics").await.text();
+        world::live::metric_in(&page, "wharfinger_memory_in_flight_bytes", "") == 0.0
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -182,13 +182,16 @@ impl Worker {
         status == 201
     }
 
-    /// Gateways keep its tombstone.
+    /// Ends it, if it lives; gateways keep its tombstone.
     async fn hide(&mut self, plane: &Plane) -> bool {
         let Some(at) = self.some_token() else {
             return false;
         };
         let (status, _) = plane.ask("DELETE", &self.path(at, ""), Value::Null).await;
-        (200..300).contains(&status)
+        if status == 200 {
+            self.tokens[at].state = TokenState::Revoked;
+        }
+        status == 200
     }
 
     async fn leak(&mut self, plane: &Plane) -> bool {
