@@ -34,7 +34,8 @@ const WORKERS: u64 = 4;
 /// Changes between two disturbances.
 const CHANGES: usize = 100;
 const NAMES: [&str; 3] = ["piped", "wired", "meddled"];
-const PATIENCE: Duration = Duration::from_secs(30);
+/// For a busy machine; usually milliseconds.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// requests, items, bytes, delivered items, delivered bytes, refused requests
 type Counts = [u64; 6];
