@@ -30,7 +30,8 @@ use crate::{
 
 /// How long the old token goes on beside the new one, when the caller doesn't say.
 const OVERLAP_SECONDS: u32 = 86_400;
-/// An overlap counts as one token of the plan, so it is no way to more of them. 30 days.
+/// An overlap counts as one token of the plan, so it is no way to more of them. 30 days; no second one until it ends, where
+/// the plan has no room.
 const OVERLAP_SECONDS_MAX: u32 = 30 * 86_400;
 
 /// A token to be made.
@@ -333,6 +334,7 @@ pub(super) async fn rotate(
             "overlap_seconds may be {OVERLAP_SECONDS_MAX} at most"
         )));
     }
+    commit.has_room_for_overlap(&old).await?;
     let until = now.saturating_add(overlap_seconds);
     let new = NewToken {
         account: old.token.account.0,

@@ -14,16 +14,22 @@ use crate::{
 /// Tokens that a commit adds to those that are enabled, or takes from them, by account and signal.
 pub(super) type Counted = std::collections::BTreeMap<(u64, Signal), i64>;
 
-/// Live tokens, but for those that a live one replaces. No further than it matters: an account may have a million of them.
-const ENABLED: &str = "(SELECT t.id FROM shipping_tokens t WHERE t.account_id = $1 AND t.signal = $2 \
+/// Live tokens, but for those that a live one replaces: of the account `$1` for the signal `$2` at the second `$3`.
+const ENABLED: &str = "SELECT t.id FROM shipping_tokens t WHERE t.account_id = $1 AND t.signal = $2 \
      AND t.enabled AND t.revoked_at IS NULL AND (t.expires_at = 0 OR t.expires_at > $3) \
      AND NOT EXISTS (SELECT 1 FROM shipping_tokens s WHERE s.id = t.replaced_by \
-     AND s.enabled AND s.revoked_at IS NULL AND (s.expires_at = 0 OR s.expires_at > $3)) \
-     LIMIT $4) AS enabled";
+     AND s.enabled AND s.revoked_at IS NULL AND (s.expires_at = 0 OR s.expires_at > $3)";
 
-/// `what` of them, `most` at most.
-fn enabled(what: &str, account: u64, signal: Signal, most: u64) -> Query {
-    query(format!("SELECT {what} FROM {ENABLED}"))
+/// How many of them count against a plan: also those whose successor is on its way out itself, so that rotations in a chain
+/// are no way to more tokens. Counted no further than it matters: an account may have a million.
+fn counted(account: u64, signal: Signal, most: u64) -> Query {
+    let sql =
+        format!("SELECT count(*) FROM ({ENABLED} AND s.replaced_by IS NULL) LIMIT $4) AS counted");
+    enabled(sql, account, signal, most)
+}
+
+fn enabled(sql: String, account: u64, signal: Signal, most: u64) -> Query {
+    query(sql)
         .bind(signed(account))
         .bind(signal.name())
         .bind(i64::from(clock::wall_seconds()))
@@ -36,7 +42,7 @@ impl Store {
     /// How many tokens of an account count against its plan for that signal.
     pub(crate) async fn enabled_tokens(&self, account: u64, signal: Signal) -> Result<u64, Error> {
         let all = i64::MAX.unsigned_abs();
-        let count = enabled("count(*)", account, signal, all).fetch_one(&self.reader);
+        let count = counted(account, signal, all).fetch_one(&self.reader);
         super::positive(count.await?)
     }
 }
@@ -48,7 +54,10 @@ impl Commit {
     pub(super) fn count_token(&mut self, old: Option<&TokenRow>, new: &TokenRow) {
         let now = clock::wall_seconds();
         let before = old.is_some_and(|row| is_enabled(row, now));
-        let change = i64::from(is_enabled(new, now)) - i64::from(before);
+        let was_live = old.is_some_and(|row| row.state(now) == "live");
+        // One that comes back on its way out may count again: what it was replaced by may be on its way out by now, or gone.
+        let is_back = new.state(now) == "live" && !was_live;
+        let change = i64::from(is_enabled(new, now) || is_back) - i64::from(before);
         if change != 0 {
             let place = (new.token.account.0, new.token.signal);
             *self.counted.entry(place).or_default() += change;
@@ -81,7 +90,7 @@ impl Commit {
     /// Refuses to take away the only enabled token of a signal. One that was rotated is that too, when its successor is gone.
     pub(crate) async fn not_the_last(&mut self, token: &TokenRow) -> Result<(), Error> {
         let (account, signal) = (token.token.account.0, token.token.signal);
-        let two = enabled("id", account, signal, 2)
+        let two = enabled(format!("{ENABLED}) LIMIT $4"), account, signal, 2)
             .read_all(self.connection()?, |row| get_u64(row, "id"))
             .await?;
         if two == [token.token.id.0] {
@@ -94,14 +103,14 @@ impl Commit {
         Ok(())
     }
 
-    /// Up to `most` of them; those that are on their way out after a rotation don't count.
+    /// Up to `most` of them.
     pub(super) async fn enabled_tokens(
         &mut self,
         account: u64,
         signal: Signal,
         most: u64,
     ) -> Result<u64, Error> {
-        let count = enabled("count(*)", account, signal, most).fetch_one(self.connection()?);
+        let count = counted(account, signal, most).fetch_one(self.connection()?);
         super::positive(count.await?)
     }
 }

@@ -1,6 +1,6 @@
 //! The old token of a rotation is not ended before its overlap while somebody ships with it.
 
-use super::{Commit, SeenSender};
+use super::{Commit, SeenSender, database::query, expiry_of, get_u64, signed};
 use crate::{
     clock,
     control::{
@@ -72,6 +72,49 @@ impl Commit {
             true => "senders that are not known".to_owned(),
             false => sending.join(", "),
         }))
+    }
+
+    /// Refuses to rotate a token while the one that it replaces goes on, unless the plan has room for one more: overlaps in a
+    /// chain would be tokens beyond it.
+    pub(crate) async fn has_room_for_overlap(&mut self, token: &TokenRow) -> Result<(), Error> {
+        let now = clock::wall_seconds();
+        let (account, signal) = (token.token.account.0, token.token.signal);
+        let plan = self.account(account).await?.plan;
+        let Some(most) = plan.tokens_max(now) else {
+            return Ok(());
+        };
+        let Some((before, until)) = self.predecessor(token, now).await? else {
+            return Ok(());
+        };
+        if self.enabled_tokens(account, signal, most).await? < most {
+            return Ok(());
+        }
+        let until = rfc3339_seconds(until).unwrap_or_default();
+        Err(Error::Conflict(format!(
+            "token {} replaces token {before}, which goes on until {until}, and plan {} has no room for another one beside \
+             them; end token {before} first, or rotate once it has ended",
+            token.token.id,
+            plan.name()
+        )))
+    }
+
+    /// The live token that this one replaces, with its end.
+    async fn predecessor(
+        &mut self,
+        token: &TokenRow,
+        now: u32,
+    ) -> Result<Option<(u64, u32)>, Error> {
+        query(
+            "SELECT id, expires_at FROM shipping_tokens WHERE account_id = $1 AND replaced_by = $2 \
+             AND enabled AND revoked_at IS NULL AND expires_at > $3 LIMIT 1",
+        )
+        .bind(signed(token.token.account.0))
+        .bind(signed(token.token.id.0))
+        .bind(i64::from(now))
+        .read_optional(self.connection()?, |row| {
+            Ok((get_u64(row, "id")?, expiry_of(row)?))
+        })
+        .await
     }
 
     fn described(&self, sender: &SeenSender) -> String {

@@ -199,6 +199,9 @@ async fn a_plan_bounds_what_is_enabled_and_what_is_there_already_goes_on() {
         Some(16),
         "15, and the rotated one on its way out"
     );
+    people
+        .operate("POST", &format!("/tokens/{first}/revoke"), Value::Null)
+        .await;
     let path = format!("/tokens/{second}");
     people
         .operate("POST", &format!("{path}/rotate"), Value::Null)

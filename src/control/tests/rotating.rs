@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use super::{
-    people::id,
+    people::{People, id},
     usage,
     world::{Follower, Kept, World},
 };
@@ -125,4 +125,68 @@ async fn a_rotated_token_is_the_last_one_when_its_successor_is_gone() {
         let forced = format!("{disable}?force=true");
         world.ok("POST", &forced, Value::Null).await;
     }
+}
+
+/// A month, the longest overlap.
+fn month() -> Value {
+    json!({"overlap_seconds": 30 * 86_400})
+}
+
+async fn live(people: &People) -> usize {
+    let path = "/tokens?account=acme&signal=logs&state=live";
+    let live = people.operate("GET", path, Value::Null).await;
+    live["items"].as_array().expect("items").len()
+}
+
+#[tokio::test]
+async fn rotations_in_a_chain_are_no_way_past_a_plan() {
+    let people = People::new().await;
+    let operator = people.operator();
+    let account = people.account("acme", "community").await;
+    let first = people.shipping_token(account, "x").await;
+    let rotate = format!("/tokens/{first}/rotate");
+    let second = id(&people.operate("POST", &rotate, month()).await);
+    let rotate = format!("/tokens/{second}/rotate");
+    let (status, refusal) = people.call(&operator, "POST", &rotate, &month()).await;
+    assert_eq!(status, 409, "{refusal}");
+    let detail = refusal["detail"].as_str().expect("text");
+    assert!(
+        detail.contains(&format!("end token {first} first")),
+        "{detail}"
+    );
+    assert_eq!(live(&people).await, 2);
+    // Put aside, rotated past, and back again.
+    let disable = format!("/tokens/{first}/disable");
+    people.operate("POST", &disable, Value::Null).await;
+    let third = id(&people.operate("POST", &rotate, month()).await);
+    let enable = format!("/tokens/{first}/enable");
+    let (status, _) = people.call(&operator, "POST", &enable, &Value::Null).await;
+    assert_eq!(status, 409);
+    // Nor is a new one made beside the two that a successor's end has left.
+    let revoke = format!("/tokens/{third}/revoke");
+    people.operate("POST", &revoke, Value::Null).await;
+    let new = json!({"account": account, "signal": "logs", "name": "y"});
+    let (status, _) = people.call(&operator, "POST", "/tokens", &new).await;
+    assert_eq!(status, 409);
+    assert_eq!(live(&people).await, 1);
+}
+
+#[tokio::test]
+async fn a_plan_with_room_lets_overlaps_stand_in_a_chain_and_counts_them() {
+    let people = People::new().await;
+    let operator = people.operator();
+    let account = people.account("acme", "pro").await;
+    let mut newest = people.shipping_token(account, "x").await;
+    // Of 15: the first overlap is free, each one behind it counts.
+    for _ in 0..15 {
+        let rotate = format!("/tokens/{newest}/rotate");
+        newest = id(&people.operate("POST", &rotate, month()).await);
+    }
+    let rotate = format!("/tokens/{newest}/rotate");
+    let (status, _) = people.call(&operator, "POST", &rotate, &month()).await;
+    assert_eq!(status, 409);
+    let new = json!({"account": account, "signal": "logs", "name": "y"});
+    let (status, _) = people.call(&operator, "POST", "/tokens", &new).await;
+    assert_eq!(status, 409);
+    assert_eq!(live(&people).await, 16);
 }
