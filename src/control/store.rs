@@ -61,6 +61,7 @@ pub(super) use leaked::Leaked;
 pub(super) use place::{Place, check, exposed};
 #[cfg(test)]
 pub(super) use place::{contents, run_sql};
+pub(super) use rotation::OVERLAP_SECONDS_MAX;
 pub(super) use seal::{Sealer, fill, random};
 pub(super) use shared::{NewSharedFilter, NewSharedToken, VisitorRow};
 pub(super) use tokens::{Details, Filter, NewToken};

@@ -22,7 +22,7 @@ use crate::{
     control::{
         Control,
         record::{TokenRow, rfc3339_seconds},
-        store::{Details, Filter, NewToken},
+        store::{Details, Filter, NewToken, OVERLAP_SECONDS_MAX},
         view,
     },
     model::{Secret, Signal, TokenKind, TokenState},
@@ -30,9 +30,6 @@ use crate::{
 
 /// How long the old token goes on beside the new one, when the caller doesn't say.
 const OVERLAP_SECONDS: u32 = 86_400;
-/// An overlap counts as one token of the plan, so it is no way to more of them. 30 days; no second one until it ends, where
-/// the plan has no room.
-const OVERLAP_SECONDS_MAX: u32 = 30 * 86_400;
 
 /// A token to be made.
 #[derive(Deserialize, ToSchema)]
@@ -190,7 +187,8 @@ pub(super) async fn create(
 }
 
 /// Changes a token's name, description, expiry or sources. An earlier expiry that has passed, or comes within ten minutes, ends
-/// it: refused, unless forced, where disabling it would be. A later one makes a rotated token one of its own again.
+/// it: refused, unless forced, where disabling it would be. A later one lets a rotated token's overlap last longer, up to 30
+/// days after the rotation; past that, or with none, it is one of its own again, and counts against the plan.
 #[utoipa::path(patch, path = "/tokens/{id}", request_body = TokenChange,
     params(("id" = u64, Path), ("force" = Option<bool>, Query), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
     responses((status = 200, body = view::Token), (status = 409, body = Problem)))]
@@ -213,13 +211,7 @@ pub(super) async fn change(
         row.name = name.unwrap_or(std::mem::take(&mut row.name));
         row.description = description.unwrap_or(std::mem::take(&mut row.description));
         row.token.sources = sources.unwrap_or(std::mem::take(&mut row.token.sources));
-        if let Some(expires_at) = expires_at {
-            // Past the overlap; within it, it goes on to be what a rotation has replaced.
-            if expires_at == 0 || expires_at > row.token.expires_at {
-                row.replaced_by = None;
-            }
-            row.token.expires_at = expires_at;
-        }
+        row.token.expires_at = expires_at.unwrap_or(row.token.expires_at);
     })
     .await
 }
@@ -324,7 +316,7 @@ pub(super) async fn rotate(
             StatusCode::CONFLICT,
             format!(
                 "token {id} was rotated before: token {successor} replaces it, and reveal shows it; \
-                 to rotate {id} once more, give it a later expires_at first"
+                 to rotate {id} once more, make it one of its own again first, by an expires_at of null"
             ),
         ));
     }
@@ -426,6 +418,10 @@ async fn update(
         commit.not_the_last(&old).await?;
         commit.nobody_sends(&old).await?;
     }
+    let action = match commit.reopens(&old, &mut new).await? {
+        true => "token.reopen",
+        false => action,
+    };
     let row = commit.update_token(action, &old, new).await?;
     let published = commit.finish().await?;
     let view = view::Token::from(&row);

@@ -14,6 +14,9 @@ use crate::{
 const SENDING_MS: Millis = 10 * 60_000;
 /// An end that is nearer is one now: who was seen with the token would still be taken to use it.
 const NOW_SECONDS: u32 = 10 * 60;
+/// Of an overlap. It counts as one token of the plan, so it is no way to more of them; no second one until it ends, where the
+/// plan has no room. 30 days.
+pub(crate) const OVERLAP_SECONDS_MAX: u32 = 30 * 86_400;
 
 // === impl Commit ===
 
@@ -96,6 +99,30 @@ impl Commit {
             token.token.id,
             plan.name()
         )))
+    }
+
+    /// Makes a rotated token that gets a later end one of its own again; tells whether it did. Up to the longest overlap after
+    /// its rotation it stays what the rotation has made of it, while its successor lives: then only the overlap lasts longer.
+    pub(crate) async fn reopens(
+        &mut self,
+        old: &TokenRow,
+        new: &mut TokenRow,
+    ) -> Result<bool, Error> {
+        let (before, after) = (old.token.expires_at, new.token.expires_at);
+        let is_later = after == 0 || after > before;
+        let Some(successor) = old.replaced_by.filter(|_| is_later) else {
+            return Ok(false);
+        };
+        let successor = Error::found(self.token(successor).await)?;
+        let is_overlap = successor.is_some_and(|row| {
+            // It was made by the rotation.
+            let most = row.created_at / 1000 + u64::from(OVERLAP_SECONDS_MAX);
+            after != 0 && u64::from(after) <= most && row.state(clock::wall_seconds()) == "live"
+        });
+        if !is_overlap {
+            new.replaced_by = None;
+        }
+        Ok(!is_overlap)
     }
 
     /// The live token that this one replaces, with its end.

@@ -190,3 +190,63 @@ async fn a_plan_with_room_lets_overlaps_stand_in_a_chain_and_counts_them() {
     assert_eq!(status, 409);
     assert_eq!(live(&people).await, 16);
 }
+
+const DAY: u64 = 86_400;
+
+#[tokio::test]
+async fn a_later_end_makes_an_overlap_longer_and_leaves_what_stands_against_its_end() {
+    let world = World::new().await;
+    let mut follower = world.follow("a", Kept::default()).await;
+    let old = id(&world.token("x").await);
+    let path = format!("/tokens/{old}");
+    let rotate = format!("{path}/rotate");
+    let successor = id(&world.ok("POST", &rotate, Value::Null).await);
+    ship(&mut follower, 1, old).await;
+    for days in [2, 29] {
+        let shown = world.ok("PATCH", &path, expiring(days * DAY)).await;
+        assert_eq!(shown["replaced_by"], successor, "{shown}");
+        let disable = format!("{path}/disable");
+        assert_eq!(status(&world, "POST", &disable, Value::Null).await, 409);
+        assert_eq!(status(&world, "POST", &rotate, Value::Null).await, 409);
+    }
+    let log = "/audit?action=token.reopen";
+    assert_eq!(
+        world.ok("GET", log, Value::Null).await["items"],
+        json!([]),
+        "it is none"
+    );
+    // Longer than any overlap: a token of its own, and on record as one.
+    let shown = world.ok("PATCH", &path, expiring(31 * DAY)).await;
+    assert_eq!(shown.get("replaced_by"), None, "{shown}");
+    let log = world.ok("GET", log, Value::Null).await;
+    assert_eq!(log["items"][0]["subject"], format!("token/{old}"), "{log}");
+    world.ok("POST", &rotate, Value::Null).await;
+}
+
+#[tokio::test]
+async fn a_rotated_token_that_gets_no_end_counts_against_its_plan_again() {
+    let people = People::new().await;
+    let operator = people.operator();
+    let account = people.account("acme", "community").await;
+    let first = people.shipping_token(account, "x").await;
+    let path = format!("/tokens/{first}");
+    let rotate = format!("{path}/rotate");
+    let second = id(&people.operate("POST", &rotate, Value::Null).await);
+    // Another day for who has not taken the new one is none of the plan's tokens.
+    let shown = people.operate("PATCH", &path, expiring(2 * DAY)).await;
+    assert_eq!(shown["replaced_by"], second, "{shown}");
+    for end in [json!({"expires_at": null}), expiring(31 * DAY)] {
+        let (status, refusal) = people.call(&operator, "PATCH", &path, &end).await;
+        assert_eq!(status, 409, "{refusal}");
+        let detail = refusal["detail"].as_str().expect("text");
+        assert!(detail.contains("allows 1 enabled token"), "{detail}");
+        let shown = people.operate("GET", &path, Value::Null).await;
+        assert_eq!(shown["replaced_by"], second, "nothing was changed");
+    }
+    // With its successor gone it is the account's one token, whatever end it gets.
+    let revoke = format!("/tokens/{second}/revoke");
+    people.operate("POST", &revoke, Value::Null).await;
+    let shown = people.operate("PATCH", &path, expiring(3 * DAY)).await;
+    assert_eq!(shown.get("replaced_by"), None, "{shown}");
+    people.operate("POST", &rotate, Value::Null).await;
+}
