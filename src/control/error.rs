@@ -78,6 +78,12 @@ pub enum Error {
     /// The record's state, or another record, stands against it.
     #[error("{0}")]
     Conflict(String),
+    /// Who asks is nobody any more.
+    #[error("the token or the session that asked for this has ended meanwhile")]
+    CallerEnded,
+    /// Nothing is for who asks at the moment.
+    #[error("{0}")]
+    CallerStopped(String),
     /// It is not any more what the caller has seen of it.
     #[error("it was changed meanwhile: read it again, and change what it is now")]
     Changed {

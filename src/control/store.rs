@@ -48,7 +48,7 @@ pub(super) use answers::Answer;
 pub(super) use api_tokens::{ApiTokenFilter, NewApiToken};
 pub(super) use audit::AuditFilter;
 pub(super) use backup::{backup, restore};
-pub(super) use callers::{CallerIs, CallerRow};
+pub(super) use callers::{CallerIs, CallerRow, SESSION_ABSOLUTE_MS, SESSION_IDLE_MS};
 pub(super) use changes::Kept;
 pub(super) use commit::Commit;
 pub(super) use copy::copy;

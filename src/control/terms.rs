@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use super::record::Who;
+use super::{record::Who, store::CallerRow};
 use crate::model::Digest;
 
 /// Something that somebody asks for.
@@ -18,10 +18,22 @@ pub(super) struct Errand {
 /// On which terms. The transaction that does it holds to them, so that nothing comes in between.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Terms {
+    /// That its caller may still do it; nobody asks that of ourselves.
+    pub(super) standing: Option<Standing>,
     /// What is to be changed.
     pub(super) subject: Option<Subject>,
     /// That it is done once, however often it is asked for.
     pub(super) once: Option<Once>,
+}
+
+/// As whom somebody was let in, and to what.
+#[derive(Clone, Debug)]
+pub(super) struct Standing {
+    pub(super) caller: CallerRow,
+    /// Whether it is for them also while nothing else is.
+    pub(super) is_for_stopped: bool,
+    /// What the request is about, as an answer names it that must not tell whether it exists, and whose account's that is.
+    pub(super) place: Option<(String, u64)>,
 }
 
 /// An object, as its caller has seen it.

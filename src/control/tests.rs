@@ -11,6 +11,7 @@ mod lists;
 mod methods;
 mod bodies;
 mod permissions;
+mod overtaken;
 mod accounts;
 mod deleting;
 mod rotating;

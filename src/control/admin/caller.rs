@@ -9,23 +9,20 @@ use super::{
     extract::Reference,
     guard,
     problem::Problem,
-    rule::{Place, Reached, Rule, forbidden, may},
+    rule::{Place, Reached, Rule, forbidden, is_own_session, may},
     throttle::Failing,
 };
 use crate::{
-    clock,
     control::{
         Control, Error,
         record::{self, Millis, Who},
         scope::{Role, Scopes},
         store::{CallerIs, CallerRow, Commit, Store, Whose, no_account_named},
+        terms::{Errand, Standing, Terms},
     },
     model::{Digest, Secret, TokenKind},
 };
 
-/// How long a session lasts, whatever happens in it, and how long without a request.
-pub(super) const SESSION_ABSOLUTE_MS: u64 = 12 * 3_600_000;
-pub(super) const SESSION_IDLE_MS: u64 = 3_600_000;
 /// How old a written time of use may become before it is written again.
 const USE_MS: u64 = 50_000;
 
@@ -42,6 +39,8 @@ pub(super) struct Caller {
 pub(super) struct Permit {
     pub(super) caller: std::sync::Arc<Caller>,
     rule: Rule,
+    /// See [`Standing`].
+    place: Option<(String, u64)>,
 }
 
 /// Finds out who calls: by the token in the headers, else by the session's cookie. A changing call by cookie must carry
@@ -87,7 +86,7 @@ async fn by_token(control: &Control, token: &Secret) -> Result<Option<CallerRow>
         return Ok(None);
     };
     let row = control.inner.store.caller_by_token(&digest).await?;
-    Ok(row.filter(|row| !row.is_expired(clock::wall_seconds())))
+    Ok(row.filter(|row| !row.is_over(record::now())))
 }
 
 /// By what a token of that kind is looked for. A typo or an invented token costs no look-up.
@@ -139,26 +138,7 @@ fn nobody() -> Problem {
 
 impl Caller {
     fn new(row: CallerRow, address: Option<String>) -> Self {
-        let is_token = matches!(row.is, CallerIs::ApiToken { .. });
-        let stopped = row.home.as_ref().and_then(|home| {
-            if let Some(reason) = &home.suspended {
-                let colon = if reason.is_empty() { "" } else { ": " };
-                return Some(format!("account {} is suspended{colon}{reason}", home.id));
-            }
-            let plan = home.plan;
-            (is_token && !plan.has_api_tokens(clock::wall_seconds())).then(|| {
-                format!(
-                    "plan {} of account {} has no API tokens{}",
-                    plan.name(),
-                    home.id,
-                    if plan.trial_until().is_some() {
-                        " any more"
-                    } else {
-                        ""
-                    }
-                )
-            })
-        });
+        let stopped = row.stopped();
         Self {
             row,
             address,
@@ -171,6 +151,22 @@ impl Caller {
         Who {
             name: self.row.is.subject(),
             address: self.address.clone(),
+        }
+    }
+
+    /// What they ask for, to be done while it is for them, and the place within their reach.
+    pub(super) fn errand(&self, is_for_stopped: bool, place: Option<(String, u64)>) -> Errand {
+        let standing = Standing {
+            caller: self.row.clone(),
+            is_for_stopped,
+            place,
+        };
+        Errand {
+            who: self.who(),
+            terms: Terms {
+                standing: Some(standing),
+                ..Terms::default()
+            },
         }
     }
 
@@ -267,27 +263,21 @@ pub(super) fn touch<F>(
     });
 }
 
-// === impl CallerRow ===
-
-impl CallerRow {
-    fn is_expired(&self, now: u32) -> bool {
-        matches!(self.is, CallerIs::ApiToken { expires_at, .. } if expires_at != 0 && expires_at <= now)
-    }
-
-    fn is_over(&self, now: Millis) -> bool {
-        let is_old = matches!(self.is, CallerIs::User { since, .. } if since.saturating_add(SESSION_ABSOLUTE_MS) <= now);
-        is_old || self.used_at.saturating_add(SESSION_IDLE_MS) <= now
-    }
-}
-
 // === impl Permit ===
 
 impl Permit {
-    pub(super) fn new(caller: Caller, rule: Rule) -> Self {
+    pub(super) fn new(caller: Caller, rule: Rule, place: Option<Place>) -> Self {
         Self {
             caller: caller.into(),
             rule,
+            place: place.and_then(|place| Some((place.name, place.account?.id))),
         }
+    }
+
+    /// What the caller asks for, to be done while they may.
+    pub(super) fn errand(&self) -> Errand {
+        let is_for_stopped = is_own_session(&self.caller, &self.rule);
+        self.caller.errand(is_for_stopped, self.place.clone())
     }
 
     /// What it was asked for.

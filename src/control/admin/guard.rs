@@ -21,10 +21,7 @@ use super::{
     visitor,
 };
 use crate::{
-    control::{
-        Control, Error,
-        terms::{Errand, Terms},
-    },
+    control::{Control, Error},
     operate::server::Peer,
 };
 
@@ -42,7 +39,7 @@ pub(super) async fn admit(
             parts.extensions.insert(visitor);
         } else if rule.needs != Needs::Open {
             let permit = self::permit(&control, rule, &mut parts).await?;
-            parts.extensions.insert(Actor(permit.caller.who().into()));
+            parts.extensions.insert(Actor(permit.errand()));
             parts.extensions.insert(permit);
         }
         let version = etag::version(&control, &rule, &mut parts).await?;
@@ -56,7 +53,7 @@ pub(super) async fn admit(
     let permit = self::permit(&control, rule, &mut parts).await?;
     if rule.concerns == Concerns::Lines {
         // It reads its body as it comes, and asks again before each batch.
-        parts.extensions.insert(Actor(permit.caller.who().into()));
+        parts.extensions.insert(Actor(permit.errand()));
         parts.extensions.insert(permit);
         return Ok(next.run(Request::from_parts(parts, body)).await);
     }
@@ -69,13 +66,10 @@ pub(super) async fn admit(
         Asked::First(once) => Some(once),
         Asked::Again(answer) => return Ok(answer),
     };
-    parts.extensions.insert(Actor(Errand {
-        who: permit.caller.who(),
-        terms: Terms {
-            subject: subject.clone(),
-            once,
-        },
-    }));
+    let mut errand = permit.errand();
+    errand.terms.subject = subject.clone();
+    errand.terms.once = once;
+    parts.extensions.insert(Actor(errand));
     parts.extensions.insert(permit);
     let answer = next.run(Request::from_parts(parts, body.into())).await;
     Ok(match subject {
@@ -124,7 +118,7 @@ async fn permit(control: &Control, rule: Rule, parts: &mut Parts) -> Result<Perm
         refused::record(control, &caller, &rule, place.as_ref()).await;
         return Err(problem);
     }
-    Ok(Permit::new(caller, rule))
+    Ok(Permit::new(caller, rule, place))
 }
 
 /// What the path names, and whose it is.

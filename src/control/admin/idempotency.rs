@@ -141,7 +141,11 @@ async fn reveal(
     first: &Answer,
 ) -> Result<(), Problem> {
     let id = first.object["id"].as_u64().unwrap_or(0);
-    let mut commit = store.begin(permit.caller.who()).await?;
+    let mut commit = store.begin(permit.errand()).await?;
+    if let Some(account) = first.account {
+        // Once more, as of this transaction.
+        permit.asks(&Place::account(&commit.account(account).await?))?;
+    }
     let (kind, is_there) = match rule.path {
         "/api-tokens" => {
             let row = Error::found(commit.api_token(id).await)?;

@@ -169,8 +169,8 @@ impl Import {
             return Ok(());
         }
         self.permit = guard::again(&self.control, &self.permit, parts).await?;
-        let who = self.permit.caller.who();
-        let mut commit = self.control.inner.store.begin(&who).await?;
+        let errand = self.permit.errand();
+        let mut commit = self.control.inner.store.begin(errand).await?;
         let accounts = accounts(&mut commit, &self.permit, &batch).await?;
         let mut numbers = Vec::with_capacity(batch.len());
         let mut tokens = Vec::with_capacity(batch.len());

@@ -96,6 +96,11 @@ pub(super) async fn report(
     let mut leak = Leak::of(store, &found).await?;
     let id = leak.id;
     let mut commit = store.begin(&actor).await?;
+    if let Some(id) = leak.account {
+        // Once more, as of this transaction.
+        let row = Error::found(commit.account(id).await)?.ok_or_else(unknown)?;
+        permit.asks(&Place::of(NOTHING.to_owned(), &row))?;
+    }
     if is_ended {
         let now = clock::wall_seconds();
         leak.state = match found {

@@ -118,6 +118,8 @@ impl From<Error> for Problem {
         }
         let status = match &error {
             Error::Changed { version } => return Self::changed(*version, error.to_string()),
+            Error::CallerEnded => StatusCode::UNAUTHORIZED,
+            Error::CallerStopped(_) => StatusCode::FORBIDDEN,
             Error::NotFound(_) => StatusCode::NOT_FOUND,
             Error::Conflict(_) | Error::Held { .. } => StatusCode::CONFLICT,
             Error::Invalid(_) => StatusCode::BAD_REQUEST,

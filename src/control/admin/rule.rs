@@ -83,8 +83,12 @@ pub(super) struct Reached {
 
 /// Why the caller may do nothing of the kind at the moment, whatever it is about.
 pub(super) fn stopped<'a>(caller: &'a Caller, rule: &Rule) -> Option<&'a str> {
-    let is_own_session = rule.needs == Needs::Caller && caller.is_person();
-    caller.stopped().filter(|_| !is_own_session)
+    caller.stopped().filter(|_| !is_own_session(caller, rule))
+}
+
+/// Whether it is about a person's own session, which is theirs whatever becomes of their account.
+pub(super) fn is_own_session(caller: &Caller, rule: &Rule) -> bool {
+    rule.needs == Needs::Caller && caller.is_person()
 }
 
 /// Whether the caller may, on what the store says now. What a caller may not see is not there: 404, and ids tell nothing.

@@ -10,13 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Actor,
-    caller::{Permit, SESSION_ABSOLUTE_MS, SESSION_IDLE_MS},
-    cookie,
-    extract::SecretBody,
-    guard,
-    problem::Problem,
-    refused,
+    Actor, caller::Permit, cookie, extract::SecretBody, guard, problem::Problem, refused,
     throttle::Failing,
 };
 use crate::{
@@ -24,7 +18,7 @@ use crate::{
         Control, password,
         record::{self, Who, rfc3339},
         scope::Role,
-        store::{CallerIs, CallerRow, SessionBounds},
+        store::{CallerIs, CallerRow, SESSION_ABSOLUTE_MS, SESSION_IDLE_MS, SessionBounds},
     },
     model::Secret,
 };

@@ -83,6 +83,7 @@ impl Commit {
             Some(writer) => writer.start().await?,
             None => return Err(Error::Closed),
         }
+        self.still_stands().await?;
         self.reads_version().await?;
         self.is_the_first().await?;
         Ok(self)

@@ -4,9 +4,20 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::{Commit, NewAccount, NewToken, Store, counter, database::query, open};
+use super::{
+    CallerIs, CallerRow, Commit, NewAccount, NewApiToken, NewToken, Store, counter,
+    database::query, open,
+};
 use crate::{
-    control::{Error, plan::Plan, publish::Published, record::Settings, tests::stores},
+    control::{
+        Error,
+        plan::Plan,
+        publish::Published,
+        record::{Settings, Who},
+        scope::Scopes,
+        terms::{Errand, Standing, Terms},
+        tests::stores,
+    },
     model::{Digest, Signal, TokenState},
 };
 
@@ -27,6 +38,10 @@ enum Work {
     Breaking,
     /// Writes to the audit log alone.
     Reveal,
+    /// Makes a token for whoever has the first API token.
+    Asked,
+    /// Revokes that API token.
+    Ending,
 }
 
 impl Bench {
@@ -88,15 +103,48 @@ async fn insert(commit: &mut Commit) {
     commit.insert_token(new).await.expect("written");
 }
 
+/// What whoever has the first API token asks for.
+fn asked() -> Errand {
+    let caller = CallerRow {
+        is: CallerIs::ApiToken {
+            id: 1,
+            expires_at: 0,
+        },
+        home: None,
+        scopes: Scopes::ALL,
+        used_at: 0,
+    };
+    let standing = Standing {
+        caller,
+        is_for_stopped: false,
+        place: None,
+    };
+    Errand {
+        who: Who::from("api_token/1"),
+        terms: Terms {
+            standing: Some(standing),
+            ..Terms::default()
+        },
+    }
+}
+
 fn come(store: &'static Store, work: Work) -> JoinHandle<Result<Option<Published>, Error>> {
     tokio::spawn(async move {
-        let mut commit = store.begin("test").await?;
+        let errand = match work {
+            Work::Asked => asked(),
+            _ => "test".into(),
+        };
+        let mut commit = store.begin(errand).await?;
         match work {
             Work::Reveal => {
                 commit.reveal_token(1).await?;
                 return commit.finish_unpublished().await.map(|()| None);
             }
-            Work::Token => insert(&mut commit).await,
+            Work::Ending => {
+                commit.revoke_api_token(1).await?;
+                return commit.finish_unpublished().await.map(|()| None);
+            }
+            Work::Token | Work::Asked => insert(&mut commit).await,
             Work::Dropped => {
                 insert(&mut commit).await;
                 return Err(Error::Conflict("changed its mind".to_owned()));
@@ -169,6 +217,34 @@ async fn a_work_behind_a_failed_statement_never_takes_others_with_it() {
     // SQLite forgives the statement; PostgreSQL gives the work up.
     let tokens = 3 + usize::from(outcomes[1].is_ok());
     assert_eq!(bench.tokens().await, tokens);
+}
+
+#[tokio::test]
+async fn what_ends_a_caller_stops_what_they_ask_for_behind_it_in_the_same_commit() {
+    let bench = Bench::new().await;
+    let mut commit = bench.store.begin("test").await.expect("begun");
+    let new = NewApiToken {
+        account: None,
+        name: "first".to_owned(),
+        scopes: Scopes::ALL,
+        expires_at: 0,
+    };
+    let (row, _) = commit.insert_api_token(new, false).await.expect("written");
+    assert_eq!(row.id, 1);
+    commit.finish_unpublished().await.expect("committed");
+    let outcomes = bench
+        .together(&[Work::Asked, Work::Ending, Work::Asked, Work::Token])
+        .await;
+    assert_eq!(
+        revisions(&outcomes),
+        [Some(2), Some(2), None, None, Some(2)]
+    );
+    assert!(matches!(outcomes[2], Ok(None)), "{outcomes:?}");
+    assert!(
+        matches!(outcomes[3], Err(Error::CallerEnded)),
+        "{outcomes:?}"
+    );
+    assert_eq!((bench.tokens().await, bench.head().await), (4, 2));
 }
 
 #[tokio::test]

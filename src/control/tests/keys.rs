@@ -361,11 +361,11 @@ async fn an_answer_and_what_it_tells_of_are_written_together_or_not_at_all() {
     let errand = Errand {
         who: Who::from("test"),
         terms: Terms {
-            subject: None,
             once: Some(Once {
                 key: Digest([7; 16]),
                 request: [1; 32],
             }),
+            ..Terms::default()
         },
     };
     let new = || NewToken {

@@ -115,7 +115,7 @@ pub(super) async fn change(
     Extension(key): Extension<Key>,
     Loose(body): Loose<AccountBody>,
 ) -> Result<StatusCode, Trouble> {
-    let commit = control.inner.store.begin(&key.who).await?;
+    let commit = control.inner.store.begin(&key.errand).await?;
     changed(&control, commit, &key, body)
         .await?
         .finish()
@@ -130,7 +130,7 @@ pub(super) async fn delete(
     State(control): State<Control>,
     Extension(key): Extension<Key>,
 ) -> Result<StatusCode, Trouble> {
-    let mut commit = control.inner.store.begin(&key.who).await?;
+    let mut commit = control.inner.store.begin(&key.errand).await?;
     remove(&mut commit, key.id).await?;
     commit.finish().await?;
     Ok(StatusCode::NO_CONTENT)
@@ -151,7 +151,7 @@ pub(super) async fn make(
     };
     kept.set(body)?;
     kept.names_only_reached(control, key.account).await?;
-    let mut commit = control.inner.store.begin(&key.who).await?;
+    let mut commit = control.inner.store.begin(&key.errand).await?;
     let new = NewAccount {
         name,
         parent: Some(key.account),

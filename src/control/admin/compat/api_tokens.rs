@@ -41,7 +41,7 @@ pub(super) async fn create(
 ) -> Result<Json<ApiTokenModel>, Trouble> {
     let name = name(body.name)?;
     let account = body.account_id;
-    let mut commit = control.inner.store.begin(&key.who).await?;
+    let mut commit = control.inner.store.begin(&key.errand).await?;
     let row = Error::found(commit.account(account).await)?;
     if !row.is_some_and(|row| is_reached(&row, key.account)) {
         return Err(Error::NotFound(format!("there is no account {account}")).into());

@@ -61,7 +61,7 @@ pub(super) async fn create(
         field: body.field,
         value: body.value,
     };
-    let mut commit = control.inner.store.begin(&key.who).await?;
+    let mut commit = control.inner.store.begin(&key.errand).await?;
     let row = commit.insert_shared_filter(new).await?;
     written::done(commit, row.into()).await
 }
@@ -84,7 +84,7 @@ pub(super) async fn delete(
     State(control): State<Control>,
     Extension(key): Extension<Key>,
 ) -> Result<Json<FilterModel>, Trouble> {
-    let mut commit = control.inner.store.begin(&key.who).await?;
+    let mut commit = control.inner.store.begin(&key.errand).await?;
     let row = commit.delete_shared_filter(key.id).await?;
     written::done(commit, row.into()).await
 }

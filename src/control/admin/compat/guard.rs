@@ -23,6 +23,7 @@ use crate::{
         record::{AccountRow, Who},
         scope::Scopes,
         store::CallerIs,
+        terms::Errand,
     },
     model::{Signal, TokenState},
 };
@@ -32,6 +33,8 @@ use crate::{
 pub(super) struct Key {
     /// For the audit log.
     pub(super) who: Who,
+    /// What is asked for, to be done while the API token may.
+    pub(super) errand: Errand,
     /// The API token's account.
     pub(super) account: u64,
     /// What the path names, within reach; 0 where it names nothing.
@@ -72,10 +75,14 @@ async fn key(control: &Control, rule: Rule, parts: &mut Parts) -> Result<Key, Tr
         }
         return Err(Trouble::privileges());
     };
+    let id = subject(control, rule.of, account, parts).await?;
+    let is_account = matches!(rule.of, Of::TimeBased | Of::Metrics);
+    let place = is_account.then(|| (format!("account {id}"), id));
     Ok(Key {
         who: caller.who(),
+        errand: caller.errand(false, place),
         account,
-        id: subject(control, rule.of, account, parts).await?,
+        id,
         scopes: caller.scopes(),
         expires_at,
     })

@@ -38,8 +38,9 @@ pub(super) async fn list(
     State(control): State<Control>,
     Extension(key): Extension<Key>,
 ) -> Result<Json<Vec<MetricsModel>>, Trouble> {
+    let mut commit = control.inner.store.begin(&key.errand).await?;
+    // Within it, so that none of them is withdrawn until it ends.
     let found = sub_accounts(&control, key.account, Kind::Metrics).await?;
-    let mut commit = control.inner.store.begin(&key.who).await?;
     let mut models = Vec::new();
     for (row, kept) in found {
         let token = token(&mut commit, row.account.id.0).await?;
@@ -79,7 +80,7 @@ pub(super) async fn change(
     Extension(key): Extension<Key>,
     Loose(body): Loose<AccountBody>,
 ) -> Result<Json<MetricsModel>, Trouble> {
-    let commit = control.inner.store.begin(&key.who).await?;
+    let commit = control.inner.store.begin(&key.errand).await?;
     changed(&control, commit, &key, body)
         .await?
         .finish()
@@ -94,7 +95,7 @@ pub(super) async fn delete(
     State(control): State<Control>,
     Extension(key): Extension<Key>,
 ) -> Result<Json<MetricsModel>, Trouble> {
-    let mut commit = control.inner.store.begin(&key.who).await?;
+    let mut commit = control.inner.store.begin(&key.errand).await?;
     let model = read(&mut commit, key.id).await?;
     remove(&mut commit, key.id).await?;
     commit.finish().await?;
@@ -102,7 +103,7 @@ pub(super) async fn delete(
 }
 
 async fn shown(control: &Control, key: &Key) -> Result<Json<MetricsModel>, Trouble> {
-    let mut commit = control.inner.store.begin(&key.who).await?;
+    let mut commit = control.inner.store.begin(&key.errand).await?;
     let model = read(&mut commit, key.id).await?;
     written::done(commit, model).await
 }

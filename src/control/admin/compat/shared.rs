@@ -70,7 +70,7 @@ pub(super) async fn list(
     let whose = Whose::account(key.account);
     // All of them: the store bounds how many an account has.
     let rows = store.shared_tokens(whose, 0, u32::MAX).await?;
-    let mut commit = store.begin(&key.who).await?;
+    let mut commit = store.begin(&key.errand).await?;
     let mut models = Vec::new();
     for row in rows.into_iter().filter(|row| row.revoked_at.is_none()) {
         let secret = commit.reveal_shared_token(row.id).await?;
@@ -102,7 +102,7 @@ pub(super) async fn create(
             Some(at) => expiry(at)?,
         },
     };
-    let mut commit = control.inner.store.begin(&key.who).await?;
+    let mut commit = control.inner.store.begin(&key.errand).await?;
     let made = commit.insert_shared_token(new).await;
     let (row, secret) = made.map_err(no_filter)?;
     written::done(commit, model(row, &secret)).await
@@ -115,7 +115,7 @@ pub(super) async fn show(
     State(control): State<Control>,
     Extension(key): Extension<Key>,
 ) -> Result<Json<SharedModel>, Trouble> {
-    let mut commit = control.inner.store.begin(&key.who).await?;
+    let mut commit = control.inner.store.begin(&key.errand).await?;
     let row = commit.shared_token(key.id).await?;
     let secret = commit.reveal_shared_token(key.id).await?;
     written::done(commit, model(row, &secret)).await
@@ -129,7 +129,7 @@ pub(super) async fn change(
     Extension(key): Extension<Key>,
     Loose(body): Loose<SharedBody>,
 ) -> Result<Json<SharedModel>, Trouble> {
-    let mut commit = control.inner.store.begin(&key.who).await?;
+    let mut commit = control.inner.store.begin(&key.errand).await?;
     let old = commit.shared_token(key.id).await?;
     let mut new = old.clone();
     if let Some(text) = body.token_name {
@@ -154,7 +154,7 @@ pub(super) async fn delete(
     State(control): State<Control>,
     Extension(key): Extension<Key>,
 ) -> Result<StatusCode, Trouble> {
-    let mut commit = control.inner.store.begin(&key.who).await?;
+    let mut commit = control.inner.store.begin(&key.errand).await?;
     commit.revoke_shared_token(key.id).await?;
     commit.hide_shared_token(key.id).await?;
     commit.finish_unpublished().await?;

@@ -107,7 +107,7 @@ pub(super) async fn create(
     Loose(new): Loose<TokenBody>,
 ) -> Result<(StatusCode, Json<TokenModel>), Trouble> {
     let name = name(new.name.unwrap_or_default())?;
-    let mut commit = control.inner.store.begin(&key.who).await?;
+    let mut commit = control.inner.store.begin(&key.errand).await?;
     let new = new_token(key.account, Signal::Logs, name);
     let (row, secret) = commit.insert_token(new).await?;
     commit.finish().await?;
@@ -122,7 +122,7 @@ pub(super) async fn show(
     State(control): State<Control>,
     Extension(key): Extension<Key>,
 ) -> Result<Json<TokenModel>, Trouble> {
-    let mut commit = control.inner.store.begin(&key.who).await?;
+    let mut commit = control.inner.store.begin(&key.errand).await?;
     let row = commit.token(key.id).await?;
     let secret = commit.reveal_token(key.id).await?;
     commit.finish_unpublished().await?;
@@ -140,7 +140,7 @@ pub(super) async fn change(
     Loose(change): Loose<TokenBody>,
 ) -> Result<Json<TokenModel>, Trouble> {
     let new_name = change.name.map(name).transpose()?;
-    let mut commit = control.inner.store.begin(&key.who).await?;
+    let mut commit = control.inner.store.begin(&key.errand).await?;
     let old = commit.token(key.id).await?;
     let mut new = old.clone();
     new.name = new_name.unwrap_or(new.name);
@@ -173,7 +173,7 @@ pub(super) async fn delete(
     Extension(key): Extension<Key>,
 ) -> Result<Json<TokenModel>, Trouble> {
     let hands = hands(&control, key.id).await?;
-    let mut commit = control.inner.store.begin(&key.who).await?;
+    let mut commit = control.inner.store.begin(&key.errand).await?;
     let row = commit.token(key.id).await?;
     let secret = commit.reveal_token(key.id).await?;
     commit.delete_token(key.id, false).await?;
@@ -219,7 +219,7 @@ pub(super) async fn search(
     let mut hands = store.token_hands(&ids).await?;
     let mut results = Vec::new();
     if !rows.is_empty() {
-        let mut commit = store.begin(&key.who).await?;
+        let mut commit = store.begin(&key.errand).await?;
         for (row, secret) in revealed(&mut commit, rows).await? {
             let hands = hands.remove(&row.token.id.0).unwrap_or_default();
             results.push(model(row, &secret, hands));
