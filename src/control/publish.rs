@@ -1,6 +1,7 @@
 //! From a commit to everybody who waits for it: the newest deltas in memory, the head, and who enforces what.
 
 mod gateways;
+mod claims;
 mod accepted;
 mod shared;
 

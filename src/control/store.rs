@@ -117,7 +117,9 @@ impl Store {
         let channel = format!("wharfinger_{}", identity.id);
         let followers = match place.pool(1) {
             Pool::Postgres(pool) => {
-                herald::follow_others(herald.clone(), pool, channel.clone()).into()
+                let watch = gateways::watch(reader.clone(), publisher.clone());
+                let others = herald::follow_others(herald.clone(), pool, channel.clone());
+                others.into_iter().chain([watch]).collect()
             }
             Pool::Sqlite(_) => Vec::new(),
         };

@@ -11,10 +11,7 @@ use super::{
     extract::{Name, NoBody, Page, Query},
     problem::Problem,
 };
-use crate::control::{
-    Control,
-    record::{self, rfc3339},
-};
+use crate::control::{Control, record::rfc3339};
 
 /// A gateway that follows, or has followed and was not retired.
 #[derive(Serialize, ToSchema)]
@@ -110,7 +107,7 @@ pub(super) async fn retire(
     }
     // Nor where another control plane speaks for it.
     let row = commit.gateway(&name).await?;
-    if store.is_shared() && row.is_some_and(|row| row.is_held(record::now())) {
+    if store.is_shared() && row.is_some_and(|row| gateways.is_held(&row)) {
         return Err(Problem::new(
             StatusCode::CONFLICT,
             format!(

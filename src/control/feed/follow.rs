@@ -30,8 +30,8 @@ use crate::{
 pub(in crate::control) const STALL_MAX: Duration = Duration::from_secs(10);
 /// How long a gateway may take to say who it is.
 const HELLO_MAX: Duration = Duration::from_secs(10);
-/// How old `last_seen_at` may be after a crash of the control plane.
-/// Other control planes take a gateway for connected as long as it is not four times that old.
+/// How old `last_seen_at` may be after a crash of the control plane. Other control planes give up a claim that was not renewed for
+/// four times that long.
 const REMEMBER_EVERY: Duration = Duration::from_secs(15);
 /// How often other control planes hear how far a gateway has come, while it goes on.
 const TELL_EVERY: Duration = Duration::from_millis(200);
@@ -100,6 +100,25 @@ async fn converse(
         .map_err(|Taken| taken(&hello.gateway))?;
     // Before it is told anything: from then on it may serve, so a control plane that starts again must wait for it.
     let session = claim(store, session).await?;
+    let end = spoken_for(control, &session, &hello, inbox, outbox).await;
+    // Whatever ended it: a name that nobody speaks for is free.
+    remember(store, &session, true).await?;
+    if let Err(status) = &end {
+        tracing::info!(gateway = %hello.gateway, reason = status.message(), "gateway's stream ends");
+    }
+    end
+}
+
+/// What a gateway and its stream have to say to each other, once the stream speaks for it.
+async fn spoken_for(
+    control: &Control,
+    session: &Session,
+    hello: &Hello,
+    inbox: &mut Streaming<FromGateway>,
+    outbox: &mpsc::Sender<Result<Bytes, Status>>,
+) -> Result<Infallible, Status> {
+    let store = &control.inner.store;
+    let publisher = store.publisher();
     // Once more: who waits elsewhere and missed this gateway has committed before. It must be told of that, too.
     store.catch_up().await.map_err(unheard)?;
     let mut follower = Follower {
@@ -124,19 +143,14 @@ async fn converse(
     let heartbeat = control.inner.config.heartbeat;
     // Aside: what is applied slowly must hold up neither deltas nor acknowledgements.
     let (desk, reports) = mpsc::channel(1);
-    let end = tokio::select! {
+    tokio::select! {
         end = follower.run(is_known, heartbeat) => end,
-        end = said(inbox, &session, publisher, &desk) => end,
+        end = said(inbox, session, publisher, &desk) => end,
         end = usage::file_all(control, &hello.gateway, reports, outbox) => end,
-        end = keep_remembering(store, &session) => end,
-        end = keep_telling(store, &session) => end,
+        end = keep_remembering(store, session) => end,
+        end = keep_telling(store, session) => end,
         () = session.replaced() => Err(Status::aborted("another stream came under this gateway's name")),
-    };
-    remember(store, &session, true).await?;
-    if let Err(status) = &end {
-        tracing::info!(gateway = %hello.gateway, reason = status.message(), "gateway's stream ends");
     }
-    end
 }
 
 async fn keep_remembering(store: &Store, session: &Session) -> Result<Infallible, Status> {

@@ -11,7 +11,10 @@ use std::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::accepted::{Accepted, OfAccounts};
+use super::{
+    accepted::{Accepted, OfAccounts},
+    claims::Claims,
+};
 use crate::{
     control::record::{self, GatewayRow, Millis},
     rpc::feed,
@@ -39,6 +42,7 @@ pub struct Gateway {
 pub(crate) struct Gateways {
     is_shared: bool,
     table: Arc<Mutex<Table>>,
+    claims: Arc<Claims>,
     changed: watch::Sender<()>,
 }
 
@@ -97,6 +101,7 @@ impl Gateways {
         Self {
             is_shared,
             table: Arc::default(),
+            claims: Arc::default(),
             changed: watch::Sender::new(()),
         }
     }
@@ -106,6 +111,16 @@ impl Gateways {
     /// Whether other control planes hear of gateways from the store.
     pub(crate) fn is_shared(&self) -> bool {
         self.is_shared
+    }
+
+    /// All that the store has at the moment: a claim that is not renewed is given up by and by.
+    pub(in crate::control) fn see(&self, rows: &[GatewayRow]) {
+        self.claims.see(rows, Instant::now());
+    }
+
+    /// Whether a stream speaks for it at some control plane, as far as the store tells.
+    pub(in crate::control) fn is_held(&self, row: &GatewayRow) -> bool {
+        self.claims.is_held(row, Instant::now())
     }
 
     /// Enters those that the store remembers.
@@ -259,6 +274,12 @@ impl Gateways {
     /// The revision of a gateway; `None` for one that was retired.
     pub(crate) fn acknowledged(&self, name: &str) -> Option<u64> {
         self.table().entries.get(name).map(|entry| entry.revision)
+    }
+
+    /// As if all claims had been seen so much earlier.
+    #[cfg(test)]
+    pub(in crate::control) fn age_claims(&self, by: std::time::Duration) {
+        self.claims.age(by);
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

@@ -1,14 +1,23 @@
 //! Gateways in the store: who has ever followed, so that a restart of the control plane forgets nobody.
 
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::task::AbortOnDropHandle;
+
 use super::{
     Commit, Store,
-    database::{Query, Row, query},
+    database::{Pool, Query, Row, query},
     get_u64, signed,
 };
 use crate::control::{
     Error,
+    publish::Publisher,
     record::{GatewayRow, Millis},
 };
+
+/// Between two looks at what other control planes claim; as often as they renew it.
+const WATCH_EVERY: Duration = Duration::from_secs(15);
 
 /// What came of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +34,7 @@ pub(crate) enum Claim {
 impl Store {
     /// Every gateway that was not retired.
     pub(crate) async fn gateways(&self) -> Result<Vec<GatewayRow>, Error> {
-        query("SELECT name, instance, version, revision, last_seen_at, holder FROM gateways ORDER BY name")
-            .read_all(&self.reader, read)
-            .await
+        all(&self.reader, &self.publisher).await
     }
 
     /// Writes down that a stream speaks for a gateway from now on, and no other one. It takes no name from another gateway
@@ -38,7 +45,7 @@ impl Store {
         let before = commit.gateway(&row.name).await?;
         let other = before.filter(|before| before.instance != row.instance);
         if let Some(other) = &other
-            && other.is_held(commit.now)
+            && self.publisher.gateways.is_held(other)
         {
             return Ok(Claim::Taken);
         }
@@ -68,6 +75,28 @@ impl Store {
         }
         commit.finish_unpublished().await
     }
+}
+
+async fn all(reader: &Pool, publisher: &Publisher) -> Result<Vec<GatewayRow>, Error> {
+    let rows = query("SELECT name, instance, version, revision, last_seen_at, holder FROM gateways ORDER BY name")
+        .read_all(reader, read)
+        .await?;
+    publisher.gateways.see(&rows);
+    Ok(rows)
+}
+
+/// Watches what other control planes claim, for as long as the handle is held.
+pub(super) fn watch(reader: Pool, publisher: Arc<Publisher>) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        let mut every = interval(WATCH_EVERY);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            every.tick().await;
+            if let Err(error) = all(&reader, &publisher).await {
+                tracing::debug!(%error, "what other control planes claim cannot be read");
+            }
+        }
+    }))
 }
 
 fn put(row: &GatewayRow, holder: u64) -> Query {

@@ -1,6 +1,6 @@
 //! The proof of enforcement, and commits whose caller has gone.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,10 @@ use super::{
     world::{Kept, World},
 };
 use crate::{
-    control::{Config, record},
+    control::{
+        Config,
+        record::{self, GatewayRow},
+    },
     rpc::feed::{self, Acknowledge, from_gateway},
 };
 
@@ -117,8 +120,8 @@ async fn a_gateway_that_is_away_is_waited_for_until_it_is_retired_also_by_a_new_
     let (status, _) = world.call("DELETE", "/gateways/nobody", Value::Null).await;
     assert_eq!(status, 404);
     // On a shared store another control plane might have served it until a moment ago.
-    let long_ago = "UPDATE gateways SET last_seen_at = 0 WHERE name = 'away'";
-    stores::alter(world.folder.path(), long_ago).await;
+    let given_up = "UPDATE gateways SET holder = 0 WHERE name = 'away'";
+    stores::alter(world.folder.path(), given_up).await;
     world.ok("DELETE", "/gateways/away", Value::Null).await;
     let disable = world.call(
         "POST",
@@ -211,32 +214,116 @@ async fn two_gateways_of_one_name_are_not_confirmed_as_one() {
     first.until(2).await;
 }
 
-#[tokio::test]
-async fn a_name_that_another_control_plane_speaks_for_is_not_given_away_for_a_minute() {
-    let world = World::new().await;
+/// What another control plane has written of a gateway that it speaks for, by a clock of its own.
+pub(super) async fn claimed_elsewhere(world: &World, instance: &str, at: u64) -> GatewayRow {
     let insert = format!(
         "INSERT INTO gateways (name, instance, version, revision, last_seen_at, holder) \
-         VALUES ('edge', 'another folder', '1', 1, {}, 7)",
-        record::now()
+         VALUES ('edge', '{instance}', '1', 1, {at}, 7)"
     );
-    let folder = world.folder.path();
-    stores::alter(folder, &insert).await;
-    for _ in 0..2 {
-        let mut edge = world.follow("edge", Kept::default()).await;
-        let end = edge.step().await.expect_err("refused");
-        assert_eq!(end.code(), tonic::Code::AlreadyExists);
-    }
-    let list = world.ok("GET", "/gateways", Value::Null).await;
-    assert_eq!(list["items"], json!([]), "nobody is connected here");
-    // The other one is what the store knows of.
+    stores::alter(world.folder.path(), &insert).await;
     let rows = world.control.inner.store.gateways().await.expect("read");
-    assert_eq!((&*rows[0].instance, rows[0].holder), ("another folder", 7));
-    let later = "UPDATE gateways SET last_seen_at = last_seen_at - 60000";
-    stores::alter(folder, later).await;
+    rows[0].clone()
+}
+
+async fn refused(world: &World) {
+    let mut edge = world.follow("edge", Kept::default()).await;
+    let end = edge.step().await.expect_err("refused");
+    assert_eq!(end.code(), tonic::Code::AlreadyExists);
+}
+
+#[tokio::test]
+async fn a_name_that_another_control_plane_speaks_for_is_kept_for_a_minute_whatever_its_clock_says()
+{
+    const HOUR: u64 = 3_600_000;
+    let now = record::now();
+    for at in [now - HOUR, now, now + HOUR] {
+        let world = World::new().await;
+        claimed_elsewhere(&world, "another folder", at).await;
+        let store = &world.control.inner.store;
+        refused(&world).await;
+        refused(&world).await;
+        let list = world.ok("GET", "/gateways", Value::Null).await;
+        assert_eq!(list["items"], json!([]), "nobody is connected here");
+        // The other one is what the store knows of.
+        let rows = store.gateways().await.expect("read");
+        assert_eq!((&*rows[0].instance, rows[0].holder), ("another folder", 7));
+        let gateways = &store.publisher().gateways;
+        gateways.age_claims(Duration::from_secs(50));
+        refused(&world).await;
+        let renewed = "UPDATE gateways SET last_seen_at = last_seen_at + 15000";
+        stores::alter(world.folder.path(), renewed).await;
+        gateways.age_claims(Duration::from_secs(50));
+        refused(&world).await;
+        gateways.age_claims(Duration::from_secs(60));
+        let mut edge = world.follow("edge", Kept::default()).await;
+        edge.until(1).await;
+        let rows = store.gateways().await.expect("read");
+        assert_eq!((rows.len(), &*rows[0].instance), (1, "edge"));
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_was_killed_is_let_in_again_at_once_whoever_has_spoken_for_it() {
+    let world = World::new().await;
+    let store = &world.control.inner.store;
+    // Nobody has told the other control plane of its end, and its clock is ahead.
+    let before = claimed_elsewhere(&world, "edge", record::now() + 3_600_000).await;
     let mut edge = world.follow("edge", Kept::default()).await;
     edge.until(1).await;
-    let rows = world.control.inner.store.gateways().await.expect("read");
-    assert_eq!((rows.len(), &*rows[0].instance), (1, "edge"));
+    edge.acknowledge(1).await;
+    // What is still written there of the stream that was, and its end, take nothing from this one.
+    for is_over in [false, true] {
+        let late = store.remember_gateway(&before, &[], is_over).await;
+        late.expect("written");
+    }
+    let rows = store.gateways().await.expect("read");
+    assert!(![0, 7].contains(&rows[0].holder), "{rows:?}");
+    // Killed once more, and back before anybody has noticed.
+    let mut back = world.follow("edge", edge.kept.clone()).await;
+    world.token("x").await;
+    back.until(2).await;
+    assert_eq!(back.snapshots, 0);
+    // With its folder lost it is another one, for whom the name is free as soon as the stream has ended.
+    drop((edge, back));
+    let since = Instant::now();
+    let fresh = Kept {
+        instance: Some("a new folder".into()),
+        ..Kept::default()
+    };
+    loop {
+        let mut edge = world.follow("edge", fresh.clone()).await;
+        match edge.step().await {
+            Ok(_) => break,
+            Err(end) => assert_eq!(end.code(), tonic::Code::AlreadyExists),
+        }
+        assert!(since.elapsed() < Duration::from_secs(5), "still refused");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let rows = store.gateways().await.expect("read");
+    assert_eq!((rows.len(), &*rows[0].instance), (1, "a new folder"));
+}
+
+#[tokio::test]
+async fn after_a_restart_a_gateway_has_its_name_back_at_once_and_nobody_else_has_it() {
+    let world = World::new().await;
+    let mut edge = world.follow("edge", Kept::default()).await;
+    edge.until(1).await;
+    let World {
+        control, folder, ..
+    } = world;
+    control.close().await;
+    let world = World::within(Config::default(), folder).await;
+    let other = Kept {
+        instance: Some("another folder".into()),
+        ..Kept::default()
+    };
+    // It comes first, and the one that the name is of is serving on.
+    let end = world.follow("edge", other).await.step().await;
+    assert_eq!(end.expect_err("refused").code(), tonic::Code::AlreadyExists);
+    let mut back = world.follow("edge", edge.kept.clone()).await;
+    world.token("x").await;
+    back.until(2).await;
+    assert_eq!(back.snapshots, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
-    proof::accepted_at,
+    proof::{accepted_at, claimed_elsewhere},
     stores,
     world::{Follower, Kept, World},
     writers::{dose, pair, write_and_check},
@@ -316,6 +316,21 @@ async fn two_gateways_of_one_name_at_two_control_planes_are_not_confirmed_as_one
     let mut moved = other.follow("edge", first.kept.clone()).await;
     moved.until(3).await;
     drop(folder);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn a_gateway_of_a_control_plane_that_crashed_is_retired_a_minute_later_whatever_its_clock_said()
+ {
+    let (one, _other) = pair(Config::default()).await;
+    claimed_elsewhere(&one, "a folder", record::now() + 3_600_000).await;
+    let path = "/gateways/edge";
+    assert_eq!(one.call("DELETE", path, Value::Null).await.0, 409);
+    let gateways = &one.control.inner.store.publisher().gateways;
+    gateways.age_claims(Duration::from_secs(50));
+    assert_eq!(one.call("DELETE", path, Value::Null).await.0, 409);
+    gateways.age_claims(Duration::from_secs(10));
+    one.ok("DELETE", path, Value::Null).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
