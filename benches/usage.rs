@@ -1,13 +1,13 @@
-//! What counting costs a request: the two calls that every accepted request makes, on a page that has its size.
+//! What counting costs a request: the three calls that every accepted request makes, on a page that has its size.
 //!
 //! `cargo bench --bench usage`. `refused` is the path of a known token that is refused.
 
-use std::{hint::black_box, net::IpAddr};
+use std::{hint::black_box, net::IpAddr, sync::Arc};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use wharfinger::{
-    directory::usage::Meter,
-    model::{Tally, TokenId},
+    directory::{Account, usage::Meter},
+    model::{self, AccountId, AccountState, Books, InFlight, Limits, Tally, TokenId},
 };
 
 // As the executable has it.
@@ -25,7 +25,7 @@ fn usage(criterion: &mut Criterion) {
         ("request/1k-tokens", 1_000),
         ("request/100k-tokens", 100_000),
     ] {
-        let meter = Meter::default();
+        let (meter, account) = (Meter::default(), account());
         let mut next = 0_u64;
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
@@ -33,6 +33,8 @@ fn usage(criterion: &mut Criterion) {
                 next = (next + 7_919) % tokens;
                 let token = TokenId(next + 1);
                 meter.presented(black_box(token), black_box(AGENT), HERE);
+                let account = meter.accepted(token, || Ok::<_, ()>(Arc::clone(&account)));
+                black_box(account).expect("good");
                 meter.settled(token, Tally::new(10, 1_000), Tally::new(10, 1_000));
             });
         });
@@ -45,6 +47,20 @@ fn usage(criterion: &mut Criterion) {
         });
     });
     group.finish();
+}
+
+fn account() -> Arc<Account> {
+    Arc::new(Account {
+        record: model::Account {
+            id: AccountId(1),
+            name: "main".to_owned(),
+            state: AccountState::Active,
+            limits: Limits::default(),
+            destinations: [None; 3],
+        },
+        books: Arc::new(Books::default()),
+        in_flight: Arc::new(InFlight::default()),
+    })
 }
 
 criterion_group!(benches, usage);

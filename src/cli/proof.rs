@@ -24,7 +24,7 @@ pub(super) fn words(object: &Value) -> Option<String> {
         Some(Value::String(at)) => {
             let _ = write!(sentence, ", last accepted at {}", output::plain(at));
         }
-        Some(_) => sentence.push_str(", never accepted"),
+        Some(_) => sentence.push_str(", no acceptance known"),
     }
     Some(sentence)
 }

@@ -20,7 +20,8 @@ use super::receipt::{Dialect, Receipt};
 use crate::model::{Delivery, Rejection};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const X_VALIDATED_ITEMS: HeaderName = HeaderName::from_static("x-validated-items");
+/// It says that nothing was delivered.
+pub(super) const X_VALIDATED_ITEMS: HeaderName = HeaderName::from_static("x-validated-items");
 const X_VALIDATED_BYTES: HeaderName = HeaderName::from_static("x-validated-bytes");
 const X_TOKEN_ID: HeaderName = HeaderName::from_static("x-token-id");
 

@@ -19,7 +19,7 @@ use crate::{
 /// Refusals kept of a token.
 pub(super) const REFUSALS_MAX: usize = 20;
 
-/// Tokens that share a set, and how many sets there are: 8,192 tokens, some 5 MB once all of them have been refused often.
+/// Tokens that share a set, and how many sets there are: 8,192 tokens, some 5 MB once all of them have been refused.
 const TOKENS_OF_SET: usize = 8;
 const SETS: usize = 1024;
 

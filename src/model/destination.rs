@@ -136,9 +136,9 @@ impl Destination {
     }
 }
 
-/// Headers that frame a request, bind it to one connection, state what the body is, or prove who sends it: never an
-/// operator's to set. Nor is any that begins with `grpc-`.
-const REFUSED_HEADERS: [&str; 15] = [
+/// Headers that frame a request, bind it to one connection, state what the body is, prove who sends it, or ask a gateway of
+/// our kind to throw away what it takes: never an operator's to set. Nor is any that begins with `grpc-`.
+const REFUSED_HEADERS: [&str; 16] = [
     "host",
     "content-length",
     "content-type",
@@ -154,6 +154,7 @@ const REFUSED_HEADERS: [&str; 15] = [
     "upgrade",
     "expect",
     "authorization",
+    "x-validate",
 ];
 
 /// Whether a destination may not state that header; `name` is in lower case.

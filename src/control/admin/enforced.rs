@@ -8,6 +8,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tracing::warn;
 use utoipa::ToSchema;
 
 use super::problem::Problem;
@@ -162,7 +163,8 @@ pub(super) enum Ended {
     Account(u64),
 }
 
-/// The same of what ends tokens: the proof says when one of them was last accepted, anywhere and ever; null if never.
+/// The same of what ends tokens: the proof says when one of them was last accepted; null if nothing is known of that. It lacks
+/// the field if the store can't be asked: what was changed was changed.
 pub(super) async fn answer_end(
     control: &Control,
     published: Published,
@@ -178,14 +180,17 @@ pub(super) async fn answer_end(
     let store = &control.inner.store;
     let enforcement = enforcement(store, published, wait).await;
     // After all have acknowledged: what they accepted before is said by then, here or with the usage of an earlier time.
-    let last = ended.last_accepted(store).await?;
+    let last = ended.last_accepted(store).await;
     let status = if enforcement.laggards.is_empty() {
         StatusCode::OK
     } else {
         StatusCode::ACCEPTED
     };
     object["enforcement"] = json!(enforcement);
-    object["enforcement"]["last_accepted_at"] = json!(last.map(rfc3339));
+    match last {
+        Ok(last) => object["enforcement"]["last_accepted_at"] = json!(last.map(rfc3339)),
+        Err(error) => warn!(%error, "a proof that can't say when it was last accepted"),
+    }
     Ok((status, axum::Json(object)).into_response())
 }
 

@@ -33,7 +33,7 @@ use crate::control::{publish, view};
                        only when every gateway that was not retired enforces that revision, with `enforcement` beside the \
                        object's fields; 202 when the time is up, with the `laggards`. Of what ends a token, or suspends an \
                        account, its `last_accepted_at` says when any gateway last accepted the token, or any of the \
-                       account and its sub-accounts; null if none ever did. Lists are `{items, next}`. \
+                       account and its sub-accounts; null if none is known of. Lists are `{items, next}`. \
                        Errors are `application/problem+json`: 401 is nobody's request, 403 says what is missing, and \
                        what the caller may not see is 404."
     ),

@@ -12,8 +12,10 @@ use crate::{
 
 /// Nobody waits longer for a receipt, and usage has told it by then.
 const KEPT_FOR: Duration = Duration::from_secs(120);
-/// Tokens at once; some 5 MB.
+/// Tokens at once; some 9 MB.
 const TOKENS_MAX: usize = 1 << 16;
+/// What is said of a token again so soon is said with it: a gateway that reconnects and reconnects pushes nobody else out.
+const SAID_WITHIN: Duration = Duration::from_secs(10);
 
 /// By token; the oldest goes when there are too many.
 #[derive(Default)]
@@ -47,13 +49,19 @@ impl Accepted {
         let (now, since) = (record::now(), Instant::now());
         for accepted in said {
             let at = now.saturating_sub(accepted.age_ms);
+            let is_new = |last: &Last| since.duration_since(last.said) > SAID_WITHIN;
+            let last = self.tokens.get(&accepted.token);
+            if last.is_none_or(is_new) {
+                self.order.push_back((since, accepted.token));
+            }
             let last = self.tokens.entry(accepted.token).or_insert(Last {
                 at,
                 account: 0,
                 said: since,
             });
-            self.order.push_back((since, accepted.token));
-            last.said = since;
+            if is_new(last) {
+                last.said = since;
+            }
             last.at = at.max(last.at);
             last.account = accepted.account.max(last.account);
         }

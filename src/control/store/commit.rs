@@ -171,12 +171,13 @@ impl Commit {
     }
 
     async fn end(mut self, is_published: bool) -> group::Outcome {
-        self.holds_to_terms()?;
         // Before others join: what it refuses, it refuses of this one alone.
         if is_published {
             self.within_plans().await?;
             self.not_held().await?;
         }
+        // Last, see `docs/decisions.md`.
+        self.holds_to_terms()?;
         self.tells_version().await?;
         let answer = self.keep_answer().await?;
         self.join(is_published, answer).await

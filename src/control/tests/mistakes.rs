@@ -161,3 +161,22 @@ async fn what_is_not_there_and_what_stands_against_it_is_told_before_the_version
         "main"
     );
 }
+
+#[tokio::test]
+async fn a_plan_that_is_full_is_told_before_the_version() {
+    let world = World::new().await;
+    let body = json!({"name": "small", "plan": "community"});
+    let account = world.ok("POST", "/accounts", body).await["id"].clone();
+    let body = json!({"account": account, "signal": "logs", "name": "one"});
+    let first = world.ok("POST", "/tokens", body.clone()).await["id"].clone();
+    let path = format!("/tokens/{first}/disable?force=true");
+    world.ok("POST", &path, Value::Null).await;
+    let second = world.ok("POST", "/tokens", body).await["id"].clone();
+    let path = format!("/tokens/{first}/enable");
+    let answer = with(&world, "POST", &path, STALE, &Value::Null).await;
+    assert_eq!(answer.status, 409, "{}", answer.json());
+    let away = format!("/tokens/{second}/disable?force=true");
+    world.ok("POST", &away, Value::Null).await;
+    let answer = with(&world, "POST", &path, STALE, &Value::Null).await;
+    assert_eq!(answer.status, 412, "{}", answer.json());
+}

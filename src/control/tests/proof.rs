@@ -361,3 +361,23 @@ async fn a_closed_control_plane_says_so() {
         503
     );
 }
+
+#[tokio::test]
+async fn a_proof_is_given_also_where_the_store_cannot_say_what_was_accepted_last() {
+    let world = World::new().await;
+    let folder = world.folder.path();
+    stores::alter(folder, "ALTER TABLE token_uses RENAME TO lost").await;
+    let body = json!({"state": "suspended", "reason": "unpaid"});
+    let path = "/accounts/1?wait=enforced";
+    let (status, answer) = world.call("PATCH", path, body).await;
+    assert_eq!((status, &answer["state"]), (200, &json!("suspended")));
+    let enforcement = answer["enforcement"].as_object().expect("a proof");
+    assert!(!enforcement.contains_key("last_accepted_at"), "{answer}");
+    stores::alter(folder, "ALTER TABLE lost RENAME TO token_uses").await;
+    let body = json!({"state": "active"});
+    world.ok("PATCH", "/accounts/1", body).await;
+    let body = json!({"state": "suspended", "reason": "unpaid"});
+    let answer = world.ok("PATCH", path, body).await;
+    let enforcement = answer["enforcement"].as_object().expect("a proof");
+    assert_eq!(enforcement["last_accepted_at"], Value::Null);
+}

@@ -407,7 +407,8 @@ impl Session {
     async fn enforce(&mut self, deltas: Vec<feed::Delta>, changes: usize) -> Result<(), Lost> {
         let directory = Arc::clone(&self.directory);
         let (usage, ended) = (self.config.usage.clone(), self.ended.clone());
-        let for_disk = work(changes > CHANGES_INLINE, move || {
+        let is_large = changes > CHANGES_INLINE || enforce::looks_far(&deltas);
+        let for_disk = work(is_large, move || {
             enforce::apply(&directory, usage.as_ref(), &ended, deltas)
         });
         let for_disk = for_disk.await?;

@@ -22,9 +22,9 @@ pub(super) fn is_asked(head: &Request<impl Sized>) -> Result<bool, Rejection> {
             let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
             if name == PARAMETER && at == 0 {
                 take(&mut asked, value.as_bytes())?;
-            } else if may_be_meant(name) {
+            } else if may_be_meant(piece) {
                 return Err(Rejection::BadParameter(
-                    "validate is written in lower case, without escapes, behind ? or &",
+                    "validate is written in lower case, without escapes, behind ? or &, and followed by =",
                 ));
             }
         }
@@ -35,9 +35,14 @@ pub(super) fn is_asked(head: &Request<impl Sized>) -> Result<bool, Rejection> {
     Ok(asked.unwrap_or(false))
 }
 
-fn may_be_meant(name: &str) -> bool {
+/// Whether it is a name that is only nearly ours, once what was escaped is not: a client may have escaped the whole query.
+fn may_be_meant(piece: &str) -> bool {
     // No escape makes a name shorter.
-    name.len() >= PARAMETER.len() && percent_decoded(name).trim().eq_ignore_ascii_case(PARAMETER)
+    piece.len() >= PARAMETER.len()
+        && percent_decoded(piece)
+            .split(['?', '&', ';'])
+            .filter_map(|pair| pair.split(['=', ':']).next())
+            .any(|name| name.trim().eq_ignore_ascii_case(PARAMETER))
 }
 
 fn take(asked: &mut Option<bool>, value: &[u8]) -> Result<(), Rejection> {
@@ -84,6 +89,12 @@ mod tests {
             ("/?%76alidate=true", None),
             ("/?validate%20=true", None),
             ("/?+validate=true", None),
+            ("/?validate%3Dtrue", None),
+            ("/?token=t%26validate%3Dtrue", None),
+            ("/??validate=true", None),
+            ("/?validate:true", None),
+            ("/?type=validate", Some(false)),
+            ("/?type=a%3Dvalidate", Some(false)),
         ] {
             assert_eq!(asked(uri, &[]), expected, "{uri}");
         }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     clock,
+    gateway::acknowledge::X_VALIDATED_ITEMS,
     model::{Content, Counts, Delivery, Destination, LineCounts, Rejection, Tally, Written},
     wire::status,
 };
@@ -54,6 +55,13 @@ pub(super) fn judge(
     let code = answer.status.as_u16();
     let written = written(&answer.headers).filter(|_| is_v2);
     match code {
+        // A gateway of our kind, and an endpoint or a proxy that asks it for a rehearsal.
+        200..=299 if answer.headers.contains_key(X_VALIDATED_ITEMS) => {
+            Attempt::Final(Err(misconfigured(
+                destination,
+                "validates what it is sent, and keeps none of it",
+            )))
+        }
         200..=299 if is_v2 && written.is_none() => {
             Attempt::Final(Err(Rejection::DestinationLacksVersion))
         }

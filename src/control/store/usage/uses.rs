@@ -57,14 +57,14 @@ impl Store {
     }
 
     /// When any token of that account and of its sub-accounts was last accepted, as far as gateways have told: those that
-    /// are gone, too. It looks at all of them.
+    /// are gone, too. It looks at all of them, and not behind lists: somebody waits for a proof.
     pub(crate) async fn last_accepted_in(&self, account: u64) -> Result<Option<Millis>, Error> {
         let last: Option<Option<i64>> = query(
             "SELECT MAX(u.last_accepted_at) FROM shipping_tokens t JOIN token_uses u ON u.token_id = t.id \
              WHERE t.account_id IN (SELECT id FROM accounts WHERE id = $1 OR parent_id = $1)",
         )
         .bind(signed(account))
-        .fetch_value(&self.lister)
+        .fetch_value(&self.reader)
         .await?;
         let last = last.flatten().map(positive).transpose()?;
         Ok(last.filter(|at| *at != 0))

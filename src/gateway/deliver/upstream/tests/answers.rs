@@ -79,3 +79,21 @@ fn counters_that_do_not_add_up_or_took_nothing_are_a_refusal_of_all() {
         }
     });
 }
+
+#[test]
+fn a_destination_that_only_validates_has_taken_nothing_and_is_not_asked_to() {
+    run(async {
+        let mut to = destination(DestinationKind::Http, &["http://127.0.0.1:1"]);
+        to.headers = vec![("X-Validate".into(), "true".into())];
+        setup(send_once(to, &ten_lines()).await);
+        for code in [200, 204] {
+            let server = serve(move |_| answer(code, "x-validated-items: 11\r\n", "")).await;
+            let to = destination(DestinationKind::Http, &[&server.url]);
+            let why = setup(send_once(to, &ten_lines()).await);
+            assert_eq!(
+                why,
+                "destination sink validates what it is sent, and keeps none of it"
+            );
+        }
+    });
+}
