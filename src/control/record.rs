@@ -16,6 +16,9 @@ use crate::{
 /// Milliseconds since 1970.
 pub(super) type Millis = u64;
 
+/// A control plane writes down four times in that time whom it serves; one that crashed leaves that behind.
+const HELD_FOR_MS: Millis = 60_000;
+
 /// Milliseconds since 1970, now.
 pub(super) fn now() -> Millis {
     u64::try_from(clock::wall().as_millis()).unwrap_or(u64::MAX)
@@ -43,6 +46,15 @@ pub(super) struct GatewayRow {
     pub(super) last_seen_at: Millis,
     /// Drawn for the stream that speaks for it, at whichever control plane; 0 = it has none.
     pub(super) holder: u64,
+}
+
+// === impl GatewayRow ===
+
+impl GatewayRow {
+    /// Whether a stream speaks for it at some control plane, as of the last minute.
+    pub(super) fn is_held(&self, now: Millis) -> bool {
+        self.holder != 0 && self.last_seen_at.saturating_add(HELD_FOR_MS) > now
+    }
 }
 
 /// Who changes something, and from where.

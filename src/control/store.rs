@@ -55,6 +55,7 @@ pub(super) use copy::copy;
 pub(super) use destinations::DestinationFilter;
 pub(super) use first::FirstThings;
 pub(super) use foreign::{Hands, Sort, TokenPage};
+pub(super) use gateways::Claim;
 pub(super) use import::{GivenToken, Imported};
 pub(super) use leaked::Leaked;
 pub(super) use place::{Place, check, exposed};

@@ -32,7 +32,7 @@ const PAGE_ROWS_MAX: u32 = 1000;
 /// A JSON body; an empty one counts as `{}`.
 pub(super) struct Body<T>(pub(super) T);
 
-/// A JSON body with a secret in it: what doesn't fit is not repeated.
+/// The same with a secret in it: what doesn't fit is not repeated.
 pub(super) struct SecretBody<T>(pub(super) T);
 
 /// No body, or `{}`.
@@ -69,15 +69,22 @@ impl<S: Send + Sync, T: de::DeserializeOwned> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let bytes = buffered(request.into_body()).await?;
-        let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-        // Fields in a row, without their names, would fit too.
-        if text.trim_ascii_start().first() != Some(&b'{') {
-            return Err(Problem::invalid("the body must be a JSON object"));
-        }
-        let read = serde_json::from_slice(text).or_else(|error| pointless(text).ok_or(error));
-        read.map(Self)
-            .map_err(|error| Problem::invalid(format!("the body does not fit: {error}")))
+        object(&bytes, |error| error.to_string()).map(Self)
     }
+}
+
+/// What the body's object holds; `say` has the words for what doesn't fit.
+fn object<T: de::DeserializeOwned>(
+    bytes: &[u8],
+    say: impl FnOnce(serde_json::Error) -> String,
+) -> Result<T, Problem> {
+    let text: &[u8] = if bytes.is_empty() { b"{}" } else { bytes };
+    // Fields in a row, without their names, would fit too.
+    if text.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::invalid("the body must be a JSON object"));
+    }
+    let read = serde_json::from_slice(text).or_else(|error| pointless(text).ok_or(error));
+    read.map_err(|error| Problem::invalid(format!("the body does not fit: {}", say(error))))
 }
 
 /// The same with whole numbers that are written with a point, as some languages do: 3.0 is 3, in JSON Schema, too.
@@ -110,12 +117,16 @@ impl<S: Send + Sync, T: de::DeserializeOwned> FromRequest<S> for SecretBody<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let bytes = buffered(request.into_body()).await?;
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
+        object(&bytes, |error| {
+            let said = error.to_string();
+            // The field's name is our own; any other word may be the caller's.
+            if said.starts_with("missing field") {
+                return said;
+            }
             let (line, column) = (error.line(), error.column());
-            Problem::invalid(format!(
-                "the body does not fit: look at line {line}, column {column}"
-            ))
+            format!("look at line {line}, column {column}")
         })
+        .map(Self)
     }
 }
 
@@ -205,6 +216,12 @@ impl<'de> Deserialize<'de> for Reference {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Reference, E> {
+                // No name is such a one, and whoever says that there is none repeats it.
+                if text.chars().count() > NAME_CHARS_MAX || text.chars().any(char::is_control) {
+                    return Err(E::custom(format_args!(
+                        "an id or a name has at most {NAME_CHARS_MAX} characters, none of them a control character"
+                    )));
+                }
                 // No name is all digits, so a number in quotes is an id.
                 Ok(number(text).map_or_else(|| Reference::Name(text.to_owned()), Reference::Id))
             }
@@ -364,6 +381,18 @@ mod tests {
         ] {
             let read: Reference = serde_json::from_value(name.into()).expect(name);
             assert_eq!(read, Reference::Name(name.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_reference_is_no_longer_than_a_name_and_has_no_control_character() {
+        let longest = "ä".repeat(NAME_CHARS_MAX);
+        let read: Reference = serde_json::from_value(longest.clone().into()).expect("fits");
+        assert_eq!(read, Reference::Name(longest.clone()));
+        for wrong in [longest + "b", "a\0b".to_owned(), "0".repeat(129)] {
+            let read = serde_json::from_value::<Reference>(wrong.clone().into());
+            let why = read.expect_err(&wrong).to_string();
+            assert!(!why.contains(&wrong), "{why}");
         }
     }
 }

@@ -16,9 +16,6 @@ use crate::control::{
     record::{self, rfc3339},
 };
 
-/// A control plane writes down every minute whom it serves; one that crashed leaves that behind.
-const HELD_FOR_MS: u64 = 150_000;
-
 /// A gateway that follows, or has followed and was not retired.
 #[derive(Serialize, ToSchema)]
 pub(super) struct GatewayView {
@@ -111,11 +108,9 @@ pub(super) async fn retire(
     if gateways.is_connected(&name) {
         return Err(connected());
     }
-    // Nor where another control plane speaks for it, as of the last minutes.
-    let elsewhere = commit.gateway(&name).await?.filter(|row| {
-        row.holder != 0 && row.last_seen_at.saturating_add(HELD_FOR_MS) > record::now()
-    });
-    if store.is_shared() && elsewhere.is_some() {
+    // Nor where another control plane speaks for it.
+    let row = commit.gateway(&name).await?;
+    if store.is_shared() && row.is_some_and(|row| row.is_held(record::now())) {
         return Err(Problem::new(
             StatusCode::CONFLICT,
             format!(

@@ -14,7 +14,14 @@ use super::{
     problem::Problem,
     rule::{Place, Rule, forbidden},
 };
-use crate::control::{Control, store::Answer, terms::Once};
+use crate::{
+    control::{
+        Control, Error,
+        store::{Answer, Store},
+        terms::Once,
+    },
+    model::TokenState,
+};
 
 const HEADER: &str = "idempotency-key";
 /// Said of an answer that was given before.
@@ -109,16 +116,8 @@ async fn again(
         let Query(query) = Query::<Wait>::from_request_parts(parts, control).await?;
         wait = query.duration(control)?;
     }
-    // A token that is shown once more is one that is revealed: the record first.
     if first.object["token"].is_string() {
-        let kind = match rule.path {
-            "/api-tokens" => "api_token",
-            _ => "token",
-        };
-        let subject = format!("{kind}/{}", first.object["id"]);
-        let mut commit = store.begin(permit.caller.who()).await?;
-        commit.note_of(first.account, "answer.again", subject, None, None);
-        commit.finish_unpublished().await?;
+        reveal(store, rule, permit, &first).await?;
     }
     let mut response = match first.revision {
         Some(revision) => {
@@ -131,4 +130,46 @@ async fn again(
         .headers_mut()
         .insert(REPLAYED, HeaderValue::from_static("true"));
     Ok(response)
+}
+
+/// A token that is shown once more is one that is revealed: the record first, and nothing is left to reveal of one that has
+/// been revoked since.
+async fn reveal(
+    store: &Store,
+    rule: &Rule,
+    permit: &Permit,
+    first: &Answer,
+) -> Result<(), Problem> {
+    let id = first.object["id"].as_u64().unwrap_or(0);
+    let mut commit = store.begin(permit.caller.who()).await?;
+    let (kind, is_there) = match rule.path {
+        "/api-tokens" => {
+            let row = Error::found(commit.api_token(id).await)?;
+            let is_there = row.is_some_and(|row| row.revoked_at.is_none());
+            ("api_token", is_there)
+        }
+        "/shared-tokens" => {
+            let row = Error::found(commit.shared_token(id).await)?;
+            let is_there = row.is_some_and(|row| row.revoked_at.is_none());
+            ("shared_token", is_there)
+        }
+        _ => {
+            let row = Error::found(commit.token(id).await)?;
+            let is_there = row.is_some_and(|row| row.token.state != TokenState::Revoked);
+            ("token", is_there)
+        }
+    };
+    let subject = format!("{kind}/{id}");
+    if !is_there {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            format!(
+                "{subject} was made under this Idempotency-Key and is revoked by now, so it is not shown again; \
+                 take a new key to make another one"
+            ),
+        ));
+    }
+    commit.note_of(first.account, "answer.again", subject, None, None);
+    commit.finish_unpublished().await?;
+    Ok(())
 }

@@ -229,7 +229,7 @@ async fn accounts(
             names
                 .binary_search(&name.as_str())
                 .is_ok()
-                .then(|| (Reference::Name(name.clone()), named(&name))),
+                .then(|| (Reference::Name(name.clone()), OF_THAT_NAME.to_owned())),
         ];
         for (reference, called) in asked.into_iter().flatten() {
             let asked = permit.asks(&Place::of(called, &row));
@@ -240,14 +240,13 @@ async fn accounts(
     Ok(accounts)
 }
 
-fn named(name: &str) -> String {
-    format!("account named {name:?}")
-}
+/// Refusals don't repeat what a line says.
+const OF_THAT_NAME: &str = "account of that name";
 
 /// As one that the caller may not see.
 fn missing(account: &Reference) -> String {
     match account {
         Reference::Id(id) => format!("there is no account {id}"),
-        Reference::Name(name) => format!("there is no {}", named(name)),
+        Reference::Name(_) => format!("there is no {OF_THAT_NAME}"),
     }
 }

@@ -22,8 +22,8 @@ use super::{
 use crate::{
     clock,
     control::{
-        Control,
-        record::{ApiTokenRow, SharedTokenRow, TokenRow, rfc3339, rfc3339_seconds},
+        Control, Error,
+        record::{AccountRow, ApiTokenRow, SharedTokenRow, TokenRow, rfc3339, rfc3339_seconds},
         scope::Scope,
         store::{Leaked, Store},
         view,
@@ -83,7 +83,11 @@ pub(super) async fn report(
         return Err(unknown());
     };
     let found = store.leaked(&digest).await?.ok_or_else(unknown)?;
-    permit.asks(&place(store, found.account()).await?)?;
+    let place = match found.account() {
+        Some(id) => Place::of(NOTHING.to_owned(), &account(store, id).await?),
+        None => Place::operators(NOTHING.to_owned()),
+    };
+    permit.asks(&place)?;
     if matches!(found, Leaked::Api(_)) && !permit.caller.scopes().has(Scope::Accounts) {
         return Err(forbidden(
             "this is an API token, and that needs the scope accounts",
@@ -122,12 +126,9 @@ fn unknown() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, format!("there is no {NOTHING}"))
 }
 
-async fn place(store: &Store, account: Option<u64>) -> Result<Place, Problem> {
-    let name = NOTHING.to_owned();
-    Ok(match account {
-        Some(id) => Place::of(name, &store.account(id).await?),
-        None => Place::operators(name),
-    })
+/// Whose it is. With an account that was deleted, all that was its own is gone.
+async fn account(store: &Store, id: u64) -> Result<AccountRow, Problem> {
+    Error::found(store.account(id).await)?.ok_or_else(unknown)
 }
 
 // === impl LeakBody ===
@@ -169,7 +170,7 @@ impl Leak {
             let used = store.token_uses(&[leak.id]).await?;
             leak.last_used_at = used.values().next().map(|used| rfc3339(used.last_used_at));
         } else if let Some(id) = leak.account {
-            leak.account_name = Some(store.account(id).await?.account.name);
+            leak.account_name = Some(account(store, id).await?.account.name);
         }
         Ok(leak)
     }

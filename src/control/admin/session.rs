@@ -13,7 +13,7 @@ use super::{
     Actor,
     caller::{Permit, SESSION_ABSOLUTE_MS, SESSION_IDLE_MS},
     cookie,
-    extract::Body,
+    extract::SecretBody,
     guard,
     problem::Problem,
     refused,
@@ -68,7 +68,7 @@ pub(super) struct Session {
 pub(super) async fn begin(
     State(control): State<Control>,
     parts: Parts,
-    Body(login): Body<Login>,
+    SecretBody(login): SecretBody<Login>,
 ) -> Result<Response, Problem> {
     // A page of another site can send a form, but no JSON without asking first.
     let is_json = parts
@@ -163,7 +163,7 @@ pub(super) async fn change(
     Extension(Actor(actor)): Extension<Actor>,
     Extension(permit): Extension<Permit>,
     parts: Parts,
-    Body(change): Body<NewPassword>,
+    SecretBody(change): SecretBody<NewPassword>,
 ) -> Result<Response, Problem> {
     let CallerIs::User { id, name, .. } = permit.caller.is() else {
         return Err(no_session());

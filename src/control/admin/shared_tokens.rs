@@ -106,7 +106,7 @@ pub(super) async fn show(
 
 /// Makes a shared token; the answer carries it as `token`. It opens `GET /shared/usage` and nothing else.
 #[utoipa::path(post, path = "/shared-tokens", request_body = NewSharedTokenBody,
-    responses((status = 201, body = MadeSharedToken), (status = 409, body = Problem)))]
+    responses((status = 201, body = MadeSharedToken), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(super) async fn create(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
@@ -138,7 +138,7 @@ pub(super) async fn create(
 
 /// Changes a shared token's name, filters, join or expiry; what it shows follows at once.
 #[utoipa::path(patch, path = "/shared-tokens/{id}", request_body = SharedTokenChange, params(("id" = u64, Path)),
-    responses((status = 200, body = view::SharedToken), (status = 409, body = Problem)))]
+    responses((status = 200, body = view::SharedToken), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(super) async fn change(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
@@ -208,6 +208,9 @@ pub(super) async fn delete(
 
 /// Ids of filters, each once.
 pub(super) fn filters(mut ids: Vec<u64>) -> Result<Vec<u64>, Problem> {
+    if ids.contains(&0) {
+        return Err(Problem::invalid("a filter's id is positive"));
+    }
     ids.sort_unstable();
     ids.dedup();
     if ids.len() > FILTERS_MAX {

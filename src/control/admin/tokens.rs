@@ -10,8 +10,8 @@ use super::{
     caller::Permit,
     enforced::{Ended, ForcedWait, Items, Wait, answer, answer_end, page},
     extract::{
-        Body, Id, NoBody, Page, Query, Reference, description, name, nullable, one_of, seconds,
-        sources,
+        Body, Id, NoBody, Page, Query, Reference, SecretBody, description, name, nullable, one_of,
+        seconds, sources,
     },
     problem::Problem,
     usage::{UsedToken, used, used_one},
@@ -155,7 +155,7 @@ pub(super) async fn create(
     Extension(Actor(actor)): Extension<Actor>,
     Extension(permit): Extension<Permit>,
     Query(wait): Query<Wait>,
-    Body(new): Body<TokenBody>,
+    SecretBody(new): SecretBody<TokenBody>,
 ) -> Result<Response, Problem> {
     let wait = wait.duration(&control)?;
     let signal = signal(&new.signal)?;

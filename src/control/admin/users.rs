@@ -9,7 +9,7 @@ use super::{
     Actor,
     caller::Permit,
     enforced::{Items, page},
-    extract::{Body, Id, Page, Query, Reference, name},
+    extract::{Id, Page, Query, Reference, SecretBody, name},
     problem::Problem,
     written,
 };
@@ -95,7 +95,7 @@ pub(super) async fn create(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
     Extension(permit): Extension<Permit>,
-    Body(new): Body<NewUserBody>,
+    SecretBody(new): SecretBody<NewUserBody>,
 ) -> Result<(StatusCode, Json<view::User>), Problem> {
     let name = name(new.name)?;
     let password = Secret::new(new.password);
@@ -133,7 +133,7 @@ pub(super) async fn change(
     Extension(Actor(actor)): Extension<Actor>,
     Extension(permit): Extension<Permit>,
     Id(id): Id,
-    Body(change): Body<UserChange>,
+    SecretBody(change): SecretBody<UserChange>,
 ) -> Result<Json<view::User>, Problem> {
     let password = match change.password.map(Secret::new) {
         Some(password) => {

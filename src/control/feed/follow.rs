@@ -16,7 +16,7 @@ use crate::{
     control::{
         Control, Error,
         publish::{Caller, Publisher, Session, Since, Taken},
-        store::{Kept, Store},
+        store::{Claim, Kept, Store},
         usage,
     },
     model::{Change, usage::REPORT_TOKENS_MAX},
@@ -31,7 +31,8 @@ pub(in crate::control) const STALL_MAX: Duration = Duration::from_secs(10);
 /// How long a gateway may take to say who it is.
 const HELLO_MAX: Duration = Duration::from_secs(10);
 /// How old `last_seen_at` may be after a crash of the control plane.
-const REMEMBER_EVERY: Duration = Duration::from_secs(60);
+/// Other control planes take a gateway for connected as long as it is not four times that old.
+const REMEMBER_EVERY: Duration = Duration::from_secs(15);
 /// How often other control planes hear how far a gateway has come, while it goes on.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 /// Bytes of a name or version.
@@ -93,14 +94,12 @@ async fn converse(
         instance: &hello.instance,
         version: &hello.version,
     };
-    let session = publisher.gateways.connect(caller).map_err(|Taken| {
-        tracing::warn!(gateway = %hello.gateway, "refused: a gateway with another data folder is connected under this name");
-        Status::already_exists(
-            "another gateway is connected under this name: give one of the two another gateway.name",
-        )
-    })?;
+    let session = publisher
+        .gateways
+        .connect(caller)
+        .map_err(|Taken| taken(&hello.gateway))?;
     // Before it is told anything: from then on it may serve, so a control plane that starts again must wait for it.
-    claim(store, &session).await?;
+    let session = claim(store, session).await?;
     // Once more: who waits elsewhere and missed this gateway has committed before. It must be told of that, too.
     store.catch_up().await.map_err(unheard)?;
     let mut follower = Follower {
@@ -171,12 +170,34 @@ async fn keep_telling(store: &Store, session: &Session) -> Result<Infallible, St
     }
 }
 
-/// Writes down that this stream speaks for the gateway.
-async fn claim(store: &Store, session: &Session) -> Result<(), Status> {
-    match session.row() {
-        Some(row) => store.claim_gateway(&row).await.map_err(internal),
-        None => Ok(()),
+/// Writes down that this stream speaks for the gateway, unless another control plane has another one of that name.
+async fn claim(store: &Store, session: Session) -> Result<Session, Status> {
+    let Some(row) = session.row() else {
+        return Ok(session);
+    };
+    match store.claim_gateway(&row).await.map_err(internal)? {
+        Claim::Made => {}
+        Claim::Replaced => tracing::warn!(
+            gateway = row.name,
+            "a gateway has come with a new data folder under the name of one that is not connected, and stands for it: \
+             if that one is still running somewhere, one of the two needs another gateway.name"
+        ),
+        Claim::Taken => {
+            session.withdraw();
+            return Err(taken(&row.name));
+        }
     }
+    Ok(session)
+}
+
+fn taken(gateway: &str) -> Status {
+    tracing::warn!(
+        gateway,
+        "refused: a gateway with another data folder is connected under this name"
+    );
+    Status::already_exists(
+        "another gateway is connected under this name: give one of the two another gateway.name",
+    )
 }
 
 /// Writes the gateway down.

@@ -10,7 +10,6 @@ use std::{
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use super::accepted::{Accepted, OfAccounts};
 use crate::{
@@ -73,6 +72,8 @@ pub(crate) struct Session {
     gateways: Gateways,
     name: String,
     session: u64,
+    /// What was known under its name; without a stream.
+    before: Option<Entry>,
     replaced: CancellationToken,
 }
 
@@ -153,22 +154,17 @@ impl Gateways {
                 replaced: replaced.clone(),
             }),
         };
-        let older = table.entries.insert(caller.name.to_owned(), entry);
+        let mut before = table.entries.insert(caller.name.to_owned(), entry);
         drop(table);
-        if let Some(stream) = older.and_then(|older| older.stream) {
+        if let Some(stream) = before.as_mut().and_then(|before| before.stream.take()) {
             stream.replaced.cancel();
-        } else if is_other {
-            warn!(
-                gateway = caller.name,
-                "a gateway has come with a new data folder under the name of one that is not connected, and stands for it: \
-                 if that one is still running somewhere, one of the two needs another gateway.name"
-            );
         }
         self.changed.send_replace(());
         Ok(Session {
             gateways: self.clone(),
             name: caller.name.to_owned(),
             session,
+            before,
             replaced,
         })
     }
@@ -297,6 +293,18 @@ impl Session {
         self.gateways.changed.send_replace(());
     }
 
+    /// Ends as if it had never come: the store knows of another gateway of that name.
+    pub(crate) fn withdraw(mut self) {
+        let before = self.before.take();
+        let mut table = self.gateways.table();
+        if self.entry(&mut table).is_some() {
+            table.entries.remove(&self.name);
+            table
+                .entries
+                .extend(before.map(|it| (self.name.clone(), it)));
+        }
+    }
+
     /// Ends when a newer stream has come under this name.
     pub(crate) async fn replaced(&self) {
         self.replaced.cancelled().await;
@@ -406,5 +414,21 @@ mod tests {
         drop(second);
         assert!(gateways.retire("a"));
         assert_eq!(gateways.acknowledged("a"), None);
+    }
+
+    #[test]
+    fn one_that_the_store_refuses_leaves_what_was_known_before_it() {
+        let gateways = Gateways::new(true);
+        let refused = gateways.connect(caller("a", "j")).expect("free");
+        refused.withdraw();
+        assert_eq!(gateways.acknowledged("a"), None);
+        let first = gateways.connect(caller("a", "i")).expect("free");
+        first.acknowledge(5, &[]);
+        drop(first);
+        let refused = gateways.connect(caller("a", "j")).expect("free");
+        assert_eq!(gateways.acknowledged("a"), Some(0));
+        refused.withdraw();
+        assert_eq!(gateways.acknowledged("a"), Some(5));
+        assert!(gateways.retire("a"), "it is not connected");
     }
 }

@@ -96,6 +96,11 @@ async fn one(on: impl Into<On<'_>>, id: u64) -> Result<ApiTokenRow, Error> {
 // === impl Commit ===
 
 impl Commit {
+    /// That one, as of this transaction.
+    pub(crate) async fn api_token(&mut self, id: u64) -> Result<ApiTokenRow, Error> {
+        one(self.connection()?, id).await
+    }
+
     /// Mints one. Its text can be read again only when it `is_kept`: for a file of our own.
     pub(crate) async fn insert_api_token(
         &mut self,
@@ -146,7 +151,7 @@ impl Commit {
 
     /// Ends it for ever; a revoked one stays as it is.
     pub(crate) async fn revoke_api_token(&mut self, id: u64) -> Result<ApiTokenRow, Error> {
-        let old = one(self.connection()?, id).await?;
+        let old = self.api_token(id).await?;
         if old.revoked_at.is_some() {
             return Ok(old);
         }

@@ -10,6 +10,16 @@ use crate::control::{
     record::{GatewayRow, Millis},
 };
 
+/// What came of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    Made,
+    /// In the place of a gateway with another data folder, for which no stream speaks.
+    Replaced,
+    /// A gateway with another data folder is connected under that name, here or elsewhere: nothing is written.
+    Taken,
+}
+
 // === impl Store ===
 
 impl Store {
@@ -20,11 +30,24 @@ impl Store {
             .await
     }
 
-    /// Writes down that a stream speaks for a gateway from now on, and no other one.
-    pub(crate) async fn claim_gateway(&self, row: &GatewayRow) -> Result<(), Error> {
+    /// Writes down that a stream speaks for a gateway from now on, and no other one. It takes no name from another gateway
+    /// for which a stream speaks: both would count as one.
+    pub(crate) async fn claim_gateway(&self, row: &GatewayRow) -> Result<Claim, Error> {
         let mut commit = self.begin("feed").await?;
+        // With the writer held: of two that come to two control planes at once, the later one finds the other.
+        let before = commit.gateway(&row.name).await?;
+        let other = before.filter(|before| before.instance != row.instance);
+        if let Some(other) = &other
+            && other.is_held(commit.now)
+        {
+            return Ok(Claim::Taken);
+        }
         put(row, row.holder).execute(commit.connection()?).await?;
-        commit.finish_unpublished().await
+        commit.finish_unpublished().await?;
+        Ok(match other {
+            Some(_) => Claim::Replaced,
+            None => Claim::Made,
+        })
     }
 
     /// Writes one down as it is now, with what it has said of tokens' ends, unless another stream has come to speak for it.

@@ -318,6 +318,8 @@ async fn shared_tokens_and_filters_are_one_with_our_own() {
             "{wrong}"
         );
     }
+    let change = json!({"filters": [999]});
+    assert_eq!(shop.call("PUT", &path, change).await.0, 400);
     assert_eq!(
         shop.call("DELETE", &path, Value::Null).await,
         (204, Value::Null)

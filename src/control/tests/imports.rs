@@ -212,15 +212,73 @@ async fn an_import_reaches_no_account_that_its_caller_does_not_reach() {
         reasons,
         [
             format!("there is no account {hidden}"),
-            "there is no account named \"acme-board\"".to_owned(),
+            "there is no account of that name".to_owned(),
             format!("there is no account {other}"),
-            "there is no account named \"other\"".to_owned(),
-            "there is no account named \"nobody\"".to_owned(),
+            "there is no account of that name".to_owned(),
+            "there is no account of that name".to_owned(),
             "there is no account 99".to_owned(),
         ]
     );
     let (_, reader) = people.api_token(Some(main), &["read"]).await;
     assert_eq!(import(&people, &reader, "", lines.join("\n")).await.0, 403);
+}
+
+#[tokio::test]
+async fn a_refusal_repeats_nothing_of_its_line_so_a_thousand_are_a_short_answer() {
+    let people = People::new().await;
+    let hand = operator(&people).await;
+    let long = "\u{7f}".repeat(16_000);
+    let longest_name = "\u{7f}\u{e001}".repeat(64);
+    for (at, wrong) in [
+        json!({"account": long}),
+        json!({"account": longest_name}),
+        json!({"account": "\u{e001}".repeat(128)}),
+        json!({"account": 1, "expires_at": long}),
+        json!({"account": 1, "sources": [long]}),
+        json!({"account": 1, "signal": long}),
+        json!({"account": 1, "name": long}),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let line = |n: u32| {
+            let mut line = json!({"token": given(n), "signal": "logs"});
+            let fields = wrong.as_object().expect("fields").clone();
+            line.as_object_mut().expect("an object").extend(fields);
+            line.to_string()
+        };
+        let lines: Vec<_> = (0..1_000).map(line).collect();
+        let (status, done) = import(&people, &hand, "", lines.join("\n")).await;
+        assert_eq!((status, &done["refused"]), (200, &json!(1_000)), "{at}");
+        let bytes = done.to_string().len();
+        assert!(bytes < 256 << 10, "{at}: {bytes} bytes");
+    }
+}
+
+#[tokio::test]
+async fn a_nul_in_an_accounts_name_is_one_wrong_line() {
+    let people = People::new().await;
+    let hand = operator(&people).await;
+    let lines = [
+        json!({"token": given(1), "account": 1}),
+        json!({"token": given(2), "account": "ma\0in"}),
+        json!({"token": given(3), "account": "main"}),
+    ];
+    let lines = lines.map(|line| line.to_string()).join("\n");
+    let (status, done) = import(&people, &hand, "?signal=logs", lines).await;
+    assert_eq!((status, &done["made"]), (200, &json!(2)), "{done}");
+    let refused = &done["refusals"][0];
+    assert_eq!(refused["line"], 2);
+    let reason = refused["reason"].as_str().expect("text");
+    assert!(
+        reason.contains("look at column"),
+        "not looked for: {reason}"
+    );
+    // In a query and in a body the same.
+    let query = "?signal=logs&account=a%00b";
+    assert_eq!(import(&people, &hand, query, given(4)).await.0, 400);
+    let body = json!({"account": "a\0b", "signal": "logs", "name": "n"});
+    assert_eq!(people.call(&hand, "POST", "/tokens", &body).await.0, 400);
 }
 
 #[tokio::test]
@@ -342,6 +400,36 @@ async fn a_leaked_token_is_told_to_those_who_reach_it_and_ends_when_they_say_so(
     let api = format!("api_token/{leaked}");
     assert_eq!(subjects, [&*token, &*token, &*token, &*api]);
     assert!(!audit.to_string().contains(text));
+}
+
+#[tokio::test]
+async fn a_token_of_an_account_that_is_gone_is_nothing_known_to_anybody() {
+    let people = People::new().await;
+    let gone = people.account("gone", "unlimited").await;
+    let other = people.account("other", "unlimited").await;
+    let (_, stranger) = people.api_token(Some(other), &["tokens", "accounts"]).await;
+    let tokens = [
+        people.api_token(Some(gone), &["read"]).await.1,
+        people.shared_token(gone, &[]).await.1,
+    ];
+    let path = format!("/accounts/{gone}");
+    people.operate("DELETE", &path, Value::Null).await;
+    let never = TokenKind::Api.mint(|bytes| bytes.fill(7));
+    let never = json!({"token": never.reveal()});
+    for hand in [people.operator(), stranger] {
+        let nothing = people.call(&hand, "POST", "/leaks", &never).await;
+        assert_eq!(nothing.0, 404);
+        for token in &tokens {
+            let Hand::Token(text) = token else {
+                panic!("a token");
+            };
+            for revoke in [false, true] {
+                let body = json!({"token": text, "revoke": revoke});
+                let answer = people.call(&hand, "POST", "/leaks", &body).await;
+                assert_eq!(answer, nothing);
+            }
+        }
+    }
 }
 
 #[tokio::test]

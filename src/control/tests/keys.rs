@@ -210,6 +210,59 @@ async fn the_answer_says_the_same_revision_and_can_be_waited_for_again() {
 }
 
 #[tokio::test]
+async fn a_token_is_shown_again_on_record_as_what_it_is_and_no_more_once_it_is_revoked() {
+    let world = World::new().await;
+    let old = world.token("old").await;
+    let rotate = format!("/tokens/{}/rotate", old["id"]);
+    let mut expected = Vec::new();
+    for (path, collection, kind, body) in [
+        (
+            "/tokens",
+            "/tokens",
+            "token",
+            json!({"account": 1, "signal": "logs", "name": "one"}),
+        ),
+        (&*rotate, "/tokens", "token", json!({})),
+        (
+            "/api-tokens",
+            "/api-tokens",
+            "api_token",
+            json!({"name": "one", "scopes": ["read"]}),
+        ),
+        (
+            "/shared-tokens",
+            "/shared-tokens",
+            "shared_token",
+            json!({"account": 1, "name": "one", "filters": []}),
+        ),
+    ] {
+        let first = post(&world, path, path, &body).await.json();
+        let again = post(&world, path, path, &body).await;
+        assert_eq!((again.status, again.json()), (201, first.clone()), "{path}");
+        expected.push(json!(format!("{kind}/{}", first["id"])));
+        let thing = format!("{collection}/{}", first["id"]);
+        let revoke = format!("{thing}/revoke");
+        world.ok("POST", &revoke, Value::Null).await;
+        let refused = post(&world, path, path, &body).await;
+        assert_eq!(refused.status, 409, "{path}: {}", refused.json());
+        let said = refused.json().to_string();
+        assert!(said.contains("revoked"), "{said}");
+        let text = first["token"].as_str().expect("text");
+        assert!(!said.contains(text) && !is_replayed(&refused), "{said}");
+        if kind != "api_token" {
+            world.ok("DELETE", &thing, Value::Null).await;
+            let refused = post(&world, path, path, &body).await;
+            assert_eq!(refused.status, 409, "{path}, deleted");
+        }
+    }
+    let path = "/audit?action=answer.again";
+    let records = world.ok("GET", path, Value::Null).await;
+    let records = records["items"].as_array().expect("items").clone();
+    let subjects: Vec<_> = records.iter().map(|it| it["subject"].clone()).collect();
+    assert_eq!(subjects, expected);
+}
+
+#[tokio::test]
 async fn what_a_caller_reaches_no_more_is_not_shown_again() {
     let people = People::new().await;
     let acme = people.account("acme", "unlimited").await;

@@ -211,6 +211,34 @@ async fn two_gateways_of_one_name_are_not_confirmed_as_one() {
     first.until(2).await;
 }
 
+#[tokio::test]
+async fn a_name_that_another_control_plane_speaks_for_is_not_given_away_for_a_minute() {
+    let world = World::new().await;
+    let insert = format!(
+        "INSERT INTO gateways (name, instance, version, revision, last_seen_at, holder) \
+         VALUES ('edge', 'another folder', '1', 1, {}, 7)",
+        record::now()
+    );
+    let folder = world.folder.path();
+    stores::alter(folder, &insert).await;
+    for _ in 0..2 {
+        let mut edge = world.follow("edge", Kept::default()).await;
+        let end = edge.step().await.expect_err("refused");
+        assert_eq!(end.code(), tonic::Code::AlreadyExists);
+    }
+    let list = world.ok("GET", "/gateways", Value::Null).await;
+    assert_eq!(list["items"], json!([]), "nobody is connected here");
+    // The other one is what the store knows of.
+    let rows = world.control.inner.store.gateways().await.expect("read");
+    assert_eq!((&*rows[0].instance, rows[0].holder), ("another folder", 7));
+    let later = "UPDATE gateways SET last_seen_at = last_seen_at - 60000";
+    stores::alter(folder, later).await;
+    let mut edge = world.follow("edge", Kept::default()).await;
+    edge.until(1).await;
+    let rows = world.control.inner.store.gateways().await.expect("read");
+    assert_eq!((rows.len(), &*rows[0].instance), (1, "edge"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_caller_that_hangs_up_leaves_no_hole_and_no_unpublished_commit() {
     let world = World::new().await;

@@ -192,7 +192,7 @@ async fn an_expiry_is_seven_days_unless_said_otherwise_and_none_only_when_asked_
         json!({"expires_at": "2020-01-01T00:00:00Z"}),
         json!({"expires_at": "tomorrow"}),
         json!({"join": "xor"}),
-        json!({"filters": [99]}),
+        json!({"filters": [0]}),
         json!({"filters": "all"}),
         json!({"filters": (1..=33).collect::<Vec<u64>>()}),
         json!({"name": ""}),
@@ -235,10 +235,14 @@ async fn filters_are_words_and_of_the_tokens_account_and_stay_while_they_are_gon
     let (_, same) = people
         .call(&operator, "POST", "/shared-tokens", &unknown)
         .await;
-    assert_eq!(status, 400);
+    assert_eq!(status, 404);
     let detail = problem["detail"].as_str().expect("text");
     assert_eq!(detail.replace(&filter.to_string(), "999"), same["detail"]);
     let (token, _) = people.shared_token(account, &[filter]).await;
+    let change = json!({"filters": [filter, 999]});
+    let path_of_token = format!("/shared-tokens/{token}");
+    let changed = people.call(&operator, "PATCH", &path_of_token, &change);
+    assert_eq!(changed.await.0, 404);
     let (status, _) = people.call(&operator, "DELETE", &path, &Value::Null).await;
     assert_eq!(status, 409, "a token goes by it");
     let revoke = format!("/shared-tokens/{token}/revoke");

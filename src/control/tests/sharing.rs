@@ -283,6 +283,43 @@ async fn a_gateway_that_moves_is_neither_counted_twice_nor_by_what_it_said_elsew
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL"]
+async fn two_gateways_of_one_name_at_two_control_planes_are_not_confirmed_as_one() {
+    let (one, other) = pair(Config::default()).await;
+    one.token("x").await;
+    let mut first = one.follow("edge", Kept::default()).await;
+    first.until(2).await;
+    first.acknowledge(2).await;
+    let come = async || {
+        let kept = Kept {
+            instance: Some("another folder".into()),
+            ..Kept::default()
+        };
+        other.follow("edge", kept).await.step().await
+    };
+    let end = come().await.expect_err("refused");
+    assert_eq!(end.code(), tonic::Code::AlreadyExists);
+    // Where its control plane goes down, the first one serves on, and nobody else is taken for it.
+    let World {
+        control, folder, ..
+    } = one;
+    control.close().await;
+    let end = come().await.expect_err("refused");
+    assert_eq!(end.code(), tonic::Code::AlreadyExists);
+    let path = "/tokens/1/revoke?wait=enforced&timeout_ms=300";
+    let (status, answer) = other.call("POST", path, Value::Null).await;
+    assert_eq!(
+        (status, &answer["enforcement"]["laggards"]),
+        (202, &json!(["edge"])),
+        "{answer}"
+    );
+    // It comes to the other one under its own name.
+    let mut moved = other.follow("edge", first.kept.clone()).await;
+    moved.until(3).await;
+    drop(folder);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
 async fn while_the_store_cannot_be_read_nobody_is_said_to_enforce_anything() {
     let (one, _other) = pair(Config::default()).await;
     one.token("x").await;

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     clock,
     control::{
-        Control,
+        Control, Error,
         record::SharedTokenRow,
         sight::Join,
         store::{NewSharedToken, Whose},
@@ -103,7 +103,8 @@ pub(super) async fn create(
         },
     };
     let mut commit = control.inner.store.begin(&key.who).await?;
-    let (row, secret) = commit.insert_shared_token(new).await?;
+    let made = commit.insert_shared_token(new).await;
+    let (row, secret) = made.map_err(no_filter)?;
     written::done(commit, model(row, &secret)).await
 }
 
@@ -141,9 +142,8 @@ pub(super) async fn change(
     if let Some(at) = body.expiration_date {
         new.expires_at = expiry(at)?;
     }
-    let row = commit
-        .update_shared_token("shared_token.change", &old, new)
-        .await?;
+    let changed = commit.update_shared_token("shared_token.change", &old, new);
+    let row = changed.await.map_err(no_filter)?;
     let secret = commit.reveal_shared_token(key.id).await?;
     written::done(commit, model(row, &secret)).await
 }
@@ -159,6 +159,14 @@ pub(super) async fn delete(
     commit.hide_shared_token(key.id).await?;
     commit.finish_unpublished().await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// A filter that the account doesn't have is 400 here, as callers expect.
+fn no_filter(error: Error) -> Trouble {
+    match error {
+        Error::NotFound(why) => Trouble::invalid(why),
+        error => error.into(),
+    }
 }
 
 /// In seconds; 0 for what never ends.

@@ -1,4 +1,5 @@
-//! One line of an import: an object, or a bare token. What is wrong with it is said without repeating it.
+//! One line of an import: an object, or a bare token. What is wrong with it is said without repeating it: the answer is as
+//! bounded as the number of refusals, and no place is sure to have no token in it.
 
 use serde::Deserialize;
 
@@ -86,11 +87,17 @@ impl Defaults {
         let signal = signal.ok_or_else(|| {
             Problem::invalid("it names no signal, and neither does the query (?signal=)")
         })?;
-        let expires_at = line
-            .expires_at
-            .as_deref()
-            .map(extract::seconds)
-            .transpose()?;
+        let expires_at = line.expires_at.as_deref().map(extract::seconds);
+        let expires_at = expires_at.transpose().map_err(|_| {
+            Problem::invalid(
+                "expires_at is a time like 2030-01-31T12:00:00Z (RFC 3339, UTC, before 2106)",
+            )
+        })?;
+        let sources = sources(&line.sources.unwrap_or_default()).map_err(|_| {
+            Problem::invalid(
+                "sources are at most 64 networks such as 10.0.0.0/8, none with bits set past its prefix",
+            )
+        })?;
         let token = GivenToken {
             token: given(line.token)?,
             signal,
@@ -99,7 +106,7 @@ impl Defaults {
             expires_at: expires_at.unwrap_or(0),
             details: Details {
                 description: description(line.description.unwrap_or_default())?,
-                sources: sources(&line.sources.unwrap_or_default())?,
+                sources,
                 token: None,
             },
         };
@@ -149,6 +156,9 @@ mod tests {
             "short".to_owned(),
             format!("{{\"token\":\"{TOKEN}\",\"signal\":\"smells\"}}"),
             format!("{{\"token\":\"{TOKEN}\",\"sources\":[\"10.0.0.1/8\"]}}"),
+            format!("{{\"token\":\"{TOKEN}\",\"sources\":[\"{secret}\"]}}"),
+            format!("{{\"token\":\"{TOKEN}\",\"expires_at\":\"{secret}\"}}"),
+            format!("{{\"token\":\"{TOKEN}\",\"account\":\"{secret}\\u0000\"}}"),
             format!("{{\"token\":\"{TOKEN}\",\"name\":\"\"}}"),
             "whf_a_00000000000000000000000000000000000000".to_owned(),
         ] {

@@ -84,7 +84,7 @@ pub(super) fn state(document: &mut Value) {
         "Reference".to_owned(),
         json!({
             "description": "A positive id, or a name",
-            "oneOf": [{"type": "integer", "minimum": 0, "maximum": NUMBER_MAX}, {"type": "string"}]
+            "oneOf": [{"type": "integer", "minimum": 0, "maximum": NUMBER_MAX}, reference()]
         }),
     );
     may_be_missing(document, &optional);
@@ -166,6 +166,7 @@ fn parameter_schema(path: &str, name: &str) -> Option<Value> {
         "after" if is_usage => json!({"type": "string", "pattern": r"^[0-9]{1,18}\.[0-9]{1,18}$"}),
         "after" if path != "/gateways" => number(0, NUMBER_MAX),
         "account" if path == "/audit" => number(0, NUMBER_MAX),
+        "account" | "parent" => reference(),
         "wait" => words(&["enforced"]),
         "confirm" => json!({"type": "string", "pattern": "^dropped-[0-9]{1,18}$"}),
         "signal" => words(&["logs", "metrics", "traces"]),
@@ -181,6 +182,11 @@ fn parameter_schema(path: &str, name: &str) -> Option<Value> {
         "from" | "to" => json!({"type": "string", "format": "date-time"}),
         _ => return None,
     })
+}
+
+/// An id or a name, as a text.
+fn reference() -> Value {
+    json!({"type": "string", "maxLength": 128, "pattern": NO_CONTROL})
 }
 
 /// What a sub-account may have from its parent.

@@ -241,7 +241,7 @@ impl Commit {
         for id in filters {
             let row = Error::found(self.shared_filter(*id).await)?;
             if row.is_none_or(|row| row.account != account) {
-                return Err(Error::Invalid(format!(
+                return Err(Error::NotFound(format!(
                     "account {account} has no shared filter {id}"
                 )));
             }
