@@ -30,3 +30,4 @@ mod port;
 mod usage;
 mod shared;
 mod compat;
+mod reading;

@@ -32,7 +32,7 @@ fn enabled(account: u64, signal: Signal, most: u64) -> Query {
 impl Store {
     /// How many tokens of an account count against its plan for that signal.
     pub(crate) async fn enabled_tokens(&self, account: u64, signal: Signal) -> Result<u64, Error> {
-        let count = enabled(account, signal, i64::MAX.unsigned_abs()).fetch_one(&self.reader);
+        let count = enabled(account, signal, i64::MAX.unsigned_abs()).fetch_one(&self.lister);
         super::positive(count.await?)
     }
 }
