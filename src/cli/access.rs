@@ -74,6 +74,9 @@ pub(super) enum Failure {
     /// It may have been done: the answer did not come.
     #[error("{0}")]
     Unanswered(String),
+    /// The key of what is made once stands for another request.
+    #[error("{0}")]
+    OtherRequest(String),
     /// It was done, but some gateways have not confirmed it.
     #[error("{0}")]
     NotEnforced(String),

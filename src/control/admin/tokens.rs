@@ -10,8 +10,8 @@ use super::{
     caller::Permit,
     enforced::{Ended, ForcedWait, Items, Wait, answer, answer_end, page},
     extract::{
-        Body, Id, NoBody, Page, Query, Reference, SecretBody, description, name, nullable, one_of,
-        seconds, sources,
+        Body, EXPIRES, Id, NoBody, Page, Query, Reference, SecretBody, description, end, name,
+        nullable, one_of, seconds, sources,
     },
     problem::Problem,
     usage::{UsedToken, used, used_one},
@@ -46,6 +46,8 @@ pub(super) struct TokenBody {
     description: Option<String>,
     /// RFC 3339; null or nothing for never.
     expires_at: Option<String>,
+    /// The same in seconds from now, in its place.
+    expires_in_seconds: Option<u32>,
     /// Networks that it may be used from, as CIDR, 64 at most; none for anywhere.
     sources: Option<Vec<String>>,
     /// A token that somebody else has made, 16 to 128 of `[A-Za-z0-9_-]`; without one, it is made here.
@@ -160,7 +162,7 @@ pub(super) async fn create(
     let wait = wait.duration(&control)?;
     let signal = signal(&new.signal)?;
     let name = name(new.name)?;
-    let expires_at = new.expires_at.as_deref().map(seconds).transpose()?;
+    let expires_at = end(EXPIRES, new.expires_at.as_deref(), new.expires_in_seconds)?;
     if expires_at.is_some_and(|at| at <= clock::wall_seconds()) {
         return Err(Problem::invalid("expires_at lies in the past"));
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::{etag, rule::Rule};
+use super::super::{etag, extract::IN_SECONDS_MAX, rule::Rule};
 use crate::control::plan::Plan;
 
 /// Ids and counts.
@@ -227,6 +227,7 @@ fn narrow(schema_name: &str, field: &str, schema: &mut Value) {
         "connect_timeout_ms" => number(1, 60_000),
         "request_timeout_ms" => number(1, 600_000),
         "overlap_seconds" => number(0, 30 * 86_400),
+        "expires_in_seconds" | "trial_seconds" => number(1, IN_SECONDS_MAX.into()),
         "scopes" => json!({"minItems": 1}),
         "inherit" => json!({"items": {"type": "string", "enum": inherited()}}),
         "in_flight_bytes_max" | "concurrency_max" => number(0, NUMBER_MAX),
