@@ -31,3 +31,4 @@ mod usage;
 mod shared;
 mod compat;
 mod reading;
+mod import_keys;

@@ -124,8 +124,15 @@ pub(super) fn headers(operation: &mut Value, rule: &Rule) {
         let description = "ETags of what may be changed; 412 when it is another by now";
         more.push(header("If-Match", description));
     }
-    if rule.makes() {
-        let description = "Under one key it is made once in 24 hours, and whoever asks again gets the first answer";
+    if rule.takes_key() {
+        let description = match rule.makes() {
+            true => {
+                "Under one key it is made once in 24 hours, and whoever asks again gets the first answer"
+            }
+            false => {
+                "Under one key it is done once in 24 hours, and whoever sends the same again gets the first answer"
+            }
+        };
         let mut header = header("Idempotency-Key", description);
         header["schema"]["pattern"] = json!(KEY);
         more.push(header);
