@@ -32,3 +32,4 @@ mod shared;
 mod compat;
 mod reading;
 mod import_keys;
+mod given;

@@ -22,6 +22,7 @@ use super::{
     caller::Permit,
     enforced::{Wait, answer},
     extract::{Query, Reference},
+    given::{Giver, WITHHELD},
     guard,
     problem::Problem,
     rule::Place,
@@ -209,6 +210,7 @@ impl Import {
             return Ok(());
         }
         self.permit = guard::again(&self.control, &self.permit, parts).await?;
+        let giver = Giver::of(&self.control, &self.permit, true).await?;
         let who = self.permit.caller.who();
         let mut commit = self.control.inner.store.begin(&who).await?;
         let accounts = accounts(&mut commit, &self.permit, &batch).await?;
@@ -224,20 +226,31 @@ impl Import {
                 None => self.refuse(number, missing(&given.account)),
             }
         }
-        let mut made = 0;
-        let outcomes = commit.import_tokens(&tokens).await?;
+        let (mut made, mut withheld) = (0, 0);
+        let outcomes = commit.import_tokens(&tokens, giver.home()).await?;
         for (number, outcome) in numbers.into_iter().zip(outcomes) {
             match outcome {
                 Imported::Made => made += 1,
                 Imported::Known => self.answer.known += 1,
                 Imported::Refused(reason) => self.refuse(number, reason),
+                Imported::Withheld => {
+                    withheld += 1;
+                    self.refuse(number, WITHHELD.to_owned());
+                }
             }
         }
-        if made > 0 {
+        // Before anything of the batch is made, or told.
+        let is_told = giver.withheld(&self.control, withheld);
+        if made > 0 && is_told.is_ok() {
             self.published = Some(commit.finish().await?);
             self.answer.made += made;
+        } else {
+            drop(commit);
         }
-        Ok(())
+        if withheld > 0 {
+            giver.note(&self.control).await;
+        }
+        is_told
     }
 }
 

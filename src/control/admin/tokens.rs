@@ -13,6 +13,7 @@ use super::{
         Body, EXPIRES, Id, NoBody, Page, Query, Reference, SecretBody, description, end, name,
         nullable, one_of, seconds, sources,
     },
+    given::{self, Giver},
     problem::Problem,
     usage::{UsedToken, used, used_one},
     written,
@@ -25,7 +26,7 @@ use crate::{
         store::{Details, Filter, NewToken},
         view,
     },
-    model::{Secret, Signal, TokenKind, TokenState},
+    model::{Signal, TokenState},
 };
 
 /// How long the old token goes on beside the new one, when the caller doesn't say.
@@ -50,7 +51,8 @@ pub(super) struct TokenBody {
     expires_in_seconds: Option<u32>,
     /// Networks that it may be used from, as CIDR, 64 at most; none for anywhere.
     sources: Option<Vec<String>>,
-    /// A token that somebody else has made, 16 to 128 of `[A-Za-z0-9_-]`; without one, it is made here.
+    /// A token that somebody else has made, 16 to 128 of `[A-Za-z0-9_-]`; without one, it is made here. One of Wharfinger's own
+    /// form is taken from operators alone, unless it is a token of the caller's already (409).
     token: Option<String>,
 }
 
@@ -169,8 +171,9 @@ pub(super) async fn create(
     let details = Details {
         description: description(new.description.unwrap_or_default())?,
         sources: sources(&new.sources.unwrap_or_default())?,
-        token: new.token.map(given).transpose()?,
+        token: new.token.map(given::token).transpose()?,
     };
+    let giver = Giver::of(&control, &permit, details.token.is_some()).await?;
     let mut commit = control.inner.store.begin(&actor).await?;
     let account = permit.account(&mut commit, &new.account).await?;
     let new = NewToken {
@@ -179,6 +182,9 @@ pub(super) async fn create(
         name,
         expires_at: expires_at.unwrap_or(0),
     };
+    if let Some(token) = &details.token {
+        commit = giver.may_take_in(&control, commit, &new, token).await?;
+    }
     let (row, secret) = commit.insert_detailed(new, details).await?;
     let made = MadeToken {
         record: (&row).into(),
@@ -430,23 +436,6 @@ async fn update(
     } else {
         answer_end(control, published, wait, Ended::Token(id), view).await
     }
-}
-
-/// A token that somebody else has made: no typo, and none of ours of another kind.
-pub(super) fn given(text: String) -> Result<Secret, Problem> {
-    let token = Secret::new(text);
-    if !token.is_well_formed_token() {
-        return Err(Problem::invalid(
-            "a token has 16 to 128 of A-Z, a-z, 0-9, _ and -; one that begins with whf_ is of Wharfinger's own form, \
-             with the right checksum",
-        ));
-    }
-    if TokenKind::has_prefix(&token) && !TokenKind::Shipping.is_of(&token) {
-        return Err(Problem::invalid(
-            "this is a Wharfinger token of another kind than a shipping token",
-        ));
-    }
-    Ok(token)
 }
 
 pub(super) fn signal(text: &str) -> Result<Signal, Problem> {
