@@ -9,7 +9,7 @@ use super::people::{Hand, People, id};
 use crate::{
     control::{
         admin::{compat_table, table},
-        store::NewToken,
+        store::{AccountEdit, NewToken},
     },
     model::Signal,
 };
@@ -203,4 +203,68 @@ async fn a_revocation_goes_before_the_rest_of_a_long_list() {
     assert_eq!(reveals.len(), TOKENS);
     let between = reveals.windows(2).filter(|pair| pair[1] != pair[0] + 1);
     assert_ne!(between.count(), 0, "the list held the writer throughout");
+}
+
+#[tokio::test]
+async fn what_is_revoked_or_withdrawn_before_its_record_is_not_shown() {
+    let things = Things::new().await;
+    let people = &things.people;
+    let store = &people.world.control.inner.store;
+    let token = things.filled("/v1/log-shipping/tokens/{id}");
+    let token: u64 = token
+        .rsplit('/')
+        .next()
+        .and_then(|id| id.parse().ok())
+        .expect("an id");
+    let mut revoking = store.begin("somebody").await.expect("begun");
+    revoking.revoke_token(token).await.expect("written");
+    let list = async {
+        let (status, found) = people
+            .send(&things.hand, "POST", SEARCH, &Value::Null)
+            .await;
+        assert_eq!(status, 200, "{found}");
+        found
+    };
+    let ending = async {
+        // By then it is read, and waits for its records' turn.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        revoking.finish().await.expect("committed");
+    };
+    let (found, ()) = tokio::join!(list, ending);
+    let shown = found["results"].as_array().expect("a list");
+    assert!(
+        shown.iter().all(|it| it["id"] != token) && !shown.is_empty(),
+        "{found}"
+    );
+    let path = format!("/audit?action=token.reveal&subject=token/{token}");
+    let records = people.operate("GET", &path, Value::Null).await;
+    assert_eq!(records["items"], json!([]));
+
+    let metrics = "/v1/account-management/metrics-accounts";
+    let sub = things.filled(&format!("{metrics}/{{id}}"));
+    let sub: u64 = sub
+        .rsplit('/')
+        .next()
+        .and_then(|id| id.parse().ok())
+        .expect("an id");
+    let mut withdrawing = store.begin("somebody").await.expect("begun");
+    let old = withdrawing.account(sub).await.expect("there");
+    let mut edit = AccountEdit::from(&old);
+    edit.accessible = false;
+    withdrawing
+        .update_account(&old, edit)
+        .await
+        .expect("written");
+    let list = people.send(&things.hand, "GET", metrics, &Value::Null);
+    let ending = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        withdrawing.finish().await.expect("committed");
+    };
+    let ((status, found), ()) = tokio::join!(list, ending);
+    assert_eq!(status, 200, "{found}");
+    let text = found[0]["token"].as_str();
+    assert!(text.is_none_or(str::is_empty), "{found}");
+    let path = format!("/audit?action=token.reveal&account={sub}");
+    let records = people.operate("GET", &path, Value::Null).await;
+    assert_eq!(records["items"], json!([]));
 }

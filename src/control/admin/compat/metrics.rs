@@ -118,7 +118,9 @@ async fn shown(
     let accounts: Vec<_> = found.iter().map(|(row, _)| row.account.id.0).collect();
     let tokens = store.first_tokens(&accounts, Signal::Metrics).await?;
     let ids: Vec<_> = tokens.values().copied().collect();
-    let texts = store.show(&key.who, Shown::Shipping, &ids).await?;
+    let texts = store
+        .show(&key.who, Shown::Shipping, key.account, &ids)
+        .await?;
     let models = found.into_iter().map(|(row, kept)| {
         let token = tokens.get(&row.account.id.0);
         let text = token.and_then(|id| texts.get(id));

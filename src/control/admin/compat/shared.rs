@@ -71,7 +71,9 @@ pub(super) async fn list(
     // All of them: the store bounds how many an account has.
     let rows = store.shared_tokens(whose, 0, u32::MAX).await?;
     let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
-    let texts = store.show(&key.who, Shown::Shared, &ids).await?;
+    let texts = store
+        .show(&key.who, Shown::Shared, key.account, &ids)
+        .await?;
     // Those that are revoked have none.
     let models = rows.into_iter().filter_map(|row| {
         let text = texts.get(&row.id)?;
@@ -118,7 +120,9 @@ pub(super) async fn show(
 ) -> Result<Json<SharedModel>, Trouble> {
     let store = &control.inner.store;
     let row = store.shared_token(key.id).await?;
-    let secret = store.show_one(&key.who, Shown::Shared, key.id).await?;
+    let secret = store
+        .show_one(&key.who, Shown::Shared, key.account, key.id)
+        .await?;
     Ok(Json(model(row, &secret)))
 }
 

@@ -125,7 +125,9 @@ pub(super) async fn show(
     let store = &control.inner.store;
     let row = store.token(key.id).await?;
     let hands = hands(&control, key.id).await?;
-    let secret = store.show_one(&key.who, Shown::Shipping, key.id).await?;
+    let secret = store
+        .show_one(&key.who, Shown::Shipping, key.account, key.id)
+        .await?;
     Ok(Json(model(row, &secret, hands)))
 }
 
@@ -216,7 +218,9 @@ pub(super) async fn search(
     let (total, rows) = store.token_search(&page).await?;
     let ids: Vec<_> = rows.iter().map(|row| row.token.id.0).collect();
     let mut hands = store.token_hands(&ids).await?;
-    let texts = store.show(&key.who, Shown::Shipping, &ids).await?;
+    let texts = store
+        .show(&key.who, Shown::Shipping, key.account, &ids)
+        .await?;
     // What was revoked since it was found is left out.
     let results = rows.into_iter().filter_map(|row| {
         let id = row.token.id.0;
