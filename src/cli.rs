@@ -9,6 +9,7 @@ mod shared_filter;
 mod audit;
 mod client;
 mod destination;
+mod end;
 mod gateways;
 mod import;
 mod leak;

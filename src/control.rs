@@ -43,7 +43,7 @@ pub use publish::Gateway;
 
 use crate::{
     clock,
-    model::{Account, Destination, DestinationId, DestinationKind, Secret, Signal, text},
+    model::{Account, Destination, DestinationId, DestinationKind, Digest, Secret, Signal, text},
 };
 use admin::{Allowance, Throttle};
 use password::Passwords;
@@ -130,6 +130,8 @@ struct Inner {
     join_key: Secret,
     /// Callers whose time of use is being written down.
     touching: Mutex<HashSet<String>>,
+    /// Keys of imports under way: as many as there are of those.
+    importing: Mutex<HashSet<Digest>>,
     /// Records of refusals that may still be written.
     refusals: Allowance,
     throttle: Throttle,
@@ -236,6 +238,7 @@ impl Control {
                 store,
                 join_key,
                 touching: Mutex::default(),
+                importing: Mutex::default(),
                 refusals: Allowance::new(),
                 throttle: Throttle::new(),
                 passwords: Passwords::new(),

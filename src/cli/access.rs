@@ -57,7 +57,7 @@ pub(super) struct Access {
     /// How long to wait for that, 1 minute at most.
     #[arg(long, global = true, value_name = "DURATION", requires = "wait", value_parser = humantime::parse_duration)]
     wait_timeout: Option<Duration>,
-    /// For `create` and `rotate`: the same command under the same key makes one thing, however often it is run in 24 hours.
+    /// For `create`, `rotate` and `import`: the same command under the same key is done once, however often it is run in 24 hours.
     #[arg(long, global = true, value_name = "KEY")]
     idempotency_key: Option<String>,
 }
@@ -74,6 +74,9 @@ pub(super) enum Failure {
     /// It may have been done: the answer did not come.
     #[error("{0}")]
     Unanswered(String),
+    /// The key of what is made once stands for another request.
+    #[error("{0}")]
+    OtherRequest(String),
     /// It was done, but some gateways have not confirmed it.
     #[error("{0}")]
     NotEnforced(String),
@@ -351,7 +354,8 @@ impl Api {
         body: Option<Value>,
     ) -> Result<(String, Value), Failure> {
         let body = body.map(|body| body.to_string().into_bytes());
-        self.call_with(method, path, body).await
+        self.call_with(method, path, body, self.key.as_deref())
+            .await
     }
 
     async fn call_with(
@@ -359,8 +363,8 @@ impl Api {
         method: Method,
         path: &str,
         body: Option<Vec<u8>>,
+        key: Option<&str>,
     ) -> Result<(String, Value), Failure> {
-        let key = self.key.as_deref();
         let answer = once::ask(&self.client, &self.token, key, method, path, body).await?;
         let text = answer.text();
         let object: Option<Value> = serde_json::from_slice(&answer.body).ok();
@@ -373,10 +377,18 @@ impl Api {
         }
     }
 
-    /// Sends lines as they are, and waits for enforcement if asked to; the answer.
-    pub(super) async fn upload(&self, path: &str, lines: Vec<u8>) -> Result<Value, Failure> {
+    /// Sends a piece of a file as it is, and waits for enforcement if asked to; the answer. Under the command's key each
+    /// piece has its own.
+    pub(super) async fn upload(
+        &self,
+        path: &str,
+        piece: u64,
+        lines: Vec<u8>,
+    ) -> Result<Value, Failure> {
+        let key = self.key.as_ref().map(|key| format!("{key}.{piece}"));
+        let path = self.waiting(path);
         let (_, object) = self
-            .call_with(Method::POST, &self.waiting(path), Some(lines))
+            .call_with(Method::POST, &path, Some(lines), key.as_deref())
             .await?;
         Ok(object)
     }

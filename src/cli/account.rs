@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::{
     access::{Api, Failure, encoded, reference},
+    end::End,
     output::{cell, name_and_id, table},
-    token::expiry,
     usage::Buckets,
     words::{fields, filtered},
 };
@@ -100,8 +100,8 @@ pub(super) struct Settings {
     #[arg(long)]
     plan: Option<String>,
     /// When a trial ends: `30d` from now, or a time such as 2027-01-31T00:00:00Z.
-    #[arg(long, value_name = "TIME", value_parser = expiry)]
-    trial_until: Option<String>,
+    #[arg(long, value_name = "TIME", value_parser = End::parse)]
+    trial_until: Option<End>,
     /// Whether the main account's people and API tokens reach a sub-account.
     #[arg(long, value_name = "BOOL")]
     accessible: Option<bool>,
@@ -204,11 +204,15 @@ async fn path(api: &Api, account: &str) -> Result<String, Failure> {
     api.path("/accounts", "account", account).await
 }
 
-/// What the table names; nothing where no table is asked for.
+/// What the table names; nothing where no table is asked for, and for an account's people, who may not see them.
 async fn destinations(api: &Api) -> Result<Vec<Value>, Failure> {
-    match api.json {
-        true => Ok(Vec::new()),
-        false => Ok(api.list("/destinations").await?.1),
+    if api.json {
+        return Ok(Vec::new());
+    }
+    let (_, caller) = api.get("/session").await?;
+    match &caller["account"] {
+        Value::Null => Ok(api.list("/destinations").await?.1),
+        _ => Ok(Vec::new()),
     }
 }
 
@@ -223,7 +227,7 @@ fn said(done: &'static str) -> impl FnOnce(&Value) -> Result<String, Failure> {
 }
 
 fn list(items: &[Value], destinations: &[Value]) -> String {
-    // By name, as they are created and set; one made a moment ago may be known by its id alone.
+    // By name, as they are created and set; one made a moment ago, or that the caller doesn't see, is known by its id alone.
     let name = |id: &Value| {
         let found = destinations.iter().find(|it| it["id"] == *id);
         cell(found.map_or(id, |it| &it["name"]))
@@ -309,7 +313,7 @@ impl Settings {
             ("destinations", some(destinations)),
             ("limits", some(limits)),
             ("plan", self.plan.map(Value::from)),
-            ("trial_until", self.trial_until.map(Value::from)),
+            End::field(self.trial_until, "trial_until", "trial_seconds"),
             ("accessible", self.accessible.map(Value::from)),
         ])
     }

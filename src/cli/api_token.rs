@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::{
     access::{Api, Failure, reference},
+    end::End,
     output::{cell, joined, name_and_id, table},
-    token::{Out, expiry, value_name},
+    token::{Out, value_name},
     words::{fields, filtered},
 };
 
@@ -34,8 +35,8 @@ pub(super) enum Verb {
         #[arg(long = "scope", required = true)]
         scopes: Vec<Scope>,
         /// When it ends: `30d` from now, or a time such as 2027-01-31T00:00:00Z.
-        #[arg(long, value_parser = expiry)]
-        expires: Option<String>,
+        #[arg(long, value_parser = End::parse)]
+        expires: Option<End>,
         #[command(flatten)]
         out: Out,
     },
@@ -84,7 +85,7 @@ impl Verb {
                     ("name", Some(name.into())),
                     ("scopes", Some(scopes.into_iter().map(value_name).collect())),
                     ("account", account.as_deref().map(reference)),
-                    ("expires_at", expires.map(Value::from)),
+                    End::field(expires, "expires_at", "expires_in_seconds"),
                 ]);
                 let said = |token: &Value| format!("API token {} is created", name_and_id(token));
                 out.deliver(api, "/api-tokens", Some(body.into()), said)

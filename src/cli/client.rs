@@ -242,9 +242,12 @@ impl Answer {
             text.map(output::plain)
         };
         let sentence = text("detail").or_else(|| text("title"));
-        Err(Failure::Failed(sentence.unwrap_or_else(|| {
-            format!("the admin API answered {}", self.status)
-        })))
+        let sentence =
+            sentence.unwrap_or_else(|| format!("the admin API answered {}", self.status));
+        Err(match self.status {
+            StatusCode::UNPROCESSABLE_ENTITY => Failure::OtherRequest(sentence),
+            _ => Failure::Failed(sentence),
+        })
     }
 
     /// The body, bad UTF-8 replaced.

@@ -12,7 +12,7 @@ use super::{
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Lists the gateways: who follows, and how far behind.
+    /// Lists the gateways: who follows this control plane, or another one of its store (`elsewhere`), and how far behind.
     List {
         /// Only those that are connected, or only those that are not.
         #[arg(long, value_name = "BOOL")]
@@ -49,10 +49,14 @@ fn list(items: &[Value]) -> String {
     let rows = items
         .iter()
         .map(|item| {
-            let is_connected = item["connected"].as_bool() == Some(true);
+            let connected = match (item["connected"].as_bool(), item["connected_to"].as_str()) {
+                (Some(true), Some("another")) => "elsewhere",
+                (Some(true), _) => "yes",
+                _ => "no",
+            };
             [
                 cell(&item["name"]),
-                if is_connected { "yes" } else { "no" }.to_owned(),
+                connected.to_owned(),
                 cell(&item["revision"]),
                 cell(&item["lag"]),
                 cell(&item["last_seen_at"]),

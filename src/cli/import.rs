@@ -53,12 +53,12 @@ impl Import {
         let path = self.path();
         let mut done = Done::default();
         let mut before = 0;
-        loop {
+        for number in 1.. {
             let (piece, lines) = piece(&mut file).map_err(|error| self.unreadable(&error))?;
             if lines == 0 {
                 break;
             }
-            let answer = api.upload(&path, piece).await.map_err(|failure| {
+            let answer = api.upload(&path, number, piece).await.map_err(|failure| {
                 let sent = done.made + done.known;
                 Failure::Failed(format!(
                     "{failure}\n{sent} tokens of the first {before} lines are in; the same file can be sent again"

@@ -39,13 +39,14 @@ pub(super) async fn ask(
     }
 }
 
-/// Whether doing it twice makes two.
+/// Whether doing it twice makes two, or is answered otherwise.
 fn makes(method: &Method, path: &str) -> bool {
     let (path, _) = path.split_once('?').unwrap_or((path, ""));
     let collections = [
         "/accounts",
         "/destinations",
         "/tokens",
+        "/tokens/import",
         "/api-tokens",
         "/users",
         "/shared-tokens",

@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::{
     access::{Api, Failure, reference},
+    end::{self, End},
     output::{cell, joined, name_and_id, table},
-    token::{Out, expiry, value_name},
+    token::{Out, value_name},
     usage,
     words::{fields, filtered},
 };
@@ -38,8 +39,8 @@ pub(super) enum Verb {
         #[arg(long, default_value = "and")]
         join: Join,
         /// When it ends: `30d` from now, or a time such as 2027-01-31T00:00:00Z; in 7 days unless said otherwise.
-        #[arg(long, value_parser = expiry, conflicts_with = "endless")]
-        expires: Option<String>,
+        #[arg(long, value_parser = End::parse, conflicts_with = "endless")]
+        expires: Option<End>,
         /// It never ends.
         #[arg(long)]
         endless: bool,
@@ -68,7 +69,7 @@ pub(super) enum Verb {
         #[arg(long)]
         join: Option<Join>,
         /// When it ends.
-        #[arg(long, value_parser = expiry, conflicts_with = "endless")]
+        #[arg(long, value_parser = end::time, conflicts_with = "endless")]
         expires: Option<String>,
         /// It never ends.
         #[arg(long)]
@@ -123,7 +124,10 @@ impl Verb {
                     ("name", Some(name.into())),
                     ("filters", Some(filters.into())),
                     ("join", Some(value_name(join).into())),
-                    ("expires_at", end(expires, endless)),
+                    match endless {
+                        true => ("expires_at", Some(Value::Null)),
+                        false => End::field(expires, "expires_at", "expires_in_seconds"),
+                    },
                 ]);
                 out.deliver(api, "/shared-tokens", Some(body.into()), |token| {
                     said(token, "created")
@@ -145,7 +149,10 @@ impl Verb {
                     ("name", name.map(Value::from)),
                     ("filters", has_filters.then(|| filters.into())),
                     ("join", join.map(|join| value_name(join).into())),
-                    ("expires_at", end(expires, endless)),
+                    (
+                        "expires_at",
+                        (expires.is_some() || endless).then(|| expires.into()),
+                    ),
                 ]);
                 let path = format!("/shared-tokens/{id}");
                 api.change(Method::PATCH, &path, Some(body.into()), |token| {
@@ -177,10 +184,6 @@ impl Verb {
             Self::Usage(buckets) => buckets.run(api, "/shared").await,
         }
     }
-}
-
-fn end(expires: Option<String>, is_endless: bool) -> Option<Value> {
-    (expires.is_some() || is_endless).then(|| expires.into())
 }
 
 fn said(token: &Value, what: &str) -> String {

@@ -2,10 +2,7 @@
 
 mod named;
 
-use std::{
-    path::PathBuf,
-    time::{Duration, UNIX_EPOCH},
-};
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
@@ -13,12 +10,12 @@ use serde_json::{Value, json};
 
 use super::{
     access::{Api, Failure, read_secret, reference},
+    end::{self, End},
     import::Import,
     output::{SecretFile, cell, table},
     usage,
     words::fields,
 };
-use crate::clock;
 use named::{Filter, Means, Named};
 
 #[derive(Debug, Subcommand)]
@@ -51,8 +48,8 @@ pub(super) enum Verb {
         #[arg(long = "source", value_name = "NETWORK")]
         sources: Vec<String>,
         /// When it ends: `30d` from now, or a time such as 2027-01-31T00:00:00Z.
-        #[arg(long, value_parser = expiry)]
-        expires: Option<String>,
+        #[arg(long, value_parser = End::parse)]
+        expires: Option<End>,
         /// File with a token that somebody else has made, to be taken in as it is; `-` is stdin.
         #[arg(long, value_name = "FILE")]
         token_file: Option<PathBuf>,
@@ -81,7 +78,7 @@ pub(super) enum Verb {
         #[arg(long)]
         force: bool,
     },
-    /// Makes a new token and lets the old one end after an overlap.
+    /// Makes a new token and lets the old one end after an overlap; a name means the newest token, which none replaces yet.
     Rotate {
         #[command(flatten)]
         named: Named,
@@ -135,7 +132,7 @@ pub(super) struct Change {
     #[arg(long)]
     anywhere: bool,
     /// When it ends: `30d` from now, or a time such as 2027-01-31T00:00:00Z.
-    #[arg(long, value_parser = expiry, conflicts_with = "never_expires")]
+    #[arg(long, value_parser = end::time, conflicts_with = "never_expires")]
     expires: Option<String>,
     /// It doesn't end by itself.
     #[arg(long)]
@@ -200,7 +197,7 @@ impl Verb {
                     ("name", Some(name.into())),
                     ("description", description.map(Value::from)),
                     ("sources", has_sources.then(|| sources.into())),
-                    ("expires_at", expires.map(Value::from)),
+                    End::field(expires, "expires_at", "expires_in_seconds"),
                     ("token", token.map(|token| token.reveal().into())),
                 ]);
                 out.deliver(api, "/tokens", Some(body.into()), created)
@@ -225,9 +222,8 @@ impl Verb {
                 overlap,
                 out,
             } => {
-                let path = format!("{}/rotate", named.path(api, Means::NotRevoked).await?);
                 let body = json!({"overlap_seconds": overlap.as_secs()});
-                out.deliver(api, &path, Some(body), rotated).await
+                named.rotate(api, body, &out).await
             }
             Self::Reveal { named, out } => {
                 let path = format!("{}/reveal", named.path(api, Means::NotRevoked).await?);
@@ -329,20 +325,6 @@ pub(super) fn value_name(value: impl ValueEnum) -> String {
         .to_possible_value()
         .map(|value| value.get_name().to_owned())
         .unwrap_or_default()
-}
-
-pub(super) fn expiry(text: &str) -> Result<String, String> {
-    if let Ok(time) = humantime::parse_rfc3339(text) {
-        return Ok(humantime::format_rfc3339_seconds(time).to_string());
-    }
-    let from_now = humantime::parse_duration(text)
-        .map_err(|_| "expected a duration such as 30d or a time such as 2027-01-31T00:00:00Z")?;
-    let time = UNIX_EPOCH
-        .checked_add(clock::wall())
-        .and_then(|now| now.checked_add(from_now))
-        .filter(|_| from_now < Duration::from_secs(1000 * 366 * 86_400))
-        .ok_or("is too far away")?;
-    Ok(humantime::format_rfc3339_seconds(time).to_string())
 }
 
 // === impl Change ===

@@ -21,6 +21,7 @@ mod accounts;
 mod destinations;
 mod endpoint;
 mod tokens;
+mod given;
 mod import;
 mod api_tokens;
 mod leaks;

@@ -4,6 +4,7 @@ mod gateways;
 mod claims;
 mod accepted;
 mod shared;
+mod everybody;
 
 use std::{
     collections::VecDeque,
@@ -16,6 +17,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 use utoipa::ToSchema;
 
+pub(super) use everybody::{At, everybody};
 pub use gateways::Gateway;
 pub(super) use gateways::{Caller, Gateways, Session, Taken};
 pub(super) use shared::enforcement;

@@ -22,6 +22,7 @@ mod whose;
 mod api_tokens;
 mod shared;
 mod foreign;
+mod shown;
 mod users;
 mod callers;
 mod leaked;
@@ -64,6 +65,7 @@ pub(super) use place::{contents, run_sql};
 pub(super) use rotation::OVERLAP_SECONDS_MAX;
 pub(super) use seal::{Sealer, fill, random};
 pub(super) use shared::{NewSharedFilter, NewSharedToken, VisitorRow};
+pub(super) use shown::Shown;
 pub(super) use tokens::{Details, Filter, NewToken};
 pub(super) use usage::{Clocks, Cursor, Filed, Group, SeenSender, Select, Series, Step, TokenUse};
 pub(super) use users::{NewUser, SessionBounds, UserFilter};
@@ -78,7 +80,8 @@ use crate::model::{Digest, DigestKey, Signal};
 
 /// Readers at once; with SQLite each is a thread.
 const READERS_MAX: u32 = 4;
-/// Lists of tokens at once. A filter may visit every row, also after its caller has gone: the feed must not wait for that.
+/// Lists at once. A filter may visit every row, also after its caller has gone: neither the feed must wait for that, nor who
+/// revokes a token, and is looked up by a reader.
 const LISTERS_MAX: u32 = 2;
 
 /// Cheap to share; all writes go through one connection.

@@ -32,3 +32,6 @@ mod port;
 mod usage;
 mod shared;
 mod compat;
+mod reading;
+mod import_keys;
+mod given;

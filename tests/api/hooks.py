@@ -92,7 +92,11 @@ def fits_together(method, path, body):
     if body.get("expires_at"):
         # Times are drawn from answers, too, and those lie behind us.
         body["expires_at"] = AHEAD
+    if "expires_at" in body:
+        # One of the two.
+        body.pop("expires_in_seconds", None)
     if path in ("/accounts", "/accounts/{id}"):
+        body.pop("trial_seconds", None)
         if body.get("plan") == "trial":
             body["trial_until"] = AHEAD
         else:

@@ -102,6 +102,7 @@ fn a_token_for_a_file_is_written_there_with_mode_0600_and_nowhere_else() {
 #[test]
 fn a_list_is_an_aligned_table_over_all_pages() {
     let world = World::new(&[
+        (200, r#"{"caller":"api_token/1","account":null}"#),
         (200, r#"{"items":[{"id":1,"name":"archive"}],"next":null}"#),
         (
             200,
@@ -123,6 +124,7 @@ fn a_list_is_an_aligned_table_over_all_pages() {
     assert_eq!(
         lines,
         [
+            "GET /api/v1/session HTTP/1.1",
             "GET /api/v1/destinations?limit=1000 HTTP/1.1",
             "GET /api/v1/accounts?limit=1000 HTTP/1.1",
             "GET /api/v1/accounts?limit=1000&after=1 HTTP/1.1"

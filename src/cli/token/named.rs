@@ -10,7 +10,7 @@ use super::{
         output::cell,
         words::filtered,
     },
-    SignalName, account_of, described, value_name,
+    Out, SignalName, account_of, described, rotated, value_name,
 };
 
 /// Which tokens a name may mean.
@@ -18,6 +18,8 @@ use super::{
 pub(super) enum Means {
     /// A revoked token often shares its name with the one made instead: what the verb cannot act on is not meant.
     NotRevoked,
+    /// After a rotation two live tokens share a name, and the older one has its successor already.
+    NotReplaced,
     /// Where the verb can act on both, nobody guesses which one.
     AnyState,
 }
@@ -55,28 +57,51 @@ impl Filter {
 
 impl Named {
     pub(super) async fn path(&self, api: &Api, means: Means) -> Result<String, Failure> {
-        let describe = |token: &Value| {
-            format!(
-                "{} of account {}, {}",
-                cell(&token["signal"]),
-                account_of(token),
-                cell(&token["state"])
-            )
-        };
         if is_number(&self.token) {
             return self.numbered(api).await;
         }
-        let fits = |token: &Value| means == Means::AnyState || token["state"] != "revoked";
+        let fits = |token: &Value| match means {
+            Means::AnyState => true,
+            Means::NotRevoked => token["state"] != "revoked",
+            Means::NotReplaced => token["state"] == "live" && token["replaced_by"].is_null(),
+        };
         let id = api
-            .id(
-                &self.filter.path(("name", Some(self.token.clone()))),
-                "token",
-                &self.token,
-                fits,
-                describe,
-            )
+            .id(&self.namesakes(), "token", &self.token, fits, told_apart)
             .await?;
         Ok(format!("/tokens/{id}"))
+    }
+
+    /// The list of those with that name.
+    fn namesakes(&self) -> String {
+        self.filter.path(("name", Some(self.token.clone())))
+    }
+
+    /// Makes a new one in its place. Under a key the name of the first time means another token by now: the key stands for
+    /// the request about the one before.
+    pub(super) async fn rotate(&self, api: &Api, body: Value, out: &Out) -> Result<(), Failure> {
+        let mut path = self.path(api, Means::NotReplaced).await?;
+        loop {
+            let rotate = format!("{path}/rotate");
+            let done = out.deliver(api, &rotate, Some(body.clone()), rotated).await;
+            let Err(Failure::OtherRequest(why)) = done else {
+                return done;
+            };
+            let before = self.before(api, &path).await?;
+            path = before.ok_or(Failure::OtherRequest(why))?;
+        }
+    }
+
+    /// The path of the one that the token at `path` replaces, where a name was said.
+    async fn before(&self, api: &Api, path: &str) -> Result<Option<String>, Failure> {
+        if is_number(&self.token) {
+            return Ok(None);
+        }
+        let (_, tokens) = api.list(&self.namesakes()).await?;
+        let before = tokens.iter().find(|token| {
+            let next = token["replaced_by"].as_u64();
+            next.is_some_and(|next| path == format!("/tokens/{next}"))
+        });
+        Ok(before.map(|token| format!("/tokens/{}", token["id"])))
     }
 
     /// A filter beside an id is a promise about that token, and one that doesn't hold stops the command.
@@ -114,4 +139,19 @@ impl Named {
         })
         .await
     }
+}
+
+/// What tells a token from its namesakes.
+fn told_apart(token: &Value) -> String {
+    let mut text = format!(
+        "{} of account {}, {}",
+        cell(&token["signal"]),
+        account_of(token),
+        cell(&token["state"])
+    );
+    if !token["replaced_by"].is_null() {
+        let (next, until) = (cell(&token["replaced_by"]), cell(&token["expires_at"]));
+        text.push_str(&format!(", replaced by {next} and good until {until}"));
+    }
+    text
 }

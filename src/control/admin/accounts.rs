@@ -90,7 +90,8 @@ pub(super) async fn create(
     let name = name(new.name)?;
     permit.operators_only("destinations", new.destinations.is_some())?;
     permit.operators_only("limits", new.limits.is_some())?;
-    permit.operators_only("the plan", new.plan.is_some() || new.trial_until.is_some())?;
+    let has_trial = new.trial_until.is_some() || new.trial_seconds.is_some();
+    permit.operators_only("the plan", new.plan.is_some() || has_trial)?;
     let mut commit = control.inner.store.begin(&actor).await?;
     let mut set = Settings::default();
     let parent = match new.parent {
@@ -105,7 +106,11 @@ pub(super) async fn create(
     if parent.is_some() && new.plan.is_some() {
         return Err(body::plan_of_a_sub_account());
     }
-    let plan = body::plan(new.plan.as_deref(), new.trial_until.as_deref())?;
+    let plan = body::plan(
+        new.plan.as_deref(),
+        new.trial_until.as_deref(),
+        new.trial_seconds,
+    )?;
     body::apply(&mut commit, &mut set, new.destinations, new.limits).await?;
     let new = NewAccount {
         name,
@@ -140,7 +145,11 @@ pub(super) async fn change(
     let (confirmed, wait) = query.parts()?;
     let wait = wait.duration(&control)?;
     change.check(&permit)?;
-    let plan = body::plan(change.plan.as_deref(), change.trial_until.as_deref())?;
+    let plan = body::plan(
+        change.plan.as_deref(),
+        change.trial_until.as_deref(),
+        change.trial_seconds,
+    )?;
     // Also of one that is suspended already: who asks again wants the proof.
     let is_suspension = change.state.as_deref() == Some("suspended");
     let mut commit = control.inner.store.begin(&actor).await?;

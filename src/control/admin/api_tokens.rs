@@ -8,7 +8,7 @@ use super::{
     Actor,
     caller::Permit,
     enforced::{Items, page},
-    extract::{Body, Id, Page, Query, Reference, name, one_of, seconds},
+    extract::{Body, EXPIRES, Id, Page, Query, Reference, end, name, one_of},
     problem::Problem,
     written,
 };
@@ -32,6 +32,8 @@ pub(super) struct NewApiTokenBody {
     scopes: Vec<Scope>,
     /// RFC 3339; null or nothing for never.
     expires_at: Option<String>,
+    /// The same in seconds from now, in its place.
+    expires_in_seconds: Option<u32>,
 }
 
 /// A new API token's record, and the token itself.
@@ -104,7 +106,7 @@ pub(super) async fn create(
         ));
     }
     let now = clock::wall_seconds();
-    let expires_at = new.expires_at.as_deref().map(seconds).transpose()?;
+    let expires_at = end(EXPIRES, new.expires_at.as_deref(), new.expires_in_seconds)?;
     if expires_at.is_some_and(|at| at <= now) {
         return Err(Problem::invalid("expires_at lies in the past"));
     }

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::{
     Actor, endpoint,
     enforced::{Items, Wait, answer, page},
-    extract::{Body, Id, Page, Query, name, nullable},
+    extract::{Id, Page, Query, SecretBody, name, nullable},
     problem::Problem,
 };
 use crate::{
@@ -121,7 +121,7 @@ pub(super) async fn create(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
     Query(wait): Query<Wait>,
-    Body(body): Body<DestinationBody>,
+    SecretBody(body): SecretBody<DestinationBody>,
 ) -> Result<Response, Problem> {
     let wait = wait.duration(&control)?;
     let (Some(_), Some(kind)) = (&body.name, &body.kind) else {
@@ -149,7 +149,7 @@ pub(super) async fn change(
     Extension(Actor(actor)): Extension<Actor>,
     Id(id): Id,
     Query(wait): Query<Wait>,
-    Body(body): Body<DestinationBody>,
+    SecretBody(body): SecretBody<DestinationBody>,
 ) -> Result<Response, Problem> {
     let wait = wait.duration(&control)?;
     let mut commit = control.inner.store.begin(&actor).await?;

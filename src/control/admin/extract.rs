@@ -15,7 +15,10 @@ use utoipa::{
 };
 
 use super::problem::Problem;
-use crate::model::{Network, Sources};
+use crate::{
+    clock,
+    model::{Network, Sources},
+};
 
 /// Bytes of a body.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -25,6 +28,10 @@ const NAME_CHARS_MAX: usize = 128;
 const DESCRIPTION_CHARS_MAX: usize = 500;
 /// Networks that a token may be bound to.
 const SOURCES_MAX: usize = 64;
+/// What says the end of a token.
+pub(super) const EXPIRES: [&str; 2] = ["expires_at", "expires_in_seconds"];
+/// How far away an end may be that is said in seconds from now. 50 years.
+pub(super) const IN_SECONDS_MAX: u32 = 50 * 365 * 86_400;
 /// Rows of a page, when the caller doesn't say, and at most.
 const PAGE_ROWS: u32 = 100;
 const PAGE_ROWS_MAX: u32 = 1000;
@@ -343,6 +350,26 @@ pub(super) fn sources(texts: &[String]) -> Result<Sources, Problem> {
         }
     }
     Ok(Sources::only(networks))
+}
+
+/// When something ends that may say it as a time, or as so many seconds from now, by these names; `None` if it says neither.
+pub(super) fn end(
+    [at_field, in_field]: [&str; 2],
+    at: Option<&str>,
+    in_seconds: Option<u32>,
+) -> Result<Option<u32>, Problem> {
+    match (at, in_seconds) {
+        (Some(_), Some(_)) => Err(Problem::invalid(format!(
+            "say {at_field} or {in_field}, not both"
+        ))),
+        (at, None) => at.map(seconds).transpose(),
+        (None, Some(from_now)) if (1..=IN_SECONDS_MAX).contains(&from_now) => {
+            Ok(Some(clock::wall_seconds().saturating_add(from_now)))
+        }
+        (None, Some(_)) => Err(Problem::invalid(format!(
+            "{in_field} must lie between 1 and {IN_SECONDS_MAX}"
+        ))),
+    }
 }
 
 /// RFC 3339 in UTC as seconds since 1970.

@@ -11,7 +11,11 @@ use super::{
     extract::{Name, NoBody, Page, Query},
     problem::Problem,
 };
-use crate::control::{Control, record::rfc3339};
+use crate::control::{
+    Control,
+    publish::{At, everybody},
+    record::rfc3339,
+};
 
 /// A gateway that follows, or has followed and was not retired.
 #[derive(Serialize, ToSchema)]
@@ -19,14 +23,17 @@ pub(super) struct GatewayView {
     name: String,
     version: String,
     connected: bool,
+    /// `this` control plane or `another` one of the same store; null while it is not connected.
+    connected_to: Option<At>,
     /// Enforced, and on the gateway's disk; the last that was heard of it.
     revision: u64,
     /// Revisions behind the head.
     lag: u64,
-    /// Null while it is not connected.
+    /// Null while it is not connected to this control plane.
     connected_since: Option<String>,
+    /// Up to 15 s old where it is connected to another one.
     last_seen_at: String,
-    /// Since its last acknowledgement, in milliseconds.
+    /// Since its last acknowledgement to this control plane, in milliseconds.
     last_acknowledged_ms: Option<u64>,
 }
 
@@ -47,7 +54,8 @@ pub(super) struct ListQuery {
     limit: Option<u32>,
 }
 
-/// Lists the gateways by name. One that is not connected may be serving on, so it is waited for until it is retired.
+/// Lists the gateways by name, those of every control plane. One that is not connected may be serving on, so it is waited for
+/// until it is retired.
 #[utoipa::path(get, path = "/gateways", params(("connected" = Option<bool>, Query), ("after" = Option<String>, Query),
     ("limit" = Option<u32>, Query)), responses((status = 200, body = GatewayList)))]
 pub(super) async fn list(
@@ -55,26 +63,27 @@ pub(super) async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Json<GatewayList>, Problem> {
     let (_, limit) = Page::new(None, query.limit).bounds()?;
-    let state = control.feed_state();
-    let mut gateways = state.gateways;
-    gateways.retain(|gateway| {
-        let is_connected = gateway.connected_since.is_some();
-        query.connected.is_none_or(|asked| asked == is_connected)
+    let store = &control.inner.store;
+    let mut gateways = everybody(store).await?;
+    // What they have reached was read before.
+    let head = store.publisher().head();
+    gateways.retain(|(gateway, at)| {
+        query.connected.is_none_or(|asked| asked == at.is_some())
             && query
                 .after
                 .as_ref()
                 .is_none_or(|after| gateway.name > *after)
     });
-    gateways.sort_by(|one, other| one.name.cmp(&other.name));
-    let next = cut(&mut gateways, limit, |gateway| gateway.name.clone());
+    let next = cut(&mut gateways, limit, |(gateway, _)| gateway.name.clone());
     let items = gateways
         .into_iter()
-        .map(|gateway| GatewayView {
+        .map(|(gateway, at)| GatewayView {
             name: gateway.name,
             version: gateway.version,
-            connected: gateway.connected_since.is_some(),
+            connected: at.is_some(),
+            connected_to: at,
             revision: gateway.revision,
-            lag: state.head.saturating_sub(gateway.revision),
+            lag: head.saturating_sub(gateway.revision),
             connected_since: gateway.connected_since.map(rfc3339),
             last_seen_at: rfc3339(gateway.last_seen_at),
             last_acknowledged_ms: gateway.last_acknowledged_ms,

@@ -52,6 +52,8 @@ pub(super) async fn admit(
     }
     let permit = self::permit(&control, rule, &mut parts).await?;
     if rule.concerns == Concerns::Lines {
+        // For what it refuses: there is nothing that such a call changes under a version.
+        etag::subject(&control, &rule, &mut parts).await?;
         // It reads its body as it comes, and asks again before each batch.
         parts.extensions.insert(Actor(permit.errand()));
         parts.extensions.insert(permit);

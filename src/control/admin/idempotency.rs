@@ -20,7 +20,7 @@ use crate::{
         store::{Answer, Store},
         terms::Once,
     },
-    model::TokenState,
+    model::{Digest, TokenState},
 };
 
 const HEADER: &str = "idempotency-key";
@@ -47,29 +47,58 @@ pub(super) async fn asked(
     parts: &mut Parts,
     body: &[u8],
 ) -> Result<Asked, Problem> {
-    let Some(key) = key(&parts.headers).filter(|_| rule.makes()) else {
+    if !rule.makes() {
+        return Ok(Asked::Freely);
+    }
+    let Some(key) = digest(control, permit, &parts.headers)? else {
         return Ok(Asked::Freely);
     };
-    let key = key?;
-    let caller = permit.caller.who().name;
     let store = &control.inner.store;
+    let mut request = hasher(parts);
+    request.update(body);
     let once = Once {
-        // No token has a NUL, so this is no token's digest.
-        key: store
-            .digest_key()
-            .digest(format!("answer\0{caller}\0{key}").as_bytes()),
-        request: request(parts, body),
+        key,
+        request: *request.finalize().as_bytes(),
     };
     match store.answer(&once.key).await? {
         None => Ok(Asked::First(once)),
         Some(first) if first.request == once.request => Ok(Asked::Again(
             again(control, rule, permit, parts, first).await?,
         )),
-        Some(_) => Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "this Idempotency-Key stands for another request of the last 24 hours; take a new key for a new request",
-        )),
+        Some(_) => Err(of_another()),
     }
+}
+
+/// By what the answer to the request's key is found; `None` when it has no key.
+pub(super) fn digest(
+    control: &Control,
+    permit: &Permit,
+    headers: &HeaderMap,
+) -> Result<Option<Digest>, Problem> {
+    let Some(key) = key(headers).transpose()? else {
+        return Ok(None);
+    };
+    let caller = permit.caller.who().name;
+    // No token has a NUL, so this is no token's digest.
+    let text = format!("answer\0{caller}\0{key}");
+    let digest_key = control.inner.store.digest_key();
+    Ok(Some(digest_key.digest(text.as_bytes())))
+}
+
+/// Said of a key that was used for something else.
+pub(super) fn of_another() -> Problem {
+    Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "this Idempotency-Key stands for another request of the last 24 hours; take a new key for a new request",
+    )
+}
+
+/// An answer that was given before.
+pub(super) fn replayed(mut response: Response) -> Response {
+    response
+        .headers_mut()
+        .insert(REPLAYED, HeaderValue::from_static("true"));
+    response
 }
 
 /// `None` when there is none.
@@ -87,15 +116,14 @@ fn key(headers: &HeaderMap) -> Option<Result<String, Problem>> {
     })
 }
 
-/// A hash of method, path and body. What is waited for may differ from one time to the next.
-fn request(parts: &Parts, body: &[u8]) -> [u8; 32] {
+/// For a hash of method, path and the body that follows. What is waited for may differ from one time to the next.
+pub(super) fn hasher(parts: &Parts) -> blake3::Hasher {
     let mut hasher = blake3::Hasher::new();
     for part in [parts.method.as_str(), parts.uri.path()] {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part.as_bytes());
     }
-    hasher.update(body);
-    *hasher.finalize().as_bytes()
+    hasher
 }
 
 async fn again(
@@ -119,17 +147,14 @@ async fn again(
     if first.object["token"].is_string() {
         reveal(store, rule, permit, &first).await?;
     }
-    let mut response = match first.revision {
+    let response = match first.revision {
         Some(revision) => {
             let published = store.publisher().published(revision);
             answer(control, published, wait, StatusCode::CREATED, first.object).await?
         }
         None => (StatusCode::CREATED, Json(first.object)).into_response(),
     };
-    response
-        .headers_mut()
-        .insert(REPLAYED, HeaderValue::from_static("true"));
-    Ok(response)
+    Ok(replayed(response))
 }
 
 /// A token that is shown once more is one that is revealed: the record first, and nothing is left to reveal of one that has

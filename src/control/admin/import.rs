@@ -3,6 +3,7 @@
 
 mod line;
 mod lines;
+mod once;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -14,12 +15,14 @@ use axum::{
 };
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{
     caller::Permit,
     enforced::{Wait, answer},
     extract::{Query, Reference},
+    given::{Giver, WITHHELD},
     guard,
     problem::Problem,
     rule::Place,
@@ -32,6 +35,7 @@ use crate::control::{
 };
 use line::{Defaults, Given};
 use lines::Lines;
+use once::Keyed;
 
 /// Lines of a batch: a delta of some 250 KiB, and the writer is held for a fraction of a second.
 const BATCH_LINES: usize = 5_000;
@@ -85,21 +89,36 @@ struct Import {
 
 /// Takes in tokens, one a line: `{"token", "account", "signal", "name", "description", "sources", "expires_at", "enabled"}`, of
 /// which only the token must be there when the query says account and signal, or the bare token. What is there already is
-/// left as it is, so that a file can be sent again.
+/// left as it is, so that a file can be sent again; under an `Idempotency-Key` it is answered again, too, unless it broke off.
+/// Nothing that it changes has an ETag: it takes no `If-Match`.
 #[utoipa::path(post, path = "/tokens/import", request_body(content = String, content_type = "application/x-ndjson"),
     params(("account" = Option<String>, Query, description = "Of lines that name none"),
     ("signal" = Option<String>, Query, description = "Of lines that name none"),
     ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
-    responses((status = 200, body = ImportAnswer), (status = 400, body = Problem)))]
+    responses((status = 200, body = ImportAnswer), (status = 400, body = Problem), (status = 409, body = Problem),
+    (status = 412, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn tokens(
     State(control): State<Control>,
     Query(query): Query<ImportQuery>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let wait = Wait::read(query.wait.as_deref(), query.timeout_ms)?.duration(&control)?;
+    let waiting = Wait::read(query.wait.as_deref(), query.timeout_ms)?;
+    let wait = waiting.duration(&control)?;
+    let beside = [query.account.as_ref().map(said), query.signal.clone()];
     let defaults = Defaults::new(query.account, query.signal.as_deref())?;
     let (mut parts, body) = request.into_parts();
     let permit = guard::permitted(&parts)?;
+    let mut keyed = Keyed::take(&control, &permit, &parts, &beside)?;
+    let mut body = body.into_data_stream();
+    if let Some(keyed) = &mut keyed
+        && let Some(first) = keyed.first().await?
+    {
+        while let Some(piece) = body.next().await {
+            keyed.passes(&piece.map_err(|_| broken_off())?);
+        }
+        guard::again(&control, &permit, &mut parts).await?;
+        return keyed.again(first, &waiting).await;
+    }
     let mut import = Import {
         control: control.clone(),
         permit,
@@ -109,27 +128,39 @@ pub(super) async fn tokens(
         answer: ImportAnswer::default(),
         published: None,
     };
-    let mut body = body.into_data_stream();
     let mut lines = Lines::default();
     while let Some(piece) = body.next().await {
-        let piece =
-            piece.map_err(|_| Problem::invalid("the body ended before its announced end"))?;
+        let piece = piece.map_err(|_| broken_off())?;
+        if let Some(keyed) = &mut keyed {
+            keyed.passes(&piece);
+        }
         lines.push(&piece);
         import.take(&mut lines, &mut parts).await?;
     }
     lines.end();
     import.take(&mut lines, &mut parts).await?;
     import.commit(&mut parts).await?;
-    let Import {
-        answer: mut done,
-        published,
-        ..
-    } = import;
-    done.refusals.sort_by_key(|refusal| refusal.line);
+    let (done, published) = import.done();
+    if let Some(keyed) = keyed {
+        let permit = guard::again(&control, &guard::permitted(&parts)?, &mut parts).await?;
+        keyed.keep(&permit, &done).await?;
+    }
     match published {
         Some(published) => answer(&control, published, wait, StatusCode::OK, done).await,
         // Nothing was changed, and nothing is waited for.
         None => Ok(Json(done).into_response()),
+    }
+}
+
+fn broken_off() -> Problem {
+    Problem::invalid("the body ended before its announced end")
+}
+
+/// One that is named by its digits is by its id, in a query too.
+fn said(reference: &Reference) -> String {
+    match reference {
+        Reference::Id(id) => id.to_string(),
+        Reference::Name(name) => name.clone(),
     }
 }
 
@@ -154,6 +185,16 @@ impl Import {
         Ok(())
     }
 
+    /// What is answered, and the last of its commits.
+    fn done(mut self) -> (Value, Option<Published>) {
+        self.answer.refusals.sort_by_key(|refusal| refusal.line);
+        let mut done = json!(self.answer);
+        if let Some(published) = &self.published {
+            done["revision"] = json!(published.revision);
+        }
+        (done, self.published)
+    }
+
     fn refuse(&mut self, line: u64, reason: String) {
         self.answer.refused += 1;
         if self.answer.refusals.len() < REFUSALS_MAX {
@@ -169,6 +210,7 @@ impl Import {
             return Ok(());
         }
         self.permit = guard::again(&self.control, &self.permit, parts).await?;
+        let giver = Giver::of(&self.control, &self.permit, true).await?;
         let errand = self.permit.errand();
         let mut commit = self.control.inner.store.begin(errand).await?;
         let accounts = accounts(&mut commit, &self.permit, &batch).await?;
@@ -184,20 +226,31 @@ impl Import {
                 None => self.refuse(number, missing(&given.account)),
             }
         }
-        let mut made = 0;
-        let outcomes = commit.import_tokens(&tokens).await?;
+        let (mut made, mut withheld) = (0, 0);
+        let outcomes = commit.import_tokens(&tokens, giver.home()).await?;
         for (number, outcome) in numbers.into_iter().zip(outcomes) {
             match outcome {
                 Imported::Made => made += 1,
                 Imported::Known => self.answer.known += 1,
                 Imported::Refused(reason) => self.refuse(number, reason),
+                Imported::Withheld => {
+                    withheld += 1;
+                    self.refuse(number, WITHHELD.to_owned());
+                }
             }
         }
-        if made > 0 {
+        // Before anything of the batch is made, or told.
+        let is_told = giver.withheld(&self.control, withheld);
+        if made > 0 && is_told.is_ok() {
             self.published = Some(commit.finish().await?);
             self.answer.made += made;
+        } else {
+            drop(commit);
         }
-        Ok(())
+        if withheld > 0 {
+            giver.note(&self.control).await;
+        }
+        is_told
     }
 }
 

@@ -1,6 +1,7 @@
 //! The API's own description, OpenAPI 3.1, made from the page of routes.
 
 mod bounds;
+mod waiting;
 
 use std::sync::OnceLock;
 
@@ -127,6 +128,7 @@ fn text() -> Option<String> {
         bounds::headers(item.get_mut(route.rule.method)?, &route.rule);
     }
     bounds::state(&mut document);
+    waiting::state(&mut document);
     Some(document.to_string())
 }
 
@@ -190,4 +192,40 @@ fn say(operation: &mut Operation, needs: &str, kind: &str, schema: &str) {
         .responses
         .responses
         .insert("default".to_owned(), RefOr::T(problem));
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::text;
+
+    #[test]
+    fn whatever_can_be_waited_for_says_what_202_means_and_nothing_else_does() {
+        let text = text().expect("a description");
+        let document: Value = serde_json::from_str(&text).expect("JSON");
+        let mut waiting = 0;
+        for (path, item) in document["paths"].as_object().expect("paths") {
+            for (method, operation) in item.as_object().expect("methods") {
+                let named = |it: &Value| it["name"] == "wait";
+                let waits = operation["parameters"]
+                    .as_array()
+                    .is_some_and(|all| all.iter().any(named));
+                let late = &operation["responses"]["202"];
+                assert_eq!(late.is_object(), waits, "{method} {path}");
+                if waits {
+                    let schema = &late["content"]["application/json"]["schema"]["allOf"];
+                    let beside = schema.as_array().and_then(|all| all.last()).expect("one");
+                    let required = serde_json::json!(["revision", "enforcement"]);
+                    assert_eq!(beside["required"], required, "{method} {path}");
+                    waiting += 1;
+                }
+            }
+        }
+        assert!(waiting >= 15, "{waiting} calls");
+        let enforcement = &document["components"]["schemas"]["Enforcement"]["properties"];
+        for field in ["laggards", "last_accepted_at"] {
+            assert!(enforcement[field].is_object(), "{field}");
+        }
+    }
 }

@@ -150,6 +150,11 @@ impl Rule {
         self.method == "post"
             && (collections.contains(&self.path) || self.path.ends_with("/rotate"))
     }
+
+    /// Whether it is done once under a key, however often it is asked for: what makes something, and an import.
+    pub(in crate::control) fn takes_key(&self) -> bool {
+        self.makes() || self.concerns == Concerns::Lines
+    }
 }
 
 // === impl Place ===

@@ -9,7 +9,7 @@ use super::{
     Actor,
     caller::Permit,
     enforced::{Items, page},
-    extract::{Body, Id, NoBody, Page, Query, Reference, name, nullable, seconds},
+    extract::{Body, EXPIRES, Id, NoBody, Page, Query, Reference, end, name, nullable, seconds},
     problem::Problem,
     written,
 };
@@ -38,6 +38,8 @@ pub(super) struct NewSharedTokenBody {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     expires_at: Option<Option<String>>,
+    /// The same in seconds from now, in its place.
+    expires_in_seconds: Option<u32>,
 }
 
 /// What to change of a shared token.
@@ -115,9 +117,14 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<MadeSharedToken>), Problem> {
     let name = name(new.name)?;
     let filters = filters(new.filters)?;
-    let expires_at = match new.expires_at {
-        None => clock::wall_seconds().saturating_add(LIFE_SECONDS),
-        Some(at) => expiry(at.as_deref())?,
+    let expires_at = match (new.expires_at, new.expires_in_seconds) {
+        (None, None) => clock::wall_seconds().saturating_add(LIFE_SECONDS),
+        (Some(at), None) => expiry(at.as_deref())?,
+        // Null says an end, too: never.
+        (at, within) => {
+            let at = at.map(|at| at.unwrap_or_default());
+            end(EXPIRES, at.as_deref(), within)?.unwrap_or(0)
+        }
     };
     let mut commit = control.inner.store.begin(&actor).await?;
     let account = permit.account(&mut commit, &new.account).await?;

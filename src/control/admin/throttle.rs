@@ -15,6 +15,8 @@ const USER_FAILURES: u16 = 10;
 const ADDRESS_FAILURES: u16 = 50;
 /// Unknown tokens from one address in a window. They cannot be guessed; this is for the noise.
 const TOKEN_FAILURES: u16 = 1000;
+/// Tokens of other accounts that an account's people give, in a window.
+const GIVEN_FAILURES: u16 = 10;
 /// Places of a row: 2 rows of 8 bytes each make 256 KiB.
 const PLACES: usize = 1 << 14;
 const ROWS: usize = 2;
@@ -28,6 +30,8 @@ pub(super) enum Failing<'a> {
     Address(Option<IpAddr>),
     /// Presenting unknown tokens from there.
     Tokens(Option<IpAddr>),
+    /// Giving tokens that are another account's, by the people of that one.
+    Giving(u64),
 }
 
 /// Counters in two rows, each name in one place of each: the smaller count is never too small, and too large only when
@@ -129,6 +133,10 @@ impl Throttle {
                 address(from);
                 b"t"
             }
+            Failing::Giving(account) => {
+                hasher.update(&account.to_le_bytes());
+                b"g"
+            }
         };
         hasher.update(kind);
         let hash = *hasher.finalize().as_bytes();
@@ -144,6 +152,7 @@ impl Failing<'_> {
             Self::User(_) => USER_FAILURES,
             Self::Address(_) => ADDRESS_FAILURES,
             Self::Tokens(_) => TOKEN_FAILURES,
+            Self::Giving(_) => GIVEN_FAILURES,
         }
     }
 }

@@ -10,9 +10,10 @@ use super::{
     caller::Permit,
     enforced::{Ended, ForcedWait, Items, Wait, answer, answer_end, page},
     extract::{
-        Body, Id, NoBody, Page, Query, Reference, SecretBody, description, name, nullable, one_of,
-        seconds, sources,
+        Body, EXPIRES, Id, NoBody, Page, Query, Reference, SecretBody, description, end, name,
+        nullable, one_of, seconds, sources,
     },
+    given::{self, Giver},
     problem::Problem,
     usage::{UsedToken, used, used_one},
     written,
@@ -25,7 +26,7 @@ use crate::{
         store::{Details, Filter, NewToken, OVERLAP_SECONDS_MAX},
         view,
     },
-    model::{Secret, Signal, TokenKind, TokenState},
+    model::{Signal, TokenState},
 };
 
 /// How long the old token goes on beside the new one, when the caller doesn't say.
@@ -44,9 +45,12 @@ pub(super) struct TokenBody {
     description: Option<String>,
     /// RFC 3339; null or nothing for never.
     expires_at: Option<String>,
+    /// The same in seconds from now, in its place.
+    expires_in_seconds: Option<u32>,
     /// Networks that it may be used from, as CIDR, 64 at most; none for anywhere.
     sources: Option<Vec<String>>,
-    /// A token that somebody else has made, 16 to 128 of `[A-Za-z0-9_-]`; without one, it is made here.
+    /// A token that somebody else has made, 16 to 128 of `[A-Za-z0-9_-]`; without one, it is made here. One of Wharfinger's own
+    /// form is taken from operators alone, unless it is a token of the caller's already (409).
     token: Option<String>,
 }
 
@@ -158,15 +162,16 @@ pub(super) async fn create(
     let wait = wait.duration(&control)?;
     let signal = signal(&new.signal)?;
     let name = name(new.name)?;
-    let expires_at = new.expires_at.as_deref().map(seconds).transpose()?;
+    let expires_at = end(EXPIRES, new.expires_at.as_deref(), new.expires_in_seconds)?;
     if expires_at.is_some_and(|at| at <= clock::wall_seconds()) {
         return Err(Problem::invalid("expires_at lies in the past"));
     }
     let details = Details {
         description: description(new.description.unwrap_or_default())?,
         sources: sources(&new.sources.unwrap_or_default())?,
-        token: new.token.map(given).transpose()?,
+        token: new.token.map(given::token).transpose()?,
     };
+    let giver = Giver::of(&control, &permit, details.token.is_some()).await?;
     let mut commit = control.inner.store.begin(&actor).await?;
     let account = permit.account(&mut commit, &new.account).await?;
     let new = NewToken {
@@ -175,6 +180,9 @@ pub(super) async fn create(
         name,
         expires_at: expires_at.unwrap_or(0),
     };
+    if let Some(token) = &details.token {
+        commit = giver.may_take_in(&control, commit, &new, token).await?;
+    }
     let (row, secret) = commit.insert_detailed(new, details).await?;
     let made = MadeToken {
         record: (&row).into(),
@@ -430,23 +438,6 @@ async fn update(
     } else {
         answer_end(control, published, wait, Ended::Token(id), view).await
     }
-}
-
-/// A token that somebody else has made: no typo, and none of ours of another kind.
-pub(super) fn given(text: String) -> Result<Secret, Problem> {
-    let token = Secret::new(text);
-    if !token.is_well_formed_token() {
-        return Err(Problem::invalid(
-            "a token has 16 to 128 of A-Z, a-z, 0-9, _ and -; one that begins with whf_ is of Wharfinger's own form, \
-             with the right checksum",
-        ));
-    }
-    if TokenKind::has_prefix(&token) && !TokenKind::Shipping.is_of(&token) {
-        return Err(Problem::invalid(
-            "this is a Wharfinger token of another kind than a shipping token",
-        ));
-    }
-    Ok(token)
 }
 
 pub(super) fn signal(text: &str) -> Result<Signal, Problem> {

@@ -92,11 +92,12 @@ fn select(after: u64, limit: u32, filter: &AccountFilter) -> Query {
 impl Store {
     /// Those after `after`, by id, `limit` at most.
     pub(crate) async fn accounts(&self, after: u64, limit: u32) -> Result<Vec<AccountRow>, Error> {
-        self.accounts_of(&AccountFilter::default(), after, limit)
+        select(after, limit, &AccountFilter::default())
+            .read_all(&self.reader, read)
             .await
     }
 
-    /// Of them, those that the filter leaves.
+    /// Of them, those that the filter leaves. May look at every row, so it takes the lists' connections.
     pub(crate) async fn accounts_of(
         &self,
         filter: &AccountFilter,
@@ -104,7 +105,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<AccountRow>, Error> {
         select(after, limit, filter)
-            .read_all(&self.reader, read)
+            .read_all(&self.lister, read)
             .await
     }
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     Store, Whose, counter,
-    database::{Connection, Query, Row, query},
+    database::{Connection, Query, Row, Value as Cell, query},
     get_some_u64, get_u64, signed,
 };
 use crate::control::{
@@ -13,6 +13,10 @@ use crate::control::{
 };
 
 const PAGE_ROWS: i64 = 1000;
+/// Records written by one statement. In powers of two, so that few statements are prepared.
+const ROWS_MAX: usize = 32;
+/// Of a record that is written.
+const COLUMNS: usize = 12;
 const NOTHING: [u8; 32] = [0; 32];
 
 /// What one action did; `old` and `new` hold no secret.
@@ -83,7 +87,7 @@ pub(super) fn account_of(subject: &str, old: Option<&Value>, new: Option<&Value>
 }
 
 /// The hash of the record at `seq`; of the one before the first, nothing.
-pub(super) async fn hash(connection: &mut Connection, seq: u64) -> Result<Vec<u8>, Error> {
+async fn hash(connection: &mut Connection, seq: u64) -> Result<Vec<u8>, Error> {
     let hash: Option<Vec<u8>> = query("SELECT hash FROM audit WHERE seq = $1")
         .bind(signed(seq))
         .fetch_value(connection)
@@ -91,16 +95,43 @@ pub(super) async fn hash(connection: &mut Connection, seq: u64) -> Result<Vec<u8
     Ok(hash.unwrap_or_else(|| NOTHING.to_vec()))
 }
 
-/// Appends a record at `seq`, which must be the next after the one with the hash `previous`; its own hash.
+/// Appends what each of them did, and when, after the record at `seq`, which is the last one.
 pub(super) async fn append(
     connection: &mut Connection,
-    seq: u64,
-    previous: Vec<u8>,
+    mut seq: u64,
     revision: u64,
-    at: u64,
+    works: Vec<(Who, Millis, Vec<Entry>)>,
+) -> Result<(), Error> {
+    let mut previous = hash(connection, seq).await?;
+    let mut rows = Vec::new();
+    for (who, at, entries) in works {
+        for entry in entries {
+            seq += 1;
+            let (row, hash) = row([seq, revision, at], &who, entry, previous);
+            rows.push(row);
+            previous = hash;
+            if rows.len() == ROWS_MAX {
+                insert(std::mem::take(&mut rows))
+                    .execute(&mut *connection)
+                    .await?;
+            }
+        }
+    }
+    while let Some(power) = rows.len().checked_ilog2() {
+        let rest = rows.split_off(1 << power);
+        insert(rows).execute(&mut *connection).await?;
+        rows = rest;
+    }
+    Ok(())
+}
+
+/// A record as it is written, and its hash.
+fn row(
+    [seq, revision, at]: [u64; 3],
     who: &Who,
     entry: Entry,
-) -> Result<Vec<u8>, Error> {
+    previous: Vec<u8>,
+) -> ([Cell; COLUMNS], Vec<u8>) {
     let old = entry.old.map(|state| state.to_string());
     let new = entry.new.map(|state| state.to_string());
     let record = Record {
@@ -113,25 +144,34 @@ pub(super) async fn append(
         account: entry.account,
     };
     let hash = record.hash(&previous).to_vec();
-    query(
+    let row = [
+        signed(seq).into(),
+        signed(revision).into(),
+        signed(at).into(),
+        (&who.name).into(),
+        entry.action.into(),
+        entry.subject.into(),
+        (&old).into(),
+        (&new).into(),
+        previous.into(),
+        hash.clone().into(),
+        (&who.address).into(),
+        entry.account.map(signed).into(),
+    ];
+    (row, hash)
+}
+
+fn insert(rows: Vec<[Cell; COLUMNS]>) -> Query {
+    let mut insert = query(
         "INSERT INTO audit (seq, revision, at, actor, action, subject, old_state, new_state, previous, hash, \
-         address, account_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-    )
-    .bind(signed(seq))
-    .bind(signed(revision))
-    .bind(signed(at))
-    .bind(&who.name)
-    .bind(entry.action)
-    .bind(&entry.subject)
-    .bind(&old)
-    .bind(&new)
-    .bind(previous)
-    .bind(hash.clone())
-    .bind(&who.address)
-    .bind(entry.account.map(signed))
-    .execute(connection)
-    .await?;
-    Ok(hash)
+         address, account_id) VALUES ",
+    );
+    for (at, row) in rows.into_iter().enumerate() {
+        let comma = if at == 0 { "" } else { ", " };
+        let places = ["$"; COLUMNS].join(", ");
+        insert = insert.and(&format!("{comma}({places})"), row);
+    }
+    insert
 }
 
 fn select(after: u64, limit: u32, filter: &AuditFilter) -> Query {

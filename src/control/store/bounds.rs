@@ -42,7 +42,7 @@ impl Store {
     /// How many tokens of an account count against its plan for that signal.
     pub(crate) async fn enabled_tokens(&self, account: u64, signal: Signal) -> Result<u64, Error> {
         let all = i64::MAX.unsigned_abs();
-        let count = counted(account, signal, all).fetch_one(&self.reader);
+        let count = counted(account, signal, all).fetch_one(&self.lister);
         super::positive(count.await?)
     }
 }

@@ -79,11 +79,12 @@ impl Store {
         after: u64,
         limit: u32,
     ) -> Result<Vec<DestinationRow>, Error> {
-        self.destinations_of(&DestinationFilter::default(), after, limit)
+        select(after, limit, &DestinationFilter::default())
+            .read_all(&self.reader, |row| read(row, &self.sealer))
             .await
     }
 
-    /// Of them, those that the filter leaves.
+    /// Of them, those that the filter leaves: a list's.
     pub(crate) async fn destinations_of(
         &self,
         filter: &DestinationFilter,
@@ -91,7 +92,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<DestinationRow>, Error> {
         select(after, limit, filter)
-            .read_all(&self.reader, |row| read(row, &self.sealer))
+            .read_all(&self.lister, |row| read(row, &self.sealer))
             .await
     }
 

@@ -9,6 +9,7 @@ use super::{
     AuditFilter, Commit, Store, audit,
     database::{Query, Value, query},
     get_u64, positive, signed, tokens,
+    usage::one_of,
 };
 use crate::{
     clock,
@@ -18,6 +19,9 @@ use crate::{
     },
     model::Signal,
 };
+
+/// Accounts asked for in one statement.
+const ACCOUNTS: usize = 64;
 
 /// A page of an account's shipping tokens that are not revoked.
 pub(crate) struct TokenPage {
@@ -149,6 +153,22 @@ impl Store {
         Ok(hands)
     }
 
+    /// The first of each account's tokens for a signal that is enabled; an account without one is left out.
+    pub(crate) async fn first_tokens(
+        &self,
+        accounts: &[u64],
+        signal: Signal,
+    ) -> Result<BTreeMap<u64, u64>, Error> {
+        let mut tokens = BTreeMap::new();
+        for accounts in accounts.chunks(ACCOUNTS) {
+            let rows = first(signal, accounts).read_all(&self.lister, |row| {
+                Ok((get_u64(row, "account_id")?, get_u64(row, "id")?))
+            });
+            tokens.extend(rows.await?);
+        }
+        Ok(tokens)
+    }
+
     /// How many audit records there are of that kind, and that page of them.
     pub(crate) async fn audit_page(
         &self,
@@ -177,16 +197,32 @@ impl Store {
         Ok(kept.unwrap_or_default())
     }
 
-    /// What is kept for each sub-account of a main account that reaches it.
-    pub(crate) async fn kept_of(&self, main: u64) -> Result<BTreeMap<u64, String>, Error> {
-        query("SELECT id, kept FROM accounts WHERE parent_id = $1 AND accessible AND deleted_at IS NULL")
+    /// What is kept for each sub-account of a main account that reaches it, `limit` at most.
+    pub(crate) async fn kept_of(
+        &self,
+        main: u64,
+        limit: u32,
+    ) -> Result<BTreeMap<u64, String>, Error> {
+        query("SELECT id, kept FROM accounts WHERE parent_id = $1 AND accessible AND deleted_at IS NULL LIMIT $2")
             .bind(signed(main))
-            .fetch_all(&self.reader)
+            .bind(limit)
+            .fetch_all(&self.lister)
             .await?
             .iter()
             .map(|row| Ok((get_u64(row, "id")?, row.get("kept")?)))
             .collect()
     }
+}
+
+const FIRST: &str = "SELECT account_id, min(id) AS id FROM shipping_tokens WHERE signal || '' = $1 AND enabled \
+     AND revoked_at IS NULL AND (expires_at = 0 OR expires_at > $2) AND account_id IN (";
+
+/// The first of each account's tokens for a signal that is enabled.
+fn first(signal: Signal, accounts: &[u64]) -> Query {
+    let select = query(FIRST)
+        .bind(signal.name())
+        .bind(i64::from(clock::wall_seconds()));
+    one_of(select, accounts).and(" GROUP BY account_id", [])
 }
 
 fn kept(account: u64) -> Query {
@@ -227,16 +263,9 @@ impl Commit {
         account: u64,
         signal: Signal,
     ) -> Result<Option<u64>, Error> {
-        let id: Option<Option<i64>> = query(
-            "SELECT min(id) FROM shipping_tokens WHERE account_id = $1 AND signal || '' = $2 AND enabled \
-             AND revoked_at IS NULL AND (expires_at = 0 OR expires_at > $3)",
-        )
-        .bind(signed(account))
-        .bind(signal.name())
-        .bind(i64::from(clock::wall_seconds()))
-        .fetch_value(self.connection()?)
-        .await?;
-        id.flatten().map(positive).transpose()
+        let select = first(signal, &[account]);
+        let row = select.fetch_optional(self.connection()?).await?;
+        row.map(|row| get_u64(&row, "id")).transpose()
     }
 
     /// Revokes all of an account's tokens, when there are no more than `most`.

@@ -242,15 +242,7 @@ impl Group {
             return Ok(());
         }
         let newest = skip(connection, "audit", count as u64).await?;
-        let mut seq = newest - count as u64;
-        let mut hash = audit::hash(connection, seq).await?;
-        for (who, at, entries) in works {
-            for entry in entries {
-                seq += 1;
-                hash = audit::append(connection, seq, hash, revision, at, &who, entry).await?;
-            }
-        }
-        Ok(())
+        audit::append(connection, newest - count as u64, revision, works).await
     }
 }
 

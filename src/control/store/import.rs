@@ -11,19 +11,22 @@ use serde_json::json;
 use super::{
     Commit, Sealer,
     database::{Query, Value, query},
-    digest_of, get_u64, group, signal_of, signed,
+    digest_of, get_some_u64, get_u64, group, signal_of, signed,
     tokens::{Details, place, sources_text},
 };
 use crate::{
     clock,
     control::{Error, record::AccountRow},
-    model::{AccountId, Change, Digest, Secret, Signal, Token, TokenId, TokenState},
+    model::{AccountId, Change, Digest, Secret, Signal, Token, TokenId, TokenKind, TokenState},
 };
 
 /// Rows of one statement, and digests asked for in one. In powers of two, so that few statements are prepared.
 const ROWS_MAX: usize = 256;
 /// Of a row that is written.
 const COLUMNS: usize = 13;
+
+/// Said to whoever doesn't reach everything of a token in our own form that is none of theirs.
+const OWN_FORM: &str = "a token of Wharfinger's own form is taken in by an operator alone: leave it out, and one is made";
 
 /// A token that somebody else has made.
 pub(crate) struct GivenToken {
@@ -44,14 +47,21 @@ pub(crate) enum Imported {
     /// It was there, for the same account and signal: nothing was changed.
     Known,
     Refused(String),
+    /// It is another account's: whoever doesn't reach that is not to know.
+    Withheld,
 }
 
 /// A token that is there.
 struct Found {
     account: u64,
+    /// Whose people reach that account, too.
+    reached_from: Option<u64>,
     signal: Signal,
     is_revoked: bool,
 }
+
+/// Room that is left in plans, by account and signal.
+type Room = HashMap<(AccountId, Signal), u64>;
 
 /// One that is to be written.
 struct Row<'a> {
@@ -65,10 +75,11 @@ struct Row<'a> {
 
 impl Commit {
     /// Adds those that are not there; what becomes of each, in their order. The caller has seen to it that each is well
-    /// formed and may be in its account.
+    /// formed and may be in its account; of what is outside the reach of `home` nothing is told, `None` reaches everything.
     pub(crate) async fn import_tokens(
         &mut self,
         given: &[(&AccountRow, GivenToken)],
+        home: Option<u64>,
     ) -> Result<Vec<Imported>, Error> {
         let digests: Vec<_> = given
             .iter()
@@ -77,20 +88,20 @@ impl Commit {
         let mut found = self.found(&digests).await?;
         let mut outcomes = Vec::with_capacity(given.len());
         let mut rows = Vec::new();
-        let mut room = HashMap::new();
+        let mut room = Room::new();
         for (at, ((account, given), digest)) in given.iter().zip(digests).enumerate() {
-            if let Some(found) = found.get(&digest) {
-                outcomes.push(found.beside(account.account.id.0, given.signal));
-                continue;
-            }
-            if let Some(refused) = self.past_the_plan(account, given, &mut room).await? {
-                outcomes.push(Imported::Refused(refused));
+            let found_there = found.get(&digest);
+            let outcome = self.outcome(account, given, found_there, home, &mut room);
+            let outcome = outcome.await?;
+            if outcome != Imported::Made {
+                outcomes.push(outcome);
                 continue;
             }
             let account = account.account.id;
             // The same once more in what is given is known from here on.
             let there = Found {
                 account: account.0,
+                reached_from: home,
                 signal: given.signal,
                 is_revoked: false,
             };
@@ -109,6 +120,48 @@ impl Commit {
         Ok(outcomes)
     }
 
+    /// What would become of one.
+    pub(crate) async fn taken_in(
+        &mut self,
+        account: &AccountRow,
+        given: &GivenToken,
+        home: Option<u64>,
+    ) -> Result<Imported, Error> {
+        let digest = self.digest_key.digest(given.token.reveal().as_bytes());
+        let found = self.found(&[digest]).await?;
+        let found = found.get(&digest);
+        self.outcome(account, given, found, home, &mut Room::new())
+            .await
+    }
+
+    /// The plan comes before what is not told: else its refusal would tell that there is no such token.
+    async fn outcome(
+        &mut self,
+        account: &AccountRow,
+        given: &GivenToken,
+        found: Option<&Found>,
+        home: Option<u64>,
+        room: &mut Room,
+    ) -> Result<Imported, Error> {
+        if let Some(found) = found.filter(|found| found.is_within(home)) {
+            return Ok(found.beside(account.account.id.0, given.signal));
+        }
+        // By its looks alone, whether it is there or not.
+        if home.is_some() && TokenKind::has_prefix(&given.token) {
+            return Ok(Imported::Refused(OWN_FORM.to_owned()));
+        }
+        if let Some(refused) = self
+            .past_the_plan(account, given, found.is_none(), room)
+            .await?
+        {
+            return Ok(Imported::Refused(refused));
+        }
+        Ok(match found {
+            None => Imported::Made,
+            Some(_) => Imported::Withheld,
+        })
+    }
+
     /// Refuses a text that is a token already, whoever has it.
     pub(super) async fn is_new(&mut self, digest: Digest) -> Result<(), Error> {
         if self.found(&[digest]).await?.is_empty() {
@@ -121,7 +174,8 @@ impl Commit {
         let mut found = HashMap::new();
         for digests in powers(digests) {
             let mut select = query(
-                "SELECT account_id, signal, digest, revoked_at FROM shipping_tokens WHERE digest IN (",
+                "SELECT t.account_id, t.signal, t.digest, t.revoked_at, a.parent_id, a.accessible \
+                 FROM shipping_tokens t JOIN accounts a ON a.id = t.account_id WHERE t.digest IN (",
             );
             for (at, digest) in digests.iter().enumerate() {
                 let text = if at == 0 { "$" } else { ", $" };
@@ -129,8 +183,11 @@ impl Commit {
             }
             let rows = select.and(")", []).fetch_all(self.connection()?).await?;
             for row in rows {
+                let parent = get_some_u64(&row, "parent_id")?;
+                let is_accessible: bool = row.get("accessible")?;
                 let there = Found {
                     account: get_u64(&row, "account_id")?,
+                    reached_from: parent.filter(|_| is_accessible),
                     signal: signal_of(row.get("signal")?)?,
                     is_revoked: row.get::<Option<i64>, _>("revoked_at")?.is_some(),
                 };
@@ -140,12 +197,13 @@ impl Commit {
         Ok(found)
     }
 
-    /// Why the account's plan has no room for one more; `room` is what is left, by account and signal.
+    /// Why the account's plan has no room for one more; `room` is what is left, and one that is made takes its place in it.
     async fn past_the_plan(
         &mut self,
         account: &AccountRow,
         given: &GivenToken,
-        room: &mut HashMap<(AccountId, Signal), u64>,
+        is_made: bool,
+        room: &mut Room,
     ) -> Result<Option<String>, Error> {
         let now = clock::wall_seconds();
         let Some(most) = account.plan.tokens_max(now) else {
@@ -159,7 +217,7 @@ impl Commit {
             Some(left) => *left,
             None => most.saturating_sub(self.enabled_tokens(id.0, signal, most).await?),
         };
-        room.insert((id, signal), left.saturating_sub(1));
+        room.insert((id, signal), left.saturating_sub(is_made.into()));
         Ok((left == 0).then(|| {
             format!(
                 "plan {} allows {most} enabled tokens for {signal} of account {id}, and no more",
@@ -310,6 +368,10 @@ impl Row<'_> {
 // === impl Found ===
 
 impl Found {
+    fn is_within(&self, home: Option<u64>) -> bool {
+        home.is_none() || home == Some(self.account) || home == self.reached_from
+    }
+
     /// What a token that is the same text comes to. Whose it is otherwise is nobody's business here.
     fn beside(&self, account: u64, signal: Signal) -> Imported {
         if (self.account, self.signal) != (account, signal) {

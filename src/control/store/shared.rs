@@ -6,6 +6,7 @@ mod visitors;
 
 pub(crate) use filters::NewSharedFilter;
 pub(crate) use tokens::NewSharedToken;
+pub(super) use tokens::place;
 pub(crate) use visitors::VisitorRow;
 
 use crate::control::Error;

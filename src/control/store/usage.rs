@@ -215,7 +215,7 @@ impl Store {
 }
 
 /// The rest of `... IN (`.
-fn one_of(select: Query, ids: &[u64]) -> Query {
+pub(super) fn one_of(select: Query, ids: &[u64]) -> Query {
     let mut select = select;
     for (index, id) in ids.iter().enumerate() {
         let text = if index == 0 { "$" } else { ", $" };

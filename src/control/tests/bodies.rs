@@ -135,3 +135,62 @@ async fn secret_headers_are_shown_by_name_alone_and_what_is_not_named_stays() {
     let patched = world.ok("PATCH", "/destinations/2", body).await;
     assert_eq!(patched["secret_headers"], json!([]));
 }
+
+#[tokio::test]
+async fn a_destinations_secrets_are_repeated_by_no_answer_whatever_they_are_written_as() {
+    let world = World::new().await;
+    let digits = "98765432101234";
+    let number: Value = digits.parse().expect("a number");
+    let point: Value = format!("{digits}.0").parse().expect("a number");
+    let mut wrong = Vec::new();
+    for value in [number, point, json!([digits]), json!({"value": digits})] {
+        wrong.extend([
+            json!({"secret_headers": {"X-Api-Key": value}}),
+            json!({"credentials": {"kind": "bearer", "token": value}}),
+            json!({"credentials": {"kind": "basic", "user": "u", "password": value}}),
+            json!({"tls": {"client_key_pem": value}}),
+        ]);
+    }
+    wrong.extend([
+        json!({"secret_headers": digits}),
+        json!({"secret_headers": [digits]}),
+        json!({"credentials": digits}),
+        json!({"credentials": {"kind": digits}}),
+        json!({"credentials": {"kind": "bearer", "token": "t", "more": digits}}),
+        json!({"credentials": {"kind": "bearer", digits: "t"}}),
+        json!({"secret_headers": {"X-Api-Key": format!("{digits}\n")}}),
+        json!({"credentials": {"kind": "bearer", "token": format!("{digits} ")}}),
+        json!({"headers": [{"name": "X-Api-Key", "value": digits}]}),
+        json!({"tls": {"client_key_pem": digits}}),
+        json!({"tls": digits}),
+    ]);
+    let fields = json!({"name": "sink", "kind": "http", "endpoints": ["http://a"]});
+    for body in wrong {
+        let mut new = fields.clone();
+        let (object, more) = (new.as_object_mut(), body.as_object().cloned());
+        object.expect("an object").extend(more.expect("an object"));
+        for (method, path, body) in [
+            ("POST", "/destinations", new),
+            ("PATCH", "/destinations/1", body),
+        ] {
+            let (status, said) = world.call(method, path, body.clone()).await;
+            assert_eq!(status, 400, "{method} {body}: {said}");
+            assert!(
+                !said.to_string().contains(digits),
+                "{method} {body}: {said}"
+            );
+        }
+    }
+    let mut good = fields;
+    good["secret_headers"] = json!({"X-Api-Key": digits});
+    good["credentials"] = json!({"kind": "basic", "user": "u", "password": digits});
+    let made = world.ok("POST", "/destinations", good).await;
+    assert_eq!(made["secret_headers"], json!(["X-Api-Key"]));
+    let path = format!("/destinations/{}", made["id"]);
+    let change = json!({"secret_headers": {"X-More": digits}});
+    let changed = world.ok("PATCH", &path, change).await;
+    let audit = world.ok("GET", "/audit", Value::Null).await;
+    for said in [made, changed, audit] {
+        assert!(!said.to_string().contains(digits), "{said}");
+    }
+}

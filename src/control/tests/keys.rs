@@ -263,6 +263,69 @@ async fn a_token_is_shown_again_on_record_as_what_it_is_and_no_more_once_it_is_r
 }
 
 #[tokio::test]
+async fn an_end_that_is_said_from_now_is_the_same_request_later() {
+    let world = World::new().await;
+    for (path, mut body, within, at) in [
+        (
+            "/tokens",
+            json!({"account": 1, "signal": "logs", "name": "one"}),
+            "expires_in_seconds",
+            "expires_at",
+        ),
+        (
+            "/api-tokens",
+            json!({"name": "one", "scopes": ["read"]}),
+            "expires_in_seconds",
+            "expires_at",
+        ),
+        (
+            "/shared-tokens",
+            json!({"account": 1, "name": "one", "filters": []}),
+            "expires_in_seconds",
+            "expires_at",
+        ),
+        (
+            "/accounts",
+            json!({"name": "one", "plan": "trial"}),
+            "trial_seconds",
+            "trial_until",
+        ),
+    ] {
+        body[within] = json!(3_600);
+        let now = std::time::SystemTime::now();
+        let first = post(&world, path, path, &body).await;
+        assert_eq!(first.status, 201, "{path}: {}", first.json());
+        let end = first.json()[at].as_str().map(humantime::parse_rfc3339);
+        let end = end.expect("text").expect("a time");
+        let left = end.duration_since(now).expect("ahead").as_secs();
+        assert!((3_590..=3_660).contains(&left), "{path}: {left}");
+        let again = post(&world, path, path, &body).await;
+        assert_eq!((again.status, again.json()), (201, first.json()), "{path}");
+        for (value, beside) in [
+            (json!(0), None),
+            (json!(1_600_000_000), None),
+            (json!("1h"), None),
+            (json!(60), Some("2030-01-01T00:00:00Z")),
+        ] {
+            let mut wrong = body.clone();
+            wrong["name"] = json!("another");
+            wrong[within] = value.clone();
+            if let Some(beside) = beside {
+                wrong[at] = json!(beside);
+            }
+            let (status, said) = world.call("POST", path, wrong).await;
+            assert_eq!(status, 400, "{path} {value}: {said}");
+        }
+    }
+    // What never ends doesn't end in an hour.
+    let body = json!({"account": 1, "name": "n", "filters": [], "expires_at": null, "expires_in_seconds": 60});
+    assert_eq!(world.call("POST", "/shared-tokens", body).await.0, 400);
+    let change = json!({"plan": "trial", "trial_seconds": 60});
+    let changed = world.ok("PATCH", "/accounts/2", change).await;
+    assert_eq!(changed["plan"], "trial");
+}
+
+#[tokio::test]
 async fn what_a_caller_reaches_no_more_is_not_shown_again() {
     let people = People::new().await;
     let acme = people.account("acme", "unlimited").await;

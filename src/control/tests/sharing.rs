@@ -283,6 +283,63 @@ async fn a_gateway_that_moves_is_neither_counted_twice_nor_by_what_it_said_elsew
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL"]
+async fn every_control_plane_lists_the_gateways_of_all() {
+    let (one, other) = pair(Config::default()).await;
+    let mut ours = one.follow("a", Kept::default()).await;
+    let mut theirs = other.follow("b", Kept::default()).await;
+    for follower in [&mut ours, &mut theirs] {
+        follower.until(1).await;
+        follower.acknowledge(1).await;
+    }
+    one.token("x").await;
+    ours.until(2).await;
+    ours.acknowledge(2).await;
+    let listed = async |world: &World, expected: [Value; 2]| {
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            let list = world.ok("GET", "/gateways", Value::Null).await;
+            let told = list["items"].as_array().expect("a list").iter().map(|it| {
+                json!([
+                    it["name"],
+                    it["connected"],
+                    it["connected_to"],
+                    it["revision"],
+                    it["lag"],
+                    it["version"]
+                ])
+            });
+            let told: Vec<_> = told.collect();
+            if told == expected {
+                return;
+            }
+            assert!(Instant::now() < until, "{told:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let row = |name: &str, at: Value, revision: u64| {
+        json!([name, !at.is_null(), at, revision, 2 - revision, "test"])
+    };
+    listed(
+        &one,
+        [row("a", json!("this"), 2), row("b", json!("another"), 1)],
+    )
+    .await;
+    listed(
+        &other,
+        [row("a", json!("another"), 2), row("b", json!("this"), 1)],
+    )
+    .await;
+    drop(theirs);
+    listed(&one, [row("a", json!("this"), 2), row("b", Value::Null, 1)]).await;
+    listed(
+        &other,
+        [row("a", json!("another"), 2), row("b", Value::Null, 1)],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
 async fn two_gateways_of_one_name_at_two_control_planes_are_not_confirmed_as_one() {
     let (one, other) = pair(Config::default()).await;
     one.token("x").await;

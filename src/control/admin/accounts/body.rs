@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::super::{
     caller::Permit,
-    extract::{Reference, nullable, seconds},
+    extract::{Reference, end, nullable},
     problem::Problem,
 };
 use crate::{
@@ -33,6 +33,8 @@ pub(in super::super) struct NewAccountBody {
     pub(super) plan: Option<String>,
     /// RFC 3339; with plan `trial`.
     pub(super) trial_until: Option<String>,
+    /// The same in seconds from now, in its place.
+    pub(super) trial_seconds: Option<u32>,
     /// Whether the parent's people and API tokens reach it; true unless said otherwise.
     pub(super) accessible: Option<bool>,
     pub(super) destinations: Option<DestinationsBody>,
@@ -48,6 +50,8 @@ pub(in super::super) struct AccountChange {
     pub(super) plan: Option<String>,
     /// RFC 3339; with plan `trial`.
     pub(super) trial_until: Option<String>,
+    /// The same in seconds from now, in its place.
+    pub(super) trial_seconds: Option<u32>,
     /// Whether the parent's people and API tokens reach this sub-account.
     pub(super) accessible: Option<bool>,
     /// `active` or `suspended`.
@@ -82,7 +86,7 @@ impl AccountChange {
     pub(super) fn check(&self, permit: &Permit) -> Result<(), Problem> {
         permit.operators_only(
             "the plan",
-            self.plan.is_some() || self.trial_until.is_some(),
+            self.plan.is_some() || self.trial_until.is_some() || self.trial_seconds.is_some(),
         )?;
         permit.operators_only("the state", self.state.is_some() || self.reason.is_some())?;
         permit.operators_only("destinations", self.destinations.is_some())?;
@@ -99,17 +103,23 @@ pub(super) fn plan_of_a_sub_account() -> Problem {
 }
 
 /// The plan that is named, if one is.
-pub(super) fn plan(name: Option<&str>, until: Option<&str>) -> Result<Option<Plan>, Problem> {
-    let until = until.map(seconds).transpose()?;
+pub(super) fn plan(
+    name: Option<&str>,
+    until: Option<&str>,
+    in_seconds: Option<u32>,
+) -> Result<Option<Plan>, Problem> {
+    let until = end(["trial_until", "trial_seconds"], until, in_seconds)?;
     let Some(name) = name else {
         return match until {
             None => Ok(None),
-            Some(_) => Err(Problem::invalid("trial_until goes with the plan trial")),
+            Some(_) => Err(Problem::invalid(
+                "trial_until, or trial_seconds, goes with the plan trial",
+            )),
         };
     };
     Plan::parse(name, until).map(Some).ok_or_else(|| {
         Problem::invalid(
-            "plan is community, pro, enterprise, unlimited, or trial together with trial_until",
+            "plan is community, pro, enterprise, unlimited, or trial together with trial_until or trial_seconds",
         )
     })
 }

@@ -1,5 +1,7 @@
 //! `/v1/account-management/time-based-accounts`: the sub-accounts that a main account reaches.
 
+use std::collections::BTreeMap;
+
 use axum::{Extension, Json, extract::State, http::StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -57,6 +59,14 @@ pub(super) struct AccountModel {
     utilization_settings: Utilization,
 }
 
+/// What a main account reaches.
+pub(super) struct Reached {
+    /// Its own, and those of all of its sub-accounts.
+    names: BTreeMap<u64, String>,
+    /// Its sub-accounts of a kind, with what is kept for them.
+    pub(super) found: Vec<(AccountRow, Kept)>,
+}
+
 /// An account that is named beside it.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -72,11 +82,11 @@ pub(super) async fn list(
     State(control): State<Control>,
     Extension(key): Extension<Key>,
 ) -> Result<Json<Vec<AccountModel>>, Trouble> {
-    let mut models = Vec::new();
-    for (row, kept) in sub_accounts(&control, key.account, Kind::TimeBased).await? {
-        models.push(model(&control, key.account, &row, kept).await?);
-    }
-    Ok(Json(models))
+    let Reached { names, found } = sub_accounts(&control, key.account, Kind::TimeBased).await?;
+    let models = found
+        .into_iter()
+        .map(|(row, kept)| model(&row, kept, &names));
+    Ok(Json(models.collect()))
 }
 
 /// Shows a sub-account.
@@ -89,7 +99,12 @@ pub(super) async fn show(
     let store = &control.inner.store;
     let row = store.account(key.id).await?;
     let kept = Kept::read(&store.kept(key.id).await?)?;
-    Ok(Json(model(&control, key.account, &row, kept).await?))
+    let mut names = BTreeMap::new();
+    for id in &kept.sharing_objects_accounts {
+        let name = name_of(&control, key.account, *id).await?;
+        names.extend(name.map(|name| (*id, name)));
+    }
+    Ok(Json(model(&row, kept, &names)))
 }
 
 /// Makes a sub-account with a shipping token for logs.
@@ -199,14 +214,17 @@ pub(super) async fn remove(commit: &mut Commit, id: u64) -> Result<(), Trouble> 
     Ok(commit.delete_account(id).await?)
 }
 
-/// A main account's sub-accounts of that kind, with what is kept for them.
+/// A main account's sub-accounts of that kind.
 pub(super) async fn sub_accounts(
     control: &Control,
     main: u64,
     kind: Kind,
-) -> Result<Vec<(AccountRow, Kept)>, Trouble> {
+) -> Result<Reached, Trouble> {
     let store = &control.inner.store;
-    let mut kept_of = store.kept_of(main).await?;
+    let limit = u32::try_from(LIST_MAX)
+        .unwrap_or(u32::MAX)
+        .saturating_add(1);
+    let mut kept_of = store.kept_of(main, limit).await?;
     if kept_of.len() > LIST_MAX {
         return Err(Trouble::new(
             StatusCode::CONFLICT,
@@ -215,15 +233,13 @@ pub(super) async fn sub_accounts(
             ),
         ));
     }
-    let limit = u32::try_from(LIST_MAX)
-        .unwrap_or(u32::MAX)
-        .saturating_add(1);
-    let mut found = Vec::new();
+    let (mut names, mut found) = (BTreeMap::new(), Vec::new());
     let reached = AccountFilter {
         home: Some(main),
         ..AccountFilter::default()
     };
     for row in store.accounts_of(&reached, 0, limit).await? {
+        names.insert(row.account.id.0, row.account.name.clone());
         let Some(text) = kept_of.remove(&row.account.id.0) else {
             continue;
         };
@@ -232,25 +248,18 @@ pub(super) async fn sub_accounts(
             found.push((row, kept));
         }
     }
-    Ok(found)
+    Ok(Reached { names, found })
 }
 
-async fn model(
-    control: &Control,
-    main: u64,
-    row: &AccountRow,
-    kept: Kept,
-) -> Result<AccountModel, Trouble> {
-    let mut sharing = Vec::new();
-    for id in kept.sharing_objects_accounts {
-        if let Some(account_name) = name_of(control, main, id).await? {
-            sharing.push(Sharing {
-                account_id: id,
-                account_name,
-            });
-        }
-    }
-    Ok(AccountModel {
+fn model(row: &AccountRow, kept: Kept, names: &BTreeMap<u64, String>) -> AccountModel {
+    // One that is reached no more has no name here.
+    let sharing = kept.sharing_objects_accounts.into_iter().filter_map(|id| {
+        Some(Sharing {
+            account_id: id,
+            account_name: names.get(&id)?.clone(),
+        })
+    });
+    AccountModel {
         account_id: row.account.id.0,
         account_name: row.account.name.clone(),
         email: kept.email,
@@ -261,7 +270,7 @@ async fn model(
         searchable: kept.searchable,
         accessible: kept.accessible,
         doc_size_setting: kept.doc_size_setting,
-        sharing_objects_accounts: sharing,
+        sharing_objects_accounts: sharing.collect(),
         utilization_settings: kept.utilization_settings,
-    })
+    }
 }

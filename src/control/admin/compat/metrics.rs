@@ -5,15 +5,18 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    super::written,
-    accounts::{changed, make, remove, sub_accounts},
+    accounts::{Reached, changed, make, remove, sub_accounts},
     guard::Key,
     kept::{AccountBody, Kept, Kind},
     trouble::Trouble,
     value::Loose,
 };
 use crate::{
-    control::{Control, record::AccountRow, store::Commit},
+    control::{
+        Control, Error,
+        record::AccountRow,
+        store::{Commit, Shown},
+    },
     model::Signal,
 };
 
@@ -38,15 +41,8 @@ pub(super) async fn list(
     State(control): State<Control>,
     Extension(key): Extension<Key>,
 ) -> Result<Json<Vec<MetricsModel>>, Trouble> {
-    let mut commit = control.inner.store.begin(&key.errand).await?;
-    // Within it, so that none of them is withdrawn until it ends.
-    let found = sub_accounts(&control, key.account, Kind::Metrics).await?;
-    let mut models = Vec::new();
-    for (row, kept) in found {
-        let token = token(&mut commit, row.account.id.0).await?;
-        models.push(model(&row, kept, token));
-    }
-    written::done(commit, models).await
+    let Reached { found, .. } = sub_accounts(&control, key.account, Kind::Metrics).await?;
+    Ok(Json(shown(&control, &key, found).await?))
 }
 
 /// Shows a metrics account; the audit log remembers that its token was revealed.
@@ -56,7 +52,7 @@ pub(super) async fn show(
     State(control): State<Control>,
     Extension(key): Extension<Key>,
 ) -> Result<Json<MetricsModel>, Trouble> {
-    shown(&control, &key).await
+    one(&control, &key).await
 }
 
 /// Makes a metrics account with a shipping token for metrics.
@@ -85,7 +81,7 @@ pub(super) async fn change(
         .await?
         .finish()
         .await?;
-    shown(&control, &key).await
+    one(&control, &key).await
 }
 
 /// Deletes a metrics account; its shipping tokens are revoked.
@@ -102,10 +98,36 @@ pub(super) async fn delete(
     Ok(Json(model))
 }
 
-async fn shown(control: &Control, key: &Key) -> Result<Json<MetricsModel>, Trouble> {
-    let mut commit = control.inner.store.begin(&key.errand).await?;
-    let model = read(&mut commit, key.id).await?;
-    written::done(commit, model).await
+/// The one in the path.
+async fn one(control: &Control, key: &Key) -> Result<Json<MetricsModel>, Trouble> {
+    let store = &control.inner.store;
+    let row = store.account(key.id).await?;
+    let kept = Kept::read(&store.kept(key.id).await?)?;
+    let mut models = shown(control, key, vec![(row, kept)]).await?;
+    let gone = || Error::NotFound(format!("there is no account {}", key.id));
+    Ok(Json(models.pop().ok_or_else(gone)?))
+}
+
+/// Each with its first enabled token; the reading of that is audited.
+async fn shown(
+    control: &Control,
+    key: &Key,
+    found: Vec<(AccountRow, Kept)>,
+) -> Result<Vec<MetricsModel>, Trouble> {
+    let store = &control.inner.store;
+    let accounts: Vec<_> = found.iter().map(|(row, _)| row.account.id.0).collect();
+    let tokens = store.first_tokens(&accounts, Signal::Metrics).await?;
+    let ids: Vec<_> = tokens.values().copied().collect();
+    let texts = store
+        .show(&key.errand, Shown::Shipping, key.account, &ids)
+        .await?;
+    let models = found.into_iter().map(|(row, kept)| {
+        let token = tokens.get(&row.account.id.0);
+        let text = token.and_then(|id| texts.get(id));
+        let text = text.map_or_else(String::new, |text| text.reveal().to_owned());
+        model(&row, kept, text)
+    });
+    Ok(models.collect())
 }
 
 /// As of this transaction; the reading of its token is audited.

@@ -20,7 +20,7 @@ use crate::{
         Control, Error,
         record::SharedTokenRow,
         sight::Join,
-        store::{NewSharedToken, Whose},
+        store::{NewSharedToken, Shown, Whose},
     },
     model::Secret,
 };
@@ -70,13 +70,16 @@ pub(super) async fn list(
     let whose = Whose::account(key.account);
     // All of them: the store bounds how many an account has.
     let rows = store.shared_tokens(whose, 0, u32::MAX).await?;
-    let mut commit = store.begin(&key.errand).await?;
-    let mut models = Vec::new();
-    for row in rows.into_iter().filter(|row| row.revoked_at.is_none()) {
-        let secret = commit.reveal_shared_token(row.id).await?;
-        models.push(model(row, &secret));
-    }
-    written::done(commit, models).await
+    let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+    let texts = store
+        .show(&key.errand, Shown::Shared, key.account, &ids)
+        .await?;
+    // Those that are revoked have none.
+    let models = rows.into_iter().filter_map(|row| {
+        let text = texts.get(&row.id)?;
+        Some(model(row, text))
+    });
+    Ok(Json(models.collect()))
 }
 
 /// Makes a shared token.
@@ -115,10 +118,12 @@ pub(super) async fn show(
     State(control): State<Control>,
     Extension(key): Extension<Key>,
 ) -> Result<Json<SharedModel>, Trouble> {
-    let mut commit = control.inner.store.begin(&key.errand).await?;
-    let row = commit.shared_token(key.id).await?;
-    let secret = commit.reveal_shared_token(key.id).await?;
-    written::done(commit, model(row, &secret)).await
+    let store = &control.inner.store;
+    let row = store.shared_token(key.id).await?;
+    let secret = store
+        .show_one(&key.errand, Shown::Shared, key.account, key.id)
+        .await?;
+    Ok(Json(model(row, &secret)))
 }
 
 /// Changes a shared token's name, filters, operator or end; what is left out stays.

@@ -15,7 +15,7 @@ use crate::{
     control::{
         Control,
         record::TokenRow,
-        store::{Commit, Hands, NewToken, Sort, TokenPage},
+        store::{Hands, NewToken, Shown, Sort, TokenPage},
     },
     model::{Secret, Signal, TokenState},
 };
@@ -122,11 +122,12 @@ pub(super) async fn show(
     State(control): State<Control>,
     Extension(key): Extension<Key>,
 ) -> Result<Json<TokenModel>, Trouble> {
-    let mut commit = control.inner.store.begin(&key.errand).await?;
-    let row = commit.token(key.id).await?;
-    let secret = commit.reveal_token(key.id).await?;
-    commit.finish_unpublished().await?;
+    let store = &control.inner.store;
+    let row = store.token(key.id).await?;
     let hands = hands(&control, key.id).await?;
+    let secret = store
+        .show_one(&key.errand, Shown::Shipping, key.account, key.id)
+        .await?;
     Ok(Json(model(row, &secret, hands)))
 }
 
@@ -217,18 +218,18 @@ pub(super) async fn search(
     let (total, rows) = store.token_search(&page).await?;
     let ids: Vec<_> = rows.iter().map(|row| row.token.id.0).collect();
     let mut hands = store.token_hands(&ids).await?;
-    let mut results = Vec::new();
-    if !rows.is_empty() {
-        let mut commit = store.begin(&key.errand).await?;
-        for (row, secret) in revealed(&mut commit, rows).await? {
-            let hands = hands.remove(&row.token.id.0).unwrap_or_default();
-            results.push(model(row, &secret, hands));
-        }
-        commit.finish_unpublished().await?;
-    }
+    let texts = store
+        .show(&key.errand, Shown::Shipping, key.account, &ids)
+        .await?;
+    // What was revoked since it was found is left out.
+    let results = rows.into_iter().filter_map(|row| {
+        let id = row.token.id.0;
+        let hands = hands.remove(&id).unwrap_or_default();
+        Some(model(row, texts.get(&id)?, hands))
+    });
     Ok(Json(Found {
         total,
-        results,
+        results: results.collect(),
         pagination: Pagination {
             page_number: Some(number),
             page_size: Some(size),
@@ -240,22 +241,6 @@ pub(super) async fn search(
 async fn hands(control: &Control, id: u64) -> Result<Hands, Trouble> {
     let mut hands = control.inner.store.token_hands(&[id]).await?;
     Ok(hands.remove(&id).unwrap_or_default())
-}
-
-/// What was revoked since it was found is left out.
-async fn revealed(
-    commit: &mut Commit,
-    rows: Vec<TokenRow>,
-) -> Result<Vec<(TokenRow, Secret)>, Trouble> {
-    let mut all = Vec::new();
-    for row in rows {
-        match commit.reveal_token(row.token.id.0).await {
-            Ok(secret) => all.push((row, secret)),
-            Err(crate::control::Error::Conflict(_) | crate::control::Error::NotFound(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(all)
 }
 
 /// A token that never ends, to be made.

@@ -5,8 +5,9 @@ use serde::Deserialize;
 
 use super::super::{
     extract::{self, Reference, description, name, sources},
+    given,
     problem::Problem,
-    tokens::{given, signal},
+    tokens::signal,
 };
 use crate::{
     control::store::{Details, GivenToken},
@@ -99,7 +100,7 @@ impl Defaults {
             )
         })?;
         let token = GivenToken {
-            token: given(line.token)?,
+            token: given::token(line.token)?,
             signal,
             name: line.name.map_or_else(|| Ok(NAME.to_owned()), name)?,
             is_enabled: line.enabled.unwrap_or(true),

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::{etag, rule::Rule};
+use super::super::{etag, extract::IN_SECONDS_MAX, rule::Rule};
 use crate::control::plan::Plan;
 
 /// Ids and counts.
@@ -124,8 +124,15 @@ pub(super) fn headers(operation: &mut Value, rule: &Rule) {
         let description = "ETags of what may be changed; 412 when it is another by now";
         more.push(header("If-Match", description));
     }
-    if rule.makes() {
-        let description = "Under one key it is made once in 24 hours, and whoever asks again gets the first answer";
+    if rule.takes_key() {
+        let description = match rule.makes() {
+            true => {
+                "Under one key it is made once in 24 hours, and whoever asks again gets the first answer"
+            }
+            false => {
+                "Under one key it is done once in 24 hours, and whoever sends the same again gets the first answer"
+            }
+        };
         let mut header = header("Idempotency-Key", description);
         header["schema"]["pattern"] = json!(KEY);
         more.push(header);
@@ -227,6 +234,7 @@ fn narrow(schema_name: &str, field: &str, schema: &mut Value) {
         "connect_timeout_ms" => number(1, 60_000),
         "request_timeout_ms" => number(1, 600_000),
         "overlap_seconds" => number(0, 30 * 86_400),
+        "expires_in_seconds" | "trial_seconds" => number(1, IN_SECONDS_MAX.into()),
         "scopes" => json!({"minItems": 1}),
         "inherit" => json!({"items": {"type": "string", "enum": inherited()}}),
         "in_flight_bytes_max" | "concurrency_max" => number(0, NUMBER_MAX),

@@ -261,7 +261,7 @@ impl Commit {
     }
 }
 
-fn place(id: u64) -> String {
+pub(in crate::control::store) fn place(id: u64) -> String {
     format!("shared_token/{id}")
 }
 
