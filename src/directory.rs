@@ -164,7 +164,7 @@ impl Directory {
     pub fn is_fresh(&self) -> bool {
         self.freshness
             .age()
-            .is_some_and(|age| age <= self.config.fresh_within)
+            .is_some_and(|age| age < self.config.fresh_within)
     }
 
     /// How long ago the table was last known to be at the head, over restarts too; `None` when it never was.
