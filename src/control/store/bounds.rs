@@ -3,7 +3,8 @@
 use super::{
     Commit, Store,
     database::{Query, query},
-    get_u64, signed,
+    rotation::NOW_SECONDS,
+    signed,
 };
 use crate::{
     clock,
@@ -25,15 +26,14 @@ const ENABLED: &str = "SELECT t.id FROM shipping_tokens t WHERE t.account_id = $
 fn counted(account: u64, signal: Signal, most: u64) -> Query {
     let sql =
         format!("SELECT count(*) FROM ({ENABLED} AND s.replaced_by IS NULL) LIMIT $4) AS counted");
-    enabled(sql, account, signal, most)
+    enabled(sql, account, signal, clock::wall_seconds()).bind(signed(most))
 }
 
-fn enabled(sql: String, account: u64, signal: Signal, most: u64) -> Query {
+fn enabled(sql: String, account: u64, signal: Signal, at: u32) -> Query {
     query(sql)
         .bind(signed(account))
         .bind(signal.name())
-        .bind(i64::from(clock::wall_seconds()))
-        .bind(signed(most))
+        .bind(i64::from(at))
 }
 
 // === impl Store ===
@@ -89,18 +89,40 @@ impl Commit {
 
     /// Refuses to take away the only enabled token of a signal. One that was rotated is that too, when its successor is gone.
     pub(crate) async fn not_the_last(&mut self, token: &TokenRow) -> Result<(), Error> {
-        let (account, signal) = (token.token.account.0, token.token.signal);
-        let two = enabled(format!("{ENABLED}) LIMIT $4"), account, signal, 2)
-            .read_all(self.connection()?, |row| get_u64(row, "id"))
-            .await?;
-        if two == [token.token.id.0] {
-            return Err(Error::Conflict(format!(
-                "token {} is the last enabled one for {signal} of account {account}: without it nothing of that signal \
-                 is taken; enable or create another one first, or say ?force=true",
-                token.token.id
-            )));
+        if !self.is_the_last(token).await? {
+            return Ok(());
         }
-        Ok(())
+        let (account, signal) = (token.token.account.0, token.token.signal);
+        Err(Error::Conflict(format!(
+            "token {} is the last enabled one for {signal} of account {account}, but for such as end within ten minutes: \
+             without it nothing of that signal is taken; enable or create another one first, or say ?force=true",
+            token.token.id
+        )))
+    }
+
+    /// Whether it is enabled, and no other one of its account and signal will be in ten minutes, when those have ended that
+    /// are as good as ended.
+    pub(super) async fn is_the_last(&mut self, token: &TokenRow) -> Result<bool, Error> {
+        let (account, signal) = (token.token.account.0, token.token.signal);
+        let now = clock::wall_seconds();
+        let soon = now.saturating_add(NOW_SECONDS);
+        // Also one whose successor will be gone by then.
+        for (its, at, is_last) in [("<>", soon, false), ("=", now, true), ("=", soon, true)] {
+            let found = enabled(
+                format!("{ENABLED}) AND t.id {its} $4 LIMIT 1"),
+                account,
+                signal,
+                at,
+            );
+            let found: Option<i64> = found
+                .bind(signed(token.token.id.0))
+                .fetch_value(self.connection()?)
+                .await?;
+            if found.is_some() {
+                return Ok(is_last);
+            }
+        }
+        Ok(false)
     }
 
     /// Up to `most` of them.
