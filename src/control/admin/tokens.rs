@@ -148,7 +148,8 @@ pub(super) async fn show(
     Ok(Json(used_one(&control, &row).await?))
 }
 
-/// Makes a token, or takes in one that is given; the answer carries it as `token`.
+/// Makes a token, or takes in one that is given; the answer carries it as `token`. Of an account and signal the plan bounds how
+/// many are enabled, and how many are not revoked, whatever else they are: 1,000, but for the plan `unlimited`.
 #[utoipa::path(post, path = "/tokens", request_body = TokenBody,
     params(("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
     responses((status = 201, body = MadeToken), (status = 404, body = Problem), (status = 409, body = Problem)))]
