@@ -64,7 +64,8 @@ pub(super) enum Verb {
         named: Named,
         #[command(flatten)]
         change: Change,
-        /// Ends it also when it is the last enabled one of its signal, or was rotated and somebody still ships with it.
+        /// Ends it, or shuts out who ships with it, also when it is the last enabled one of its signal, or was rotated and somebody
+        /// still ships with it.
         #[arg(long)]
         force: bool,
     },

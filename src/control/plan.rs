@@ -3,6 +3,12 @@
 /// Enabled shipping tokens per account and signal, on the plans that have a bound.
 const COMMUNITY_TOKENS: u64 = 1;
 const PAID_TOKENS: u64 = 15;
+/// Shipping tokens that are not revoked, per account and signal, on the same plans: every gateway has them in its memory.
+const KEPT_TOKENS: u64 = 1_000;
+/// Sub-accounts of a main account, each with as many tokens again.
+const COMMUNITY_SUB_ACCOUNTS: u64 = 5;
+const PRO_SUB_ACCOUNTS: u64 = 100;
+const ENTERPRISE_SUB_ACCOUNTS: u64 = 1_000;
 
 /// What a main account has, and its sub-accounts with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +70,24 @@ impl Plan {
         }
     }
 
+    /// How many shipping tokens there may be that are not revoked, per account and signal; `None` for any number.
+    pub(super) const fn kept_tokens_max(self) -> Option<u64> {
+        match self {
+            Self::Unlimited => None,
+            _ => Some(KEPT_TOKENS),
+        }
+    }
+
+    /// How many sub-accounts a main account may have at that second; `None` for any number.
+    pub(super) fn sub_accounts_max(self, seconds: u32) -> Option<u64> {
+        match self.at(seconds) {
+            Self::Unlimited => None,
+            Self::Community => Some(COMMUNITY_SUB_ACCOUNTS),
+            Self::Pro => Some(PRO_SUB_ACCOUNTS),
+            Self::Enterprise | Self::Trial { .. } => Some(ENTERPRISE_SUB_ACCOUNTS),
+        }
+    }
+
     /// Whether API tokens work at that second.
     pub(super) fn has_api_tokens(self, seconds: u32) -> bool {
         self.at(seconds) != Self::Community
@@ -88,6 +112,10 @@ mod tests {
         assert_eq!(
             (trial.tokens_max(99), trial.tokens_max(100)),
             (Some(15), Some(1))
+        );
+        assert_eq!(
+            (trial.sub_accounts_max(99), trial.sub_accounts_max(100)),
+            (Some(1_000), Some(5))
         );
         assert!(trial.has_api_tokens(99) && !trial.has_api_tokens(100));
     }

@@ -15,6 +15,7 @@ mod import;
 mod rotation;
 mod gateways;
 mod bounds;
+mod room;
 mod held;
 mod versions;
 mod answers;

@@ -35,3 +35,4 @@ mod compat;
 mod reading;
 mod import_keys;
 mod given;
+mod plans;

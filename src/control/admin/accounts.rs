@@ -75,7 +75,8 @@ pub(super) async fn show(
 }
 
 /// Makes an account: an operator any, the admins of a main account its sub-accounts. Signals of a main account that have
-/// no destination go to destination `archive` where there is one; a sub-account's go where its parent's go.
+/// no destination go to destination `archive` where there is one; a sub-account's go where its parent's go. A main account has
+/// 5 sub-accounts at most on the plan `community`, 100 on `pro`, 1,000 on `enterprise` and in a trial.
 #[utoipa::path(post, path = "/accounts", request_body = NewAccountBody,
     params(("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
     responses((status = 201, body = view::Account), (status = 409, body = Problem)))]

@@ -89,7 +89,7 @@ pub(super) async fn show(
 }
 
 /// Makes an API token; the answer carries it as `token`. It may do no more, and for no longer, than the API token that
-/// asks for it.
+/// asks for it. An account has 500 at most that are not revoked.
 #[utoipa::path(post, path = "/api-tokens", request_body = NewApiTokenBody,
     responses((status = 201, body = MadeApiToken), (status = 409, body = Problem)))]
 pub(super) async fn create(

@@ -148,7 +148,8 @@ pub(super) async fn show(
     Ok(Json(used_one(&control, &row).await?))
 }
 
-/// Makes a token, or takes in one that is given; the answer carries it as `token`.
+/// Makes a token, or takes in one that is given; the answer carries it as `token`. Of an account and signal the plan bounds how
+/// many are enabled, and how many are not revoked, whatever else they are: 1,000, but for the plan `unlimited`.
 #[utoipa::path(post, path = "/tokens", request_body = TokenBody,
     params(("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
     responses((status = 201, body = MadeToken), (status = 404, body = Problem), (status = 409, body = Problem)))]
@@ -195,8 +196,9 @@ pub(super) async fn create(
 }
 
 /// Changes a token's name, description, expiry or sources. An earlier expiry that has passed, or comes within ten minutes, ends
-/// it: refused, unless forced, where disabling it would be. A later one lets a rotated token's overlap last longer, up to 30
-/// days after the rotation; past that, or with none, it is one of its own again, and counts against the plan.
+/// it: refused, unless forced, where disabling it would be; and so are sources that shut out who was seen with a rotated token,
+/// or with the last enabled one, within ten minutes. A later expiry lets a rotated token's overlap last longer, up
+/// to 30 days after the rotation; past that, or with none, it is one of its own again, and counts against the plan.
 #[utoipa::path(patch, path = "/tokens/{id}", request_body = TokenChange,
     params(("id" = u64, Path), ("force" = Option<bool>, Query), ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
     responses((status = 200, body = view::Token), (status = 409, body = Problem)))]
@@ -425,6 +427,9 @@ async fn update(
     if !is_forced && old.is_cut_short(&new, now) {
         commit.not_the_last(&old).await?;
         commit.nobody_sends(&old).await?;
+    }
+    if !is_forced {
+        commit.shuts_nobody_out(&old, &new).await?;
     }
     let action = match commit.reopens(&old, &mut new).await? {
         true => "token.reopen",

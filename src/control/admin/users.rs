@@ -88,7 +88,7 @@ pub(super) async fn show(
     Ok(Json((&row).into()))
 }
 
-/// Adds a person.
+/// Adds a person. An account has 500 at most.
 #[utoipa::path(post, path = "/users", request_body = NewUserBody,
     responses((status = 201, body = view::User), (status = 409, body = Problem)))]
 pub(super) async fn create(

@@ -182,12 +182,14 @@ impl Commit {
     /// Adds one; its id is given here.
     pub(crate) async fn insert_account(&mut self, new: NewAccount) -> Result<AccountRow, Error> {
         self.account_name_is_free(&new.name, 0).await?;
-        if let Some(parent) = new.parent
-            && self.account(parent).await?.parent.is_some()
-        {
-            return Err(Error::Conflict(format!(
-                "account {parent} is a sub-account; only a main account has sub-accounts"
-            )));
+        if let Some(parent) = new.parent {
+            let main = self.account(parent).await?;
+            if main.parent.is_some() {
+                return Err(Error::Conflict(format!(
+                    "account {parent} is a sub-account; only a main account has sub-accounts"
+                )));
+            }
+            self.has_room_below(&main).await?;
         }
         let id = self.next_id("account").await?;
         query(

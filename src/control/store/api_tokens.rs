@@ -5,7 +5,9 @@ use serde_json::json;
 use super::{
     Commit, Store, Whose,
     database::{On, Query, Row, query},
-    expiry_of, get_some_u64, get_u64, signed,
+    expiry_of, get_some_u64, get_u64,
+    room::Kind,
+    signed,
 };
 use crate::{
     clock,
@@ -107,6 +109,9 @@ impl Commit {
         new: NewApiToken,
         is_kept: bool,
     ) -> Result<(ApiTokenRow, Secret), Error> {
+        if let Some(account) = new.account {
+            self.has_room(Kind::ApiTokens, account).await?;
+        }
         let id = self.next_id("api_token").await?;
         let (secret, digest) = self.mint(TokenKind::Api);
         let sealed = match is_kept {

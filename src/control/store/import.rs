@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{
     Commit, Sealer,
+    bounds::keeps_no_more,
     database::{Query, Value, query},
     digest_of, get_some_u64, get_u64, group, signal_of, signed,
     tokens::{Details, place, sources_text},
@@ -60,8 +61,14 @@ struct Found {
     is_revoked: bool,
 }
 
-/// Room that is left in plans, by account and signal.
-type Room = HashMap<(AccountId, Signal), u64>;
+/// Room that is left in a plan for an account's tokens of a signal.
+struct Room {
+    enabled: u64,
+    /// For those that are not revoked.
+    kept: u64,
+}
+
+type Rooms = HashMap<(AccountId, Signal), Room>;
 
 /// One that is to be written.
 struct Row<'a> {
@@ -88,10 +95,10 @@ impl Commit {
         let mut found = self.found(&digests).await?;
         let mut outcomes = Vec::with_capacity(given.len());
         let mut rows = Vec::new();
-        let mut room = Room::new();
+        let mut rooms = Rooms::new();
         for (at, ((account, given), digest)) in given.iter().zip(digests).enumerate() {
             let found_there = found.get(&digest);
-            let outcome = self.outcome(account, given, found_there, home, &mut room);
+            let outcome = self.outcome(account, given, found_there, home, &mut rooms);
             let outcome = outcome.await?;
             if outcome != Imported::Made {
                 outcomes.push(outcome);
@@ -130,7 +137,7 @@ impl Commit {
         let digest = self.digest_key.digest(given.token.reveal().as_bytes());
         let found = self.found(&[digest]).await?;
         let found = found.get(&digest);
-        self.outcome(account, given, found, home, &mut Room::new())
+        self.outcome(account, given, found, home, &mut Rooms::new())
             .await
     }
 
@@ -141,7 +148,7 @@ impl Commit {
         given: &GivenToken,
         found: Option<&Found>,
         home: Option<u64>,
-        room: &mut Room,
+        rooms: &mut Rooms,
     ) -> Result<Imported, Error> {
         if let Some(found) = found.filter(|found| found.is_within(home)) {
             return Ok(found.beside(account.account.id.0, given.signal));
@@ -151,7 +158,7 @@ impl Commit {
             return Ok(Imported::Refused(OWN_FORM.to_owned()));
         }
         if let Some(refused) = self
-            .past_the_plan(account, given, found.is_none(), room)
+            .past_the_plan(account, given, found.is_none(), rooms)
             .await?
         {
             return Ok(Imported::Refused(refused));
@@ -197,33 +204,45 @@ impl Commit {
         Ok(found)
     }
 
-    /// Why the account's plan has no room for one more; `room` is what is left, and one that is made takes its place in it.
+    /// Why the account's plan has no room for one more; `rooms` is what is left, and one that is made takes its place in it.
     async fn past_the_plan(
         &mut self,
         account: &AccountRow,
         given: &GivenToken,
         is_made: bool,
-        room: &mut Room,
+        rooms: &mut Rooms,
     ) -> Result<Option<String>, Error> {
         let now = clock::wall_seconds();
-        let Some(most) = account.plan.tokens_max(now) else {
+        let (plan, id, signal) = (account.plan, account.account.id, given.signal);
+        let (Some(most), Some(kept_most)) = (plan.tokens_max(now), plan.kept_tokens_max()) else {
             return Ok(None);
         };
-        if !given.is_enabled || (given.expires_at != 0 && given.expires_at <= now) {
-            return Ok(None);
-        }
-        let (id, signal) = (account.account.id, given.signal);
-        let left = match room.get(&(id, signal)) {
-            Some(left) => *left,
-            None => most.saturating_sub(self.enabled_tokens(id.0, signal, most).await?),
+        let mut left = match rooms.remove(&(id, signal)) {
+            Some(left) => left,
+            None => {
+                let enabled = self.enabled_tokens(id.0, signal, most).await?;
+                let kept = self.kept_tokens(id.0, signal, kept_most).await?;
+                Room {
+                    enabled: most.saturating_sub(enabled),
+                    kept: kept_most.saturating_sub(kept),
+                }
+            }
         };
-        room.insert((id, signal), left.saturating_sub(is_made.into()));
-        Ok((left == 0).then(|| {
-            format!(
+        let is_enabled = given.is_enabled && (given.expires_at == 0 || given.expires_at > now);
+        let refused = if left.kept == 0 {
+            Some(keeps_no_more(plan, kept_most, id.0, signal))
+        } else if is_enabled && left.enabled == 0 {
+            Some(format!(
                 "plan {} allows {most} enabled tokens for {signal} of account {id}, and no more",
-                account.plan.name()
-            )
-        }))
+                plan.name()
+            ))
+        } else {
+            left.kept -= u64::from(is_made);
+            left.enabled -= u64::from(is_made && is_enabled);
+            None
+        };
+        rooms.insert((id, signal), left);
+        Ok(refused)
     }
 
     async fn write_given(&mut self, rows: &[Row<'_>]) -> Result<(), Error> {

@@ -13,7 +13,7 @@ use crate::{
 /// next report.
 const SENDING_MS: Millis = 10 * 60_000;
 /// An end that is nearer is one now: who was seen with the token would still be taken to use it.
-const NOW_SECONDS: u32 = 10 * 60;
+pub(super) const NOW_SECONDS: u32 = 10 * 60;
 /// Of an overlap. It counts as one token of the plan, so it is no way to more of them; no second one until it ends, where the
 /// plan has no room. 30 days.
 pub(crate) const OVERLAP_SECONDS_MAX: u32 = 30 * 86_400;
@@ -57,24 +57,56 @@ impl Commit {
         )))
     }
 
+    /// Refuses networks that shut out whoever uses a token that was rotated, or the last one: nothing else takes what they
+    /// send.
+    pub(crate) async fn shuts_nobody_out(
+        &mut self,
+        old: &TokenRow,
+        new: &TokenRow,
+    ) -> Result<(), Error> {
+        let (before, after) = (&old.token.sources, &new.token.sources);
+        if before == after || !after.is_restricted() {
+            return Ok(());
+        }
+        let Some(mut senders) = self.senders(old).await? else {
+            return Ok(());
+        };
+        let are_known = !senders.is_empty();
+        senders.retain(|it| before.allow(it.address) && !after.allow(it.address));
+        if are_known && senders.is_empty() {
+            return Ok(());
+        }
+        if old.replaced_by.is_none() && !self.is_the_last(old).await? {
+            return Ok(());
+        }
+        Err(Error::Conflict(format!(
+            "token {} is still used, by {}: those networks shut them out, and they lose data; add theirs, or say \
+             ?force=true",
+            old.token.id,
+            self.named(&senders)
+        )))
+    }
+
     /// Who still uses a live token, in words.
     async fn sending(&mut self, token: &TokenRow) -> Result<Option<String>, Error> {
+        let senders = self.senders(token).await?;
+        Ok(senders.map(|senders| self.named(&senders)))
+    }
+
+    /// Who still uses a live token, as far as they are known; `None` if nobody does.
+    async fn senders(&mut self, token: &TokenRow) -> Result<Option<Vec<SeenSender>>, Error> {
         if token.state(clock::wall_seconds()) != "live" {
             return Ok(None);
         }
-        let Some(used) = self.token_use(token.token.id.0).await? else {
+        let Some(mut used) = self.token_use(token.token.id.0).await? else {
             return Ok(None);
         };
         let since = self.now.saturating_sub(SENDING_MS);
         if used.last_used_at < since {
             return Ok(None);
         }
-        let sending = used.senders.iter().filter(|it| it.last_used_at >= since);
-        let sending: Vec<_> = sending.map(|it| self.described(it)).collect();
-        Ok(Some(match sending.is_empty() {
-            true => "senders that are not known".to_owned(),
-            false => sending.join(", "),
-        }))
+        used.senders.retain(|it| it.last_used_at >= since);
+        Ok(Some(used.senders))
     }
 
     /// Refuses to rotate a token while the one that it replaces goes on, unless the plan has room for one more: overlaps in a
@@ -142,6 +174,14 @@ impl Commit {
             Ok((get_u64(row, "id")?, expiry_of(row)?))
         })
         .await
+    }
+
+    fn named(&self, senders: &[SeenSender]) -> String {
+        if senders.is_empty() {
+            return "senders that are not known".to_owned();
+        }
+        let senders: Vec<_> = senders.iter().map(|it| self.described(it)).collect();
+        senders.join(", ")
     }
 
     fn described(&self, sender: &SeenSender) -> String {

@@ -5,7 +5,9 @@ use serde_json::json;
 use super::{
     Commit, Store, Whose,
     database::{On, Query, Row, query},
-    get_some_u64, get_u64, signed,
+    get_some_u64, get_u64,
+    room::Kind,
+    signed,
 };
 use crate::{
     control::{
@@ -128,6 +130,9 @@ impl Commit {
                 "there is a user named {:?} already",
                 new.name
             )));
+        }
+        if let Some(account) = new.account {
+            self.has_room(Kind::People, account).await?;
         }
         let row = UserRow {
             id: self.next_id("user").await?,

@@ -250,3 +250,85 @@ async fn a_rotated_token_that_gets_no_end_counts_against_its_plan_again() {
     assert_eq!(shown.get("replaced_by"), None, "{shown}");
     people.operate("POST", &rotate, Value::Null).await;
 }
+
+#[tokio::test]
+async fn a_token_is_the_last_one_beside_others_that_end_within_minutes() {
+    let world = World::new().await;
+    // The first start's for metrics, and another one.
+    let body = json!({"account": "main", "signal": "metrics", "name": "second"});
+    let second = format!("/tokens/{}", id(&world.ok("POST", "/tokens", body).await));
+    world.ok("PATCH", "/tokens/2", expiring(60)).await;
+    let disable = format!("{second}/disable");
+    for (method, path, body) in [
+        ("POST", &disable, Value::Null),
+        ("DELETE", &second, Value::Null),
+        ("PATCH", &second, expiring(60)),
+    ] {
+        let (status, refusal) = world.call(method, path, body).await;
+        assert_eq!(status, 409, "{method} {path}");
+        let detail = refusal["detail"].as_str().expect("text");
+        assert!(detail.contains("the last enabled one"), "{detail}");
+    }
+    // What ends in twenty minutes leaves time for another one.
+    world.ok("PATCH", "/tokens/2", expiring(1200)).await;
+    world.ok("POST", &disable, Value::Null).await;
+}
+
+#[tokio::test]
+async fn a_rotated_token_is_the_last_one_when_its_successor_ends_within_minutes() {
+    let world = World::new().await;
+    let rotated = world.ok("POST", "/tokens/2/rotate", Value::Null).await;
+    let successor = format!("/tokens/{}?force=true", id(&rotated));
+    world.ok("PATCH", &successor, expiring(60)).await;
+    let disable = "/tokens/2/disable";
+    assert_eq!(status(&world, "POST", disable, Value::Null).await, 409);
+    world
+        .ok("PATCH", &successor, json!({"expires_at": null}))
+        .await;
+    world.ok("POST", disable, Value::Null).await;
+}
+
+fn from(network: &str) -> Value {
+    json!({"sources": [network]})
+}
+
+#[tokio::test]
+async fn whoever_ships_with_a_rotated_token_is_not_shut_out_by_its_sources_unless_forced() {
+    let world = World::new().await;
+    let mut follower = world.follow("a", Kept::default()).await;
+    let old = id(&world.token("x").await);
+    let path = format!("/tokens/{old}");
+    world
+        .ok("POST", &format!("{path}/rotate"), Value::Null)
+        .await;
+    ship(&mut follower, 1, old).await;
+    let (status, refusal) = world.call("PATCH", &path, from("198.51.100.0/24")).await;
+    assert_eq!(status, 409, "{refusal}");
+    let detail = refusal["detail"].as_str().expect("text");
+    assert!(detail.contains("\"shipper/1\" from 192.0.2.7"), "{detail}");
+    let shown = world.ok("GET", &path, Value::Null).await;
+    assert_eq!(shown["sources"], json!([]), "nothing was changed");
+    world.ok("PATCH", &path, from("192.0.2.0/24")).await;
+    let forced = format!("{path}?force=true");
+    world.ok("PATCH", &forced, from("198.51.100.0/24")).await;
+    // Who is shut out already loses nothing more.
+    world.ok("PATCH", &path, from("203.0.113.0/24")).await;
+}
+
+#[tokio::test]
+async fn whoever_ships_with_the_last_enabled_token_is_not_shut_out_by_its_sources_unless_forced() {
+    let world = World::new().await;
+    let mut follower = world.follow("a", Kept::default()).await;
+    // The first start's: for logs, metrics and traces. Of logs there is another one, and with traces nobody ships.
+    world.token("x").await;
+    for (sequence, token) in [(1, 1), (2, 2)] {
+        ship(&mut follower, sequence, token).await;
+    }
+    let elsewhere = || from("198.51.100.0/24");
+    for (token, expected) in [(1, 200), (2, 409), (3, 200)] {
+        let path = format!("/tokens/{token}");
+        let (status, answer) = world.call("PATCH", &path, elsewhere()).await;
+        assert_eq!(status, expected, "{answer}");
+    }
+    world.ok("PATCH", "/tokens/2?force=true", elsewhere()).await;
+}

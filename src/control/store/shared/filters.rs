@@ -2,13 +2,12 @@
 
 use serde_json::json;
 
-use super::{
-    super::{
-        Commit, Store, Whose,
-        database::{On, Query, Row, query},
-        get_u64, positive, signed,
-    },
-    is_room,
+use super::super::{
+    Commit, Store, Whose,
+    database::{On, Query, Row, query},
+    get_u64,
+    room::Kind,
+    signed,
 };
 use crate::control::{Error, record::SharedFilterRow, view};
 
@@ -73,11 +72,7 @@ impl Commit {
         &mut self,
         new: NewSharedFilter,
     ) -> Result<SharedFilterRow, Error> {
-        let count: i64 = query("SELECT count(*) FROM shared_filters WHERE account_id = $1")
-            .bind(signed(new.account))
-            .fetch_one(self.connection()?)
-            .await?;
-        is_room(positive(count)?, "shared filters", new.account)?;
+        self.has_room(Kind::SharedFilters, new.account).await?;
         let id = self.next_id("shared_filter").await?;
         let row = SharedFilterRow {
             id,

@@ -2,13 +2,12 @@
 
 use serde_json::json;
 
-use super::{
-    super::{
-        Commit, Store, Whose,
-        database::{On, Query, Row, query},
-        expiry_of, get_some_u64, get_u64, positive, signed,
-    },
-    is_room,
+use super::super::{
+    Commit, Store, Whose,
+    database::{On, Query, Row, query},
+    expiry_of, get_some_u64, get_u64,
+    room::Kind,
+    signed,
 };
 use crate::{
     control::{Error, record::SharedTokenRow, sight::Join, view},
@@ -90,13 +89,7 @@ impl Commit {
         &mut self,
         new: NewSharedToken,
     ) -> Result<(SharedTokenRow, Secret), Error> {
-        let count: i64 = query(
-            "SELECT count(*) FROM shared_tokens WHERE account_id = $1 AND deleted_at IS NULL",
-        )
-        .bind(signed(new.account))
-        .fetch_one(self.connection()?)
-        .await?;
-        is_room(positive(count)?, "shared tokens", new.account)?;
+        self.has_room(Kind::SharedTokens, new.account).await?;
         self.filters_are_of(new.account, &new.filters).await?;
         let id = self.next_id("shared_token").await?;
         let (secret, digest) = self.mint(TokenKind::Shared);
