@@ -45,7 +45,7 @@ use crate::{
     clock,
     model::{Account, Destination, DestinationId, DestinationKind, Digest, Secret, Signal, text},
 };
-use admin::{Allowance, Throttle};
+use admin::{Refusals, Throttle};
 use password::Passwords;
 use plan::Plan;
 use record::{Settings, TokenRow};
@@ -53,6 +53,9 @@ use scope::Scopes;
 use store::{NewAccount, NewApiToken, NewToken, Store};
 
 const DAY_SECONDS: u64 = 86_400;
+
+/// How long closing waits for records of what was refused.
+const REFUSALS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How short a join key may be.
 const JOIN_KEY_BYTES_MIN: usize = 16;
@@ -132,8 +135,7 @@ struct Inner {
     touching: Mutex<HashSet<String>>,
     /// Keys of imports under way: as many as there are of those.
     importing: Mutex<HashSet<Digest>>,
-    /// Records of refusals that may still be written.
-    refusals: Allowance,
+    refusals: Refusals,
     throttle: Throttle,
     passwords: Passwords,
     usage: usage::Desk,
@@ -239,7 +241,7 @@ impl Control {
                 join_key,
                 touching: Mutex::default(),
                 importing: Mutex::default(),
-                refusals: Allowance::new(),
+                refusals: Refusals::new(),
                 throttle: Throttle::new(),
                 passwords: Passwords::new(),
                 usage: usage::Desk::default(),
@@ -400,12 +402,21 @@ impl Control {
     /// # Errors
     /// A record is altered or missing, or the store can't be read.
     pub async fn verify_audit(&self) -> Result<u64, Error> {
-        Ok(self.inner.store.verify_audit().await?.0)
+        Ok(self.inner.store.verify_audit(None).await?.0)
     }
 
     /// Ends every stream of the feed, lets the commit under way end, closes the store and unlocks the folder.
     pub async fn close(self) {
         self.inner.stop.cancel();
+        let written = self.inner.refusals.written();
+        if tokio::time::timeout(REFUSALS_TIMEOUT, written)
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "refusals are not in the audit log: the store did not take them in time"
+            );
+        }
         if let Err(error) = self.inner.store.close().await {
             tracing::warn!(%error, "the store did not close cleanly");
         }

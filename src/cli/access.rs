@@ -51,7 +51,8 @@ pub(super) struct Access {
     /// PEM certificates trusted for https instead of the system's.
     #[arg(long, global = true, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Returns only when every connected gateway enforces the change; exit code 3 if some don't in time.
+    /// Returns only when every gateway that is not retired enforces the change; exit code 3 if some don't in time, as one that
+    /// is not connected.
     #[arg(long, global = true)]
     wait: bool,
     /// How long to wait for that, 1 minute at most.

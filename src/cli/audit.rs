@@ -14,15 +14,19 @@ pub(super) enum Verb {
     /// Lists records: who did what, when and from where.
     List(Filter),
     /// Recomputes the log's chain of hashes; fails when a record is altered or missing.
-    Verify,
+    Verify {
+        /// The head that an earlier verify said: the log must still have that record. Keep it outside of the store.
+        #[arg(long, value_name = "SEQ:HASH")]
+        head: Option<String>,
+    },
 }
 
 /// Which records.
 #[derive(Debug, Args)]
 pub(super) struct Filter {
-    /// Only what concerns this account, by id.
+    /// Only what concerns this account, by id or name.
     #[arg(long)]
-    account: Option<u64>,
+    account: Option<String>,
     /// Only this action, such as token.reveal.
     #[arg(long)]
     action: Option<String>,
@@ -44,16 +48,17 @@ impl Verb {
     pub(super) async fn run(self, api: &Api) -> Result<(), Failure> {
         match self {
             Self::List(filter) => api.print_list(&filter.path(), list).await,
-            Self::Verify => {
-                let (text, verified) = api.get("/audit/verify").await?;
+            Self::Verify { head } => {
+                let path = filtered("/audit/verify", &[("head", head)]);
+                let (text, verified) = api.get(&path).await?;
                 if verified["is_intact"] != true {
                     return Err(Failure::Failed(format!(
-                        "the audit log is broken: record {} is altered or missing",
+                        "the audit log is broken: record {} is altered or missing, or is not the head that was kept",
                         cell(&verified["broken_at"])
                     )));
                 }
                 let sentence = format!(
-                    "the audit log is intact: {} records, head {}",
+                    "the audit log is intact: {0} records, head {0}:{1}",
                     cell(&verified["records"]),
                     cell(&verified["head"])
                 );
@@ -84,7 +89,7 @@ fn list(items: &[Value]) -> String {
 impl Filter {
     fn path(self) -> String {
         let filters = [
-            ("account", self.account.map(|id| id.to_string())),
+            ("account", self.account),
             ("action", self.action),
             ("actor", self.actor),
             ("subject", self.subject),

@@ -10,6 +10,7 @@ use std::{
 use serde_json::Value;
 
 use super::access::Failure;
+use crate::model::text::is_hidden;
 
 /// Prints a line to stdout. A reader that has seen enough is no failure.
 pub(super) fn line(text: &str) -> Result<(), Failure> {
@@ -115,10 +116,10 @@ pub(super) fn name_and_id(record: &Value) -> String {
     format!("{} (id {})", cell(&record["name"]), cell(&record["id"]))
 }
 
-/// Without control characters: names come from others and go to a terminal.
+/// Without control characters and marks of direction: names come from others and go to a terminal.
 pub(super) fn plain(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .map(|c| if is_hidden(c) { '\u{fffd}' } else { c })
         .collect()
 }
 

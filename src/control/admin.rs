@@ -52,7 +52,7 @@ pub(super) use routes::table;
 #[cfg(test)]
 pub(super) use rule::{Concerns, Needs, Readers, Rule};
 
-pub(super) use refused::Allowance;
+pub(super) use refused::Refusals;
 pub(super) use throttle::Throttle;
 
 use super::{Control, terms::Errand};

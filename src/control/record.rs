@@ -177,6 +177,8 @@ pub(super) struct AuditRow {
     pub(super) account: Option<u64>,
     pub(super) old: Option<String>,
     pub(super) new: Option<String>,
+    /// For operators alone: with the records around it, it would let others try what a record of another account says.
+    pub(super) hash: Option<Vec<u8>>,
 }
 
 // === impl Who ===

@@ -19,6 +19,7 @@ mod held;
 mod imports;
 mod sessions;
 mod audit;
+mod refused;
 mod following;
 mod writers;
 mod sharing;

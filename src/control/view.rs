@@ -6,7 +6,7 @@ mod shared;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub(super) use people::{ApiToken, AuditRecord, User};
+pub(super) use people::{ApiToken, AuditRecord, User, hexadecimal};
 pub(super) use shared::{SharedFilter, SharedToken};
 
 use super::record::{AccountRow, DestinationRow, Settings, TokenRow, rfc3339, rfc3339_seconds};

@@ -1,4 +1,5 @@
-//! How times, sizes and optional paths are written in configuration, for `#[serde(deserialize_with = "...")]`.
+//! How times, sizes and optional paths are written in configuration, for `#[serde(deserialize_with = "...")]`; and which
+//! characters no name has.
 
 use std::{fmt, marker::PhantomData, path::PathBuf, time::Duration};
 
@@ -6,6 +7,12 @@ use serde::{Deserializer, de};
 
 /// A clock can be moved by so much without running over: 100 years.
 const DURATION_MAX: Duration = Duration::from_secs(100 * 31_557_600);
+
+/// Whether a character is none that people read, and does something to those around it: a control character, or a mark that
+/// turns the direction of what follows, so that a name reads as another one.
+pub fn is_hidden(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
 
 /// `"30s"`, `"1m 30s"`, `"500ms"`; `"0s"` is none. At most 100 years.
 ///

@@ -1,7 +1,5 @@
 //! `/audit`: who did what, when and from where; and whether the log is still what was written.
 
-use std::fmt::Write as _;
-
 use axum::{Extension, Json, extract::State};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -9,20 +7,23 @@ use utoipa::ToSchema;
 use super::{
     caller::Permit,
     enforced::{Items, page},
-    extract::{Page, Query, seconds},
+    extract::{Page, Query, Reference, seconds},
     problem::Problem,
 };
 use crate::control::{
     Control, Error,
-    store::{AuditFilter, Whose},
-    view,
+    store::AuditFilter,
+    view::{self, hexadecimal},
 };
+
+/// Numbers are signed in the database.
+const SEQ_MAX: u64 = i64::MAX as u64;
 
 /// Which records, and which page of them.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ListQuery {
-    account: Option<u64>,
+    account: Option<Reference>,
     action: Option<String>,
     actor: Option<String>,
     subject: Option<String>,
@@ -32,20 +33,28 @@ pub(super) struct ListQuery {
     limit: Option<u32>,
 }
 
+/// A record that somebody has kept: its number and its hash.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct VerifyQuery {
+    head: Option<String>,
+}
+
 /// What became of the log's chain of hashes.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Verified {
     is_intact: bool,
     /// How many records there are, all of them good.
     records: Option<u64>,
-    /// The last record's hash: kept elsewhere, it shows later that nothing up to here was written anew.
+    /// The last record's hash. Kept elsewhere, together with the number of records, it shows later that nothing up to here
+    /// was written anew or cut away.
     head: Option<String>,
-    /// The first record that is altered or missing.
+    /// The first record that is altered or missing, or that is not the one kept as `head`.
     broken_at: Option<u64>,
 }
 
 /// Lists records in order: an operator's all, an admin's those of the accounts they reach.
-#[utoipa::path(get, path = "/audit", params(("account" = Option<u64>, Query), ("action" = Option<String>, Query),
+#[utoipa::path(get, path = "/audit", params(("account" = Option<String>, Query), ("action" = Option<String>, Query),
     ("actor" = Option<String>, Query), ("subject" = Option<String>, Query), ("from" = Option<String>, Query),
     ("to" = Option<String>, Query), ("after" = Option<u64>, Query), ("limit" = Option<u32>, Query)),
     responses((status = 200, body = Items<view::AuditRecord>)))]
@@ -59,35 +68,37 @@ pub(super) async fn list(
         let at = text.as_deref().map(seconds).transpose()?;
         Ok(at.map(|at| u64::from(at) * 1000))
     };
+    let store = &control.inner.store;
     let filter = AuditFilter {
-        whose: Whose {
-            home: permit.home(),
-            account: query.account,
-        },
+        whose: permit.whose(store, query.account).await?,
         action: query.action,
         actor: query.actor,
         subject: query.subject,
         from: millis(query.from)?,
         to: millis(query.to)?,
     };
-    let rows = control.inner.store.audit(after, limit + 1, &filter).await?;
+    let mut rows = store.audit(after, limit + 1, &filter).await?;
+    if !permit.caller.is_operator() {
+        rows.iter_mut().for_each(|row| row.hash = None);
+    }
     Ok(Json(page(&rows, limit, |item: &view::AuditRecord| {
         item.seq
     })))
 }
 
-/// Reads the whole log and recomputes its chain of hashes.
-#[utoipa::path(get, path = "/audit/verify", responses((status = 200, body = Verified)))]
-pub(super) async fn verify(State(control): State<Control>) -> Result<Json<Verified>, Problem> {
-    let verified = match control.inner.store.verify_audit().await {
+/// Reads the whole log and recomputes its chain of hashes; with `head`, it must have that record, too.
+#[utoipa::path(get, path = "/audit/verify", params(("head" = Option<String>, Query)),
+    responses((status = 200, body = Verified)))]
+pub(super) async fn verify(
+    State(control): State<Control>,
+    Query(query): Query<VerifyQuery>,
+) -> Result<Json<Verified>, Problem> {
+    let kept = query.head.as_deref().map(kept).transpose()?;
+    let verified = match control.inner.store.verify_audit(kept.as_ref()).await {
         Ok((records, hash)) => Verified {
             is_intact: true,
             records: Some(records),
-            head: Some(hash.iter().fold(String::new(), |mut text, byte| {
-                // Writing to a String can't fail.
-                let _ = write!(text, "{byte:02x}");
-                text
-            })),
+            head: Some(hexadecimal(&hash)),
             broken_at: None,
         },
         Err(Error::AuditBroken { seq }) => Verified {
@@ -99,4 +110,24 @@ pub(super) async fn verify(State(control): State<Control>) -> Result<Json<Verifi
         Err(error) => return Err(error.into()),
     };
     Ok(Json(verified))
+}
+
+/// A record's number and its hash, as `seq:hash`.
+fn kept(text: &str) -> Result<(u64, [u8; 32]), Problem> {
+    let read = text.split_once(':').and_then(|(seq, hash)| {
+        let is_hash = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_number = seq.bytes().all(|byte| byte.is_ascii_digit());
+        let seq = seq.parse().ok();
+        let seq = seq.filter(|seq| is_number && (1..=SEQ_MAX).contains(seq));
+        let mut bytes = [0; 32];
+        for (at, byte) in bytes.iter_mut().enumerate().filter(|_| is_hash) {
+            *byte = u8::from_str_radix(&hash[2 * at..][..2], 16).ok()?;
+        }
+        seq.filter(|_| is_hash).map(|seq| (seq, bytes))
+    });
+    read.ok_or_else(|| {
+        Problem::invalid(
+            "head is a record's number and its hash, such as 12:ab34..., as /audit and an earlier /audit/verify say them",
+        )
+    })
 }

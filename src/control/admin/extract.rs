@@ -17,7 +17,7 @@ use utoipa::{
 use super::problem::Problem;
 use crate::{
     clock,
-    model::{Network, Sources},
+    model::{Network, Sources, text::is_hidden},
 };
 
 /// Bytes of a body.
@@ -224,9 +224,9 @@ impl<'de> Deserialize<'de> for Reference {
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Reference, E> {
                 // No name is such a one, and whoever says that there is none repeats it.
-                if text.chars().count() > NAME_CHARS_MAX || text.chars().any(char::is_control) {
+                if text.chars().count() > NAME_CHARS_MAX || text.chars().any(is_hidden) {
                     return Err(E::custom(format_args!(
-                        "an id or a name has at most {NAME_CHARS_MAX} characters, none of them a control character"
+                        "an id or a name has at most {NAME_CHARS_MAX} characters, none of them a control character or a mark of direction"
                     )));
                 }
                 // No name is all digits, so a number in quotes is an id.
@@ -301,10 +301,10 @@ where
 
 /// A name that can be told from an id and be shown on one line.
 pub(super) fn name(text: String) -> Result<String, Problem> {
-    let is_shown = !text.chars().any(char::is_control) && text.trim() == text;
+    let is_shown = !text.chars().any(is_hidden) && text.trim() == text;
     if text.is_empty() || text.chars().count() > NAME_CHARS_MAX || !is_shown {
         return Err(Problem::invalid(format!(
-            "a name has 1 to {NAME_CHARS_MAX} characters, none of them a control character, \
+            "a name has 1 to {NAME_CHARS_MAX} characters, none of them a control character or a mark of direction, \
              and no white space around it"
         )));
     }
@@ -318,9 +318,9 @@ pub(super) fn name(text: String) -> Result<String, Problem> {
 
 /// What people write about a thing, on one line; it may be empty.
 pub(super) fn description(text: String) -> Result<String, Problem> {
-    if text.chars().count() > DESCRIPTION_CHARS_MAX || text.chars().any(char::is_control) {
+    if text.chars().count() > DESCRIPTION_CHARS_MAX || text.chars().any(is_hidden) {
         return Err(Problem::invalid(format!(
-            "a description has at most {DESCRIPTION_CHARS_MAX} characters, none of them a control character"
+            "a description has at most {DESCRIPTION_CHARS_MAX} characters, none of them a control character or a mark of direction"
         )));
     }
     Ok(text)
@@ -412,11 +412,16 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_is_no_longer_than_a_name_and_has_no_control_character() {
+    fn a_reference_is_no_longer_than_a_name_and_has_no_character_that_hides() {
         let longest = "ä".repeat(NAME_CHARS_MAX);
         let read: Reference = serde_json::from_value(longest.clone().into()).expect("fits");
         assert_eq!(read, Reference::Name(longest.clone()));
-        for wrong in [longest + "b", "a\0b".to_owned(), "0".repeat(129)] {
+        for wrong in [
+            longest + "b",
+            "a\0b".to_owned(),
+            "a\u{202e}b".to_owned(),
+            "0".repeat(129),
+        ] {
             let read = serde_json::from_value::<Reference>(wrong.clone().into());
             let why = read.expect_err(&wrong).to_string();
             assert!(!why.contains(&wrong), "{why}");

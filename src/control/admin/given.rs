@@ -88,11 +88,11 @@ impl Giver {
     }
 
     /// Puts it on record, with no word of the token or of whose it is. Nobody may hold the writer meanwhile.
-    pub(super) async fn note(&self, control: &Control) {
+    pub(super) fn note(&self, control: &Control) {
         if let Some(Reach { home, .. }) = self.reach {
             let subject = format!("account/{home}");
             let who = self.who.clone();
-            refused::note(control, who, "token.withheld", subject, Some(home)).await;
+            refused::note(control, who, "token.withheld", subject, Some(home));
         }
     }
 
@@ -120,7 +120,7 @@ impl Giver {
             Imported::Refused(why) => Err(conflict(why)),
             Imported::Withheld => {
                 drop(commit);
-                self.note(control).await;
+                self.note(control);
                 self.withheld(control, 1)?;
                 Err(conflict(WITHHELD.to_owned()))
             }

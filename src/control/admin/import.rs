@@ -249,7 +249,7 @@ impl Import {
             drop(commit);
         }
         if withheld > 0 {
-            giver.note(&self.control).await;
+            giver.note(&self.control);
         }
         is_told
     }

@@ -116,6 +116,10 @@ impl From<Error> for Problem {
                 ..Self::new(StatusCode::CONFLICT, error.to_string())
             };
         }
+        if let Error::AuditBroken { .. } = error {
+            tracing::error!(%error, "the admin API cannot answer");
+            return Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
+        }
         let status = match &error {
             Error::Changed { version } => return Self::changed(*version, error.to_string()),
             Error::CallerEnded => StatusCode::UNAUTHORIZED,

@@ -2,7 +2,7 @@
 
 use axum::{
     Extension, Json,
-    extract::State,
+    extract::{FromRequest as _, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -61,21 +61,17 @@ pub(super) struct Session {
     responses((status = 201, body = Session), (status = 401, body = Problem), (status = 429, body = Problem)))]
 pub(super) async fn begin(
     State(control): State<Control>,
-    parts: Parts,
-    SecretBody(login): SecretBody<Login>,
+    request: Request,
 ) -> Result<Response, Problem> {
-    // A page of another site can send a form, but no JSON without asking first.
-    let is_json = parts
-        .headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-    if !is_json {
+    // A page of another site can send a form, but no JSON without asking first. Before the body: a form is no bad JSON.
+    if !is_json(request.headers()) {
         return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "send name and password as application/json",
         ));
     }
-    let address = guard::address(&parts);
+    let address = guard::address(request.extensions());
+    let SecretBody(login) = SecretBody::<Login>::from_request(request, &control).await?;
     let who = |name: String| Who {
         name,
         address: address.map(|address| address.to_string()),
@@ -84,17 +80,7 @@ pub(super) async fn begin(
     let tries = [Failing::User(&login.name), Failing::Address(address)];
     charge(&control, &tries)?;
     let Some((user, hash)) = proven(&control, &login.name, &password).await? else {
-        let known = control.inner.store.login(&login.name).await?;
-        // What was given as a name may be a password: it is not written down.
-        let subject = known.map_or_else(|| "user/?".to_owned(), |(id, _)| format!("user/{id}"));
-        refused::note(
-            &control,
-            who("nobody".to_owned()),
-            "session.refused",
-            subject,
-            None,
-        )
-        .await;
+        refused::login(&control, who("nobody".to_owned()), login.name);
         return Err(wrong_password());
     };
     refund(&control, &tries);
@@ -105,6 +91,15 @@ pub(super) async fn begin(
     let mut answer = (StatusCode::CREATED, Json(session)).into_response();
     set_cookie(&mut answer, &cookie::set(&secret));
     Ok(answer)
+}
+
+/// Whether the body says that it is JSON, with or without parameters.
+fn is_json(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .and_then(|kind| kind.split(';').next())
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
 /// Begins a session for who has proven to be that person.
@@ -169,7 +164,7 @@ pub(super) async fn change(
     password::check(&new).map_err(Problem::invalid)?;
     let tries = [
         Failing::User(name),
-        Failing::Address(guard::address(&parts)),
+        Failing::Address(guard::address(&parts.extensions)),
     ];
     charge(&control, &tries)?;
     let proven = proven(&control, name, &old).await?;
@@ -180,8 +175,7 @@ pub(super) async fn change(
             "user.password.refused",
             format!("user/{id}"),
             permit.home(),
-        )
-        .await;
+        );
         return Err(wrong_password());
     };
     refund(&control, &tries);

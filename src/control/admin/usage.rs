@@ -314,16 +314,28 @@ fn cursor_of(text: &str) -> Result<Cursor, Problem> {
     read.ok_or_else(|| Problem::invalid("after must be the next of a page before"))
 }
 
-/// The first of the two that is named; JSON when none is.
+/// The first of the two that is named and not ruled out; JSON when none is.
 fn wants_csv(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT).iter();
     accepted
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
+        .filter(|range| !is_ruled_out(range))
         .filter_map(|range| range.split(';').next())
-        .map(str::trim)
-        .find(|kind| matches!(*kind, "text/csv" | "application/json"))
+        .map(|kind| kind.trim().to_ascii_lowercase())
+        .find(|kind| matches!(kind.as_str(), "text/csv" | "application/json"))
+        .as_deref()
         == Some("text/csv")
+}
+
+/// Whether its weight is 0: `q=0`, `q=0.000`.
+fn is_ruled_out(range: &str) -> bool {
+    range.split(';').skip(1).any(|parameter| {
+        let weight = parameter
+            .split_once('=')
+            .filter(|(name, _)| name.trim().eq_ignore_ascii_case("q"));
+        weight.is_some_and(|(_, weight)| weight.trim().parse() == Ok(0.0_f32))
+    })
 }
 
 /// Every cell is a number, a time, or one of our own words: none needs quotes.

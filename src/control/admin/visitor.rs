@@ -27,7 +27,7 @@ pub(super) async fn identify(control: &Control, parts: &Parts) -> Result<Visitor
         return Err(nobody());
     };
     let Some(row) = by_token(control, &token).await? else {
-        failed(control, guard::address(parts))?;
+        failed(control, guard::address(&parts.extensions))?;
         return Err(nobody());
     };
     let id = row.id;

@@ -19,7 +19,7 @@ use crate::{
         store::{Claim, Kept, Store},
         usage,
     },
-    model::{Change, usage::REPORT_TOKENS_MAX},
+    model::{Change, text::is_hidden, usage::REPORT_TOKENS_MAX},
     rpc::feed::{
         self, FromGateway, Hello, SnapshotBegin, SnapshotChunk, SnapshotEnd, Welcome,
         from_control::Message, from_gateway,
@@ -239,7 +239,7 @@ async fn greeting(inbox: &mut Streaming<FromGateway>) -> Result<Hello, Status> {
             "the first message must be a hello",
         ));
     };
-    let is_sane = |text: &str| text.len() <= NAME_BYTES_MAX && !text.chars().any(char::is_control);
+    let is_sane = |text: &str| text.len() <= NAME_BYTES_MAX && !text.chars().any(is_hidden);
     let is_good = [&hello.gateway, &hello.version, &hello.instance]
         .into_iter()
         .all(|text| is_sane(text));

@@ -18,6 +18,8 @@ const ROWS_MAX: usize = 32;
 /// Of a record that is written.
 const COLUMNS: usize = 12;
 const NOTHING: [u8; 32] = [0; 32];
+/// The last millisecond of the year 9999: no later one can be written as a date.
+const LATEST: Millis = 253_402_300_799_999;
 
 /// What one action did; `old` and `new` hold no secret.
 pub(super) struct Entry {
@@ -214,9 +216,14 @@ impl Store {
             .await
     }
 
-    /// Recomputes the whole chain; how many records it has, and the last one's hash. A cut tail shows by the counter.
-    pub(crate) async fn verify_audit(&self) -> Result<(u64, Vec<u8>), Error> {
-        let written = counter(&self.reader, "audit").await?;
+    /// Recomputes the whole chain; how many records it has, and the last one's hash. A cut tail shows by the counter, and
+    /// where both are cut, by a record that somebody has kept: its number and its hash.
+    pub(crate) async fn verify_audit(
+        &self,
+        kept: Option<&(u64, [u8; 32])>,
+    ) -> Result<(u64, Vec<u8>), Error> {
+        let counted = counter(&self.reader, "audit").await?;
+        let written = kept.map_or(counted, |(seq, _)| counted.max(*seq));
         let mut previous = NOTHING.to_vec();
         let mut seq = 0;
         while seq < written {
@@ -230,9 +237,10 @@ impl Store {
             }
             for row in rows {
                 seq += 1;
-                match verify(&row, seq, &previous)? {
-                    Some(hash) => previous = hash,
-                    None => return Err(Error::AuditBroken { seq }),
+                // What can't be read is nothing that we wrote.
+                match verify(&row, seq, &previous) {
+                    Ok(Some(hash)) if is_kept(kept, seq, &hash) => previous = hash,
+                    _ => return Err(Error::AuditBroken { seq }),
                 }
             }
         }
@@ -240,8 +248,14 @@ impl Store {
     }
 }
 
+/// Whether the record is still the one of that number that somebody has kept.
+fn is_kept(kept: Option<&(u64, [u8; 32])>, seq: u64, hash: &[u8]) -> bool {
+    kept.is_none_or(|(at, kept)| *at != seq || kept == hash)
+}
+
 fn verify(row: &Row, seq: u64, previous: &[u8]) -> Result<Option<Vec<u8>>, Error> {
     let stored: Vec<u8> = row.get("hash")?;
+    let link: Vec<u8> = row.get("previous")?;
     let record = Record {
         seq: get_u64(row, "seq")?,
         revision: get_u64(row, "revision")?,
@@ -251,11 +265,21 @@ fn verify(row: &Row, seq: u64, previous: &[u8]) -> Result<Option<Vec<u8>>, Error
         address: row.get("address")?,
         account: get_some_u64(row, "account_id")?,
     };
-    let is_intact = record.seq == seq && stored == record.hash(previous);
+    let is_intact = record.seq == seq && link == previous && stored == record.hash(previous);
     Ok(is_intact.then_some(stored))
 }
 
+/// The record, or which one it is that nobody can read any more.
 pub(super) fn read(row: &Row) -> Result<AuditRow, Error> {
+    fields(row)
+        .ok()
+        .filter(|row| row.at <= LATEST)
+        .ok_or_else(|| Error::AuditBroken {
+            seq: get_u64(row, "seq").unwrap_or(0),
+        })
+}
+
+fn fields(row: &Row) -> Result<AuditRow, Error> {
     Ok(AuditRow {
         seq: get_u64(row, "seq")?,
         revision: get_u64(row, "revision")?,
@@ -269,6 +293,7 @@ pub(super) fn read(row: &Row) -> Result<AuditRow, Error> {
         account: get_some_u64(row, "account_id")?,
         old: row.get("old_state")?,
         new: row.get("new_state")?,
+        hash: Some(row.get("hash")?),
     })
 }
 

@@ -187,7 +187,7 @@ async fn works_that_come_together_share_a_revision_and_a_delta() {
     assert_eq!((bench.tokens().await, bench.head().await), (4, 2));
     let row = bench.store.token(4).await.expect("there");
     assert_eq!(row.revision, 2, "the row is stamped");
-    assert_eq!(bench.store.verify_audit().await.expect("intact").0, 5);
+    assert_eq!(bench.store.verify_audit(None).await.expect("intact").0, 5);
 }
 
 #[tokio::test]
@@ -257,7 +257,7 @@ async fn a_commit_that_fails_fails_for_everybody_and_publishes_nothing() {
         assert!(matches!(outcome, Err(Error::Together(_))), "{outcome:?}");
     }
     assert_eq!((bench.tokens().await, bench.head().await), (1, 1));
-    assert_eq!(bench.store.verify_audit().await.expect("intact").0, 2);
+    assert_eq!(bench.store.verify_audit(None).await.expect("intact").0, 2);
     let after = bench.together(&[Work::Token]).await;
     assert_eq!(revisions(&after), [Some(2), Some(2)]);
 }
@@ -267,10 +267,10 @@ async fn a_reveal_among_changes_is_in_the_audit_log_before_it_is_answered() {
     let bench = Bench::new().await;
     let outcomes = bench.together(&[Work::Reveal]).await;
     assert!(matches!(outcomes[1], Ok(None)));
-    assert_eq!(bench.store.verify_audit().await.expect("intact").0, 4);
+    assert_eq!(bench.store.verify_audit(None).await.expect("intact").0, 4);
     let alone = come(bench.store, Work::Reveal).await.expect("no panic");
     assert!(matches!(alone, Ok(None)));
-    assert_eq!(bench.store.verify_audit().await.expect("intact").0, 5);
+    assert_eq!(bench.store.verify_audit(None).await.expect("intact").0, 5);
     assert_eq!(bench.head().await, 2, "a reveal has no revision");
 }
 

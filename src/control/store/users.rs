@@ -266,7 +266,7 @@ impl Commit {
             .bind(now)
             .execute(self.connection()?)
             .await?;
-        self.note("session.begin", format!("user/{user}"), None, None);
+        self.note_session("session.begin", user).await?;
         Ok(())
     }
 
@@ -276,7 +276,14 @@ impl Commit {
             .bind(digest.0.to_vec())
             .execute(self.connection()?)
             .await?;
-        self.note("session.end", format!("user/{user}"), None, None);
+        self.note_session("session.end", user).await?;
+        Ok(())
+    }
+
+    /// In the log of the person's account.
+    async fn note_session(&mut self, action: &'static str, user: u64) -> Result<(), Error> {
+        let account = self.user(user).await?.account;
+        self.note_of(account, action, format!("user/{user}"), None, None);
         Ok(())
     }
 

@@ -126,6 +126,7 @@ async fn an_altered_address_or_account_is_found_and_records_of_the_first_schema_
         "UPDATE audit SET account_id = account_id + 1 WHERE subject = 'account/2'",
         "UPDATE audit SET address = '192.0.2.1' WHERE subject = 'account/2'",
         "UPDATE audit SET account_id = NULL WHERE subject = 'account/2'",
+        "UPDATE audit SET previous = hash WHERE subject = 'account/2'",
     ] {
         stores::alter(people.world.folder.path(), alter).await;
         let verified = people.operate("GET", "/audit/verify", Value::Null).await;
@@ -134,8 +135,120 @@ async fn an_altered_address_or_account_is_found_and_records_of_the_first_schema_
             (&json!(false), &json!(written)),
             "{alter}"
         );
-        let restore = "UPDATE audit SET account_id = 2, address = NULL WHERE subject = 'account/2'";
+        let restore = "UPDATE audit SET account_id = 2, address = NULL, previous = \
+            (SELECT hash FROM audit AS a WHERE a.seq = audit.seq - 1) WHERE subject = 'account/2'";
         stores::alter(people.world.folder.path(), restore).await;
         assert_eq!(control.verify_audit().await.expect("intact"), written);
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_any_more_is_named_by_the_list_and_by_verify() {
+    let people = People::new().await;
+    people.account("acme", "pro").await;
+    let seq = people.world.control.verify_audit().await.expect("intact");
+    let mut damages = vec!["at = -1", "at = 9223372036854775807"];
+    if !stores::is_shared() {
+        damages.extend(["actor = X'ff'", "account_id = 'x'"]);
+    }
+    for damage in damages {
+        let damage = format!("UPDATE audit SET {damage} WHERE subject = 'account/2'");
+        stores::alter(people.world.folder.path(), &damage).await;
+        let verified = people.operate("GET", "/audit/verify", Value::Null).await;
+        assert_eq!(verified["broken_at"], seq, "{damage}");
+        let hand = people.operator();
+        let (status, said) = people.call(&hand, "GET", "/audit", &Value::Null).await;
+        assert_eq!(status, 500, "{damage}");
+        let named = format!("record {seq} is altered or missing");
+        assert!(
+            said["detail"].as_str().expect("text").contains(&named),
+            "{said}"
+        );
+        let restore =
+            "UPDATE audit SET at = 1, actor = 'x', account_id = 2 WHERE subject = 'account/2'";
+        stores::alter(people.world.folder.path(), restore).await;
+    }
+}
+
+#[tokio::test]
+async fn a_tail_that_was_cut_together_with_its_count_shows_by_a_head_kept_elsewhere() {
+    let people = People::new().await;
+    let acme = people.account("acme", "pro").await;
+    let first = people.operate("GET", "/audit/verify", Value::Null).await;
+    let head = |said: &Value| {
+        format!(
+            "{}:{}",
+            said["records"],
+            said["head"].as_str().expect("text")
+        )
+    };
+    let early = head(&first);
+    people.account("beta", "pro").await;
+    let late = head(&people.operate("GET", "/audit/verify", Value::Null).await);
+    let verify = async |head: &str| {
+        let path = format!("/audit/verify?head={head}");
+        people.operate("GET", &path, Value::Null).await
+    };
+    for kept in [&early, &late] {
+        assert_eq!(verify(kept).await["is_intact"], true);
+    }
+    // The list says the same of every record, to operators alone.
+    let list = people
+        .operate("GET", "/audit?limit=1000", Value::Null)
+        .await;
+    let last = items(&list).last().expect("a record");
+    assert_eq!(
+        format!("{}:{}", last["seq"], last["hash"].as_str().expect("text")),
+        late
+    );
+    let anna = people.person(Some(acme), "anna", "admin").await;
+    let list = people.ok(&anna, "GET", "/audit", Value::Null).await;
+    assert!(items(&list).iter().all(|record| record["hash"].is_null()));
+
+    let seq = last["seq"].as_u64().expect("a number");
+    let folder = people.world.folder.path();
+    stores::alter(folder, &format!("DELETE FROM audit WHERE seq >= {seq}")).await;
+    let count = format!(
+        "UPDATE counters SET value = {} WHERE name = 'audit'",
+        seq - 1
+    );
+    stores::alter(folder, &count).await;
+    let unaware = people.operate("GET", "/audit/verify", Value::Null).await;
+    assert_eq!(unaware["is_intact"], true);
+    assert_eq!(verify(&early).await["is_intact"], true);
+    assert_eq!(verify(&late).await["broken_at"], seq);
+    // Also once other records stand in its place.
+    people.account("gamma", "pro").await;
+    assert_eq!(verify(&late).await["broken_at"], seq);
+    let hand = people.operator();
+    for wrong in [
+        "",
+        "7",
+        "0:00",
+        "7:zz",
+        &early[..early.len() - 1],
+        &format!("{early}0"),
+    ] {
+        let path = format!("/audit/verify?head={wrong}");
+        let (status, _) = people.call(&hand, "GET", &path, &Value::Null).await;
+        assert_eq!(status, 400, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn records_are_narrowed_to_an_account_by_its_name_too() {
+    let people = People::new().await;
+    let acme = people.account("acme", "pro").await;
+    people.account("beta", "pro").await;
+    let list = people
+        .operate("GET", "/audit?account=acme", Value::Null)
+        .await;
+    assert_eq!(items(&list).len(), 1);
+    assert_eq!(items(&list)[0]["account"], acme);
+    let anna = people.person(Some(acme), "anna", "admin").await;
+    for unseen in ["beta", "nobodys"] {
+        let path = format!("/audit?account={unseen}");
+        let (status, _) = people.call(&anna, "GET", &path, &Value::Null).await;
+        assert_eq!(status, 404, "{unseen}");
     }
 }

@@ -194,3 +194,41 @@ async fn a_destinations_secrets_are_repeated_by_no_answer_whatever_they_are_writ
         assert!(!said.to_string().contains(digits), "{said}");
     }
 }
+
+#[tokio::test]
+async fn a_mark_that_turns_the_direction_of_text_stands_in_no_name() {
+    let world = World::new().await;
+    for mark in ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}') {
+        let name = format!("acme{mark}moc");
+        for (method, path, body) in [
+            ("POST", "/accounts", json!({"name": name})),
+            (
+                "POST",
+                "/tokens",
+                json!({"account": 1, "signal": "logs", "name": name}),
+            ),
+            (
+                "POST",
+                "/destinations",
+                json!({"name": name, "kind": "archive"}),
+            ),
+            (
+                "POST",
+                "/api-tokens",
+                json!({"name": name, "scopes": ["read"]}),
+            ),
+            ("PATCH", "/tokens/1", json!({"description": name})),
+            (
+                "PATCH",
+                "/accounts/1",
+                json!({"reason": name, "state": "suspended"}),
+            ),
+        ] {
+            let (status, said) = world.call(method, path, body).await;
+            assert_eq!(status, 400, "{path} {:x}: {said}", u32::from(mark));
+        }
+    }
+    // Letters of any direction may.
+    let body = json!({"name": "\u{5d0}\u{5d1} acme"});
+    assert_eq!(world.call("POST", "/accounts", body).await.0, 201);
+}

@@ -479,3 +479,19 @@ async fn the_description_names_every_compatible_route_its_scopes_and_its_errors(
         assert!(document.pointer(schema).is_some(), "{schema}");
     }
 }
+
+#[tokio::test]
+async fn fields_in_a_row_without_their_names_are_no_body() {
+    let shop = Shop::new("pro").await;
+    for row in [
+        json!(["arrname", true]),
+        json!(["arrname"]),
+        json!([]),
+        json!("x"),
+    ] {
+        for uri in [TOKENS, SUBS, SHARED, "/v1/audit-trail"] {
+            let (status, said) = shop.call("POST", uri, row.clone()).await;
+            assert_eq!(status, 400, "{uri} {row}: {said}");
+        }
+    }
+}

@@ -75,6 +75,8 @@ impl People {
         };
         let request = request.header(header::CONTENT_TYPE, "application/json");
         let request = request.body(Body::from(text)).expect("a request");
+        // What was refused before stands in the audit log by now.
+        self.world.control.inner.refusals.written().await;
         let answer = self.router.clone().oneshot(request).await.expect("answers");
         let status = answer.status().as_u16();
         let body = to_bytes(answer.into_body(), 1 << 24).await.expect("a body");

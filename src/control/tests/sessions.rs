@@ -1,6 +1,11 @@
 //! People log in and out, and what ends a session ends it at once.
 
+use axum::{
+    body::Body,
+    http::{Request, header},
+};
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 use super::{
     people::{Hand, PASSWORD, People},
@@ -198,4 +203,32 @@ async fn neither_passwords_nor_sessions_stand_in_the_store() {
         }
     }
     assert!(files >= 2, "store and log, or rows");
+}
+
+#[tokio::test]
+async fn a_login_is_json_by_its_word_before_anybody_reads_it() {
+    let people = People::new().await;
+    people.user(None, "anna", "operator").await;
+    let good = json!({"name": "anna", "password": PASSWORD}).to_string();
+    let form = format!("name=anna&password={}", PASSWORD.replace(' ', "+"));
+    for (kind, body, status) in [
+        (Some("application/x-www-form-urlencoded"), &form, 415),
+        (Some("application/jsonp"), &good, 415),
+        (Some("text/plain"), &good, 415),
+        (None, &good, 415),
+        (Some("application/json"), &form, 400),
+        (Some("Application/JSON; charset=utf-8"), &good, 201),
+    ] {
+        let mut request = Request::post("/api/v1/session");
+        if let Some(kind) = kind {
+            request = request.header(header::CONTENT_TYPE, kind);
+        }
+        let request = request.body(Body::from(body.clone())).expect("a request");
+        let answer = people.router.clone().oneshot(request).await;
+        assert_eq!(
+            answer.expect("answers").status().as_u16(),
+            status,
+            "{kind:?}"
+        );
+    }
 }

@@ -173,6 +173,19 @@ async fn usage_is_shown_by_step_signal_and_token_as_json_and_as_csv() {
     let rows = get(&format!("group=token&limit=2&after={next}")).await;
     assert_eq!((rows.len(), &rows[0]["token"]), (1, &json!(3)));
 
+    for (accept, is_csv) in [
+        ("text/csv;q=0, application/json", false),
+        ("text/csv; q=0.0", false),
+        ("TEXT/CSV;q=0.5", true),
+        ("application/json;q=0, text/csv", true),
+        ("application/json, text/csv", false),
+    ] {
+        let mut request = world.request("GET", "/accounts/1/usage", Body::empty());
+        let headers = request.headers_mut();
+        headers.insert("accept", accept.parse().expect("a value"));
+        let (_, kind, _) = world.raw(request).await;
+        assert_eq!(kind.starts_with("text/csv"), is_csv, "{accept}: {kind}");
+    }
     let mut request = world.request(
         "GET",
         "/accounts/1/usage?group=token&limit=2",

@@ -97,6 +97,7 @@ impl World {
             .method(method)
             .uri(format!("/api/v1{path}"))
             .header("authorization", format!("Bearer {}", self.admin_token))
+            .header(header::CONTENT_TYPE, "application/json")
             .body(body.into())
             .expect("a request")
     }

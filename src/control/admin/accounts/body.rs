@@ -16,7 +16,7 @@ use crate::{
         store::{AccountEdit, Commit},
         view::LimitsSet,
     },
-    model::{DestinationId, Signal},
+    model::{DestinationId, Signal, text::is_hidden},
 };
 
 const REASON_CHARS_MAX: usize = 500;
@@ -130,10 +130,10 @@ pub(super) fn suspend(
     reason: Option<String>,
 ) -> Result<(), Problem> {
     if let Some(reason) = &reason
-        && (reason.chars().count() > REASON_CHARS_MAX || reason.chars().any(char::is_control))
+        && (reason.chars().count() > REASON_CHARS_MAX || reason.chars().any(is_hidden))
     {
         return Err(Problem::invalid(format!(
-            "a reason has at most {REASON_CHARS_MAX} characters, none of them a control character"
+            "a reason has at most {REASON_CHARS_MAX} characters, none of them a control character or a mark of direction"
         )));
     }
     let is_suspended = match state {

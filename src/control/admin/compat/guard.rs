@@ -71,7 +71,7 @@ async fn key(control: &Control, rule: Rule, parts: &mut Parts) -> Result<Key, Tr
     let Some((account, expires_at)) = allowed(control, &caller, rule).await? else {
         if rule.method != "get" {
             let subject = format!("{} {}", rule.method, rule.path);
-            refused::note(control, caller.who(), "refused", subject, caller.home()).await;
+            refused::note(control, caller.who(), "refused", subject, caller.home());
         }
         return Err(Trouble::privileges());
     };

@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{guard::is_reached, trouble::Trouble, value::boolean};
-use crate::control::{Control, Error};
+use crate::{
+    control::{Control, Error},
+    model::text::is_hidden,
+};
 
 const EMAIL_CHARS_MAX: usize = 254;
 const NUMBER_MAX: f64 = 1e9;
@@ -95,9 +98,9 @@ impl Kept {
     pub(super) fn set(&mut self, body: AccountBody) -> Result<(), Trouble> {
         if let Some(email) = body.email {
             let is_short = email.chars().count() <= EMAIL_CHARS_MAX;
-            if !is_short || email.chars().any(char::is_control) {
+            if !is_short || email.chars().any(is_hidden) {
                 return Err(Trouble::invalid(format!(
-                    "email has at most {EMAIL_CHARS_MAX} characters, none of them a control character"
+                    "email has at most {EMAIL_CHARS_MAX} characters, none of them a control character or a mark of direction"
                 )));
             }
             self.email = Some(email);

@@ -16,6 +16,10 @@ impl<S: Send + Sync, T: de::DeserializeOwned> FromRequest<S> for Loose<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self, Trouble> {
         let bytes = buffered(request.into_body()).await?;
         let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        // Fields in a row, without their names, would fit too.
+        if text.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Trouble::invalid("the body must be a JSON object"));
+        }
         serde_json::from_slice(text)
             .map(Self)
             .map_err(|error| Trouble::invalid(format!("the body does not fit: {error}")))

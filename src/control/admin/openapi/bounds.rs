@@ -8,9 +8,9 @@ use crate::control::plan::Plan;
 /// Ids and counts.
 const NUMBER_MAX: u64 = u64::MAX;
 /// As [`super::super::extract::name`] has it.
-const NAME: &str = r"^(?![0-9]+$)(?! )[^\u0000-\u001f\u007f-\u009f\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]{1,128}(?<! )$";
+const NAME: &str = r"^(?![0-9]+$)(?! )[^\u0000-\u001f\u007f-\u009f\u00a0\u1680\u2000-\u200a\u2028-\u202f\u205f\u2066-\u2069\u3000]{1,128}(?<! )$";
 const KEY: &str = "^[!-~]{1,255}$";
-const NO_CONTROL: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
+const NO_CONTROL: &str = r"^[^\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]*$";
 /// A token that somebody else has made; one of ours has a checksum, which no pattern can say.
 const GIVEN: &str = "^(?!whf_)[A-Za-z0-9_-]{16,128}$";
 
@@ -172,8 +172,8 @@ fn parameter_schema(path: &str, name: &str) -> Option<Value> {
         "token" => number(0, NUMBER_MAX),
         "after" if is_usage => json!({"type": "string", "pattern": r"^[0-9]{1,18}\.[0-9]{1,18}$"}),
         "after" if path != "/gateways" => number(0, NUMBER_MAX),
-        "account" if path == "/audit" => number(0, NUMBER_MAX),
         "account" | "parent" => reference(),
+        "head" => json!({"type": "string", "pattern": "^[1-9][0-9]{0,17}:[0-9a-fA-F]{64}$"}),
         "wait" => words(&["enforced"]),
         "confirm" => json!({"type": "string", "pattern": "^dropped-[0-9]{1,18}$"}),
         "signal" => words(&["logs", "metrics", "traces"]),
