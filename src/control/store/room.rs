@@ -10,7 +10,7 @@ use crate::{
     control::{Error, record::AccountRow},
 };
 
-/// Of each kind, in one account: a list of any is one answer.
+/// Of each kind, in one account: a page of a list holds them all.
 const PER_ACCOUNT_MAX: u64 = 500;
 
 /// What an account has many of.
