@@ -43,7 +43,9 @@ pub use publish::Gateway;
 
 use crate::{
     clock,
-    model::{Account, Destination, DestinationId, DestinationKind, Digest, Secret, Signal, text},
+    model::{
+        Account, Destination, DestinationId, DestinationKind, Digest, Network, Secret, Signal, text,
+    },
 };
 use admin::{Refusals, Throttle};
 use password::Passwords;
@@ -92,6 +94,10 @@ pub struct Config {
     /// How long usage is kept by the day. Three years.
     #[serde(deserialize_with = "text::positive_duration")]
     pub keep_usage_days: Duration,
+    /// Networks of proxies of ours before the admin API: whom they name in `X-Forwarded-For` counts as where a request comes
+    /// from. None.
+    #[serde(deserialize_with = "text::networks")]
+    pub trusted_proxies: Vec<Network>,
     /// Holds the key that gateways present; `<data>/join-key`, made at the first start, when unset.
     #[serde(deserialize_with = "text::optional_path")]
     pub join_key_file: Option<PathBuf>,
@@ -183,6 +189,7 @@ impl Default for Config {
             keep_usage_minutes: Duration::from_secs(48 * 3600),
             keep_usage_hours: Duration::from_secs(60 * DAY_SECONDS),
             keep_usage_days: Duration::from_secs(3 * 366 * DAY_SECONDS),
+            trusted_proxies: Vec::new(),
             join_key_file: None,
             enforced_wait: Duration::from_secs(10),
             feed_certificate: None,

@@ -423,3 +423,17 @@ fn a_password_in_the_stores_url_is_a_mistake_that_nobody_repeats() {
     let found = read("", &variable).expect_err("a mistake");
     assert!(!found[0].contains("hunter2"), "{found:#?}");
 }
+
+#[test]
+fn proxies_that_are_trusted_are_networks_and_none_larger_than_it_looks() {
+    let found = mistakes(
+        "[control]\ntrusted_proxies = [\"10.0.0.0/8\", \"2001:db8::1\", \"10.1.2.3/8\"]\n",
+    );
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].contains("10.1.2.3/8 has bits set"), "{found:#?}");
+    let found = mistakes("[control]\ntrusted_proxies = [\"the proxy\"]\n");
+    assert!(
+        found[0].contains("`the proxy` is not a network"),
+        "{found:#?}"
+    );
+}

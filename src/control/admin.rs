@@ -6,6 +6,7 @@
 mod routes;
 mod rule;
 mod guard;
+mod origin;
 mod caller;
 mod visitor;
 mod cookie;

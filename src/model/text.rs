@@ -3,7 +3,9 @@
 
 use std::{fmt, marker::PhantomData, path::PathBuf, time::Duration};
 
-use serde::{Deserializer, de};
+use serde::{Deserialize as _, Deserializer, de};
+
+use super::Network;
 
 /// A clock can be moved by so much without running over: 100 years.
 const DURATION_MAX: Duration = Duration::from_secs(100 * 31_557_600);
@@ -59,6 +61,21 @@ fn read_duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text)
         .ok()
         .filter(|duration| *duration <= DURATION_MAX)
+}
+
+/// Networks, none with bits set past its prefix: what may have meant one host must not trust a whole network.
+///
+/// # Errors
+/// Anything else in the list.
+pub fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Network>, D::Error> {
+    let networks = Vec::<Network>::deserialize(from)?;
+    match networks.iter().find(|network| network.has_host_bits()) {
+        None => Ok(networks),
+        Some(network) => Err(de::Error::custom(format!(
+            "{network} has bits set past its prefix; the network is {}",
+            network.canonical()
+        ))),
+    }
 }
 
 /// A number of bytes: `1048576`, `"1MiB"`, `"256 KiB"`.

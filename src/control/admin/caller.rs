@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode, header, request::Parts};
 use super::{
     cookie,
     extract::Reference,
-    guard,
+    origin,
     problem::Problem,
     rule::{Place, Reached, Rule, forbidden, is_own_session, may},
     throttle::Failing,
@@ -46,7 +46,7 @@ pub(super) struct Permit {
 /// Finds out who calls: by the token in the headers, else by the session's cookie. A changing call by cookie must carry
 /// the session's CSRF token too.
 pub(super) async fn identify(control: &Control, parts: &Parts) -> Result<Caller, Problem> {
-    let address = guard::address(&parts.extensions);
+    let address = origin::address(control, &parts.headers, &parts.extensions);
     let headers = &parts.headers;
     let row = match (token(headers)?, cookie::read(headers)) {
         (Some(token), _) => {

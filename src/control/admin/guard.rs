@@ -1,10 +1,8 @@
 //! Before every handler: who calls, what it is about, and whether they may. All of it is read from the store now.
 
-use std::net::IpAddr;
-
 use axum::{
     extract::{FromRequestParts as _, Request, State},
-    http::{Extensions, request::Parts},
+    http::request::Parts,
     middleware::Next,
     response::Response,
 };
@@ -20,10 +18,7 @@ use super::{
     rule::{Concerns, Needs, Place, Rule, forbidden, may, stopped},
     visitor,
 };
-use crate::{
-    control::{Control, Error},
-    operate::server::Peer,
-};
+use crate::control::{Control, Error};
 
 /// Lets the request through to its handler, with its [`Permit`] and with its [`Actor`], who holds to the terms that the
 /// headers state.
@@ -101,12 +96,6 @@ pub(super) async fn again(
     parts: &mut Parts,
 ) -> Result<Permit, Problem> {
     self::permit(control, permit.rule(), parts).await
-}
-
-/// Where the request came from.
-pub(super) fn address(extensions: &Extensions) -> Option<IpAddr> {
-    let Peer(address) = extensions.get::<Peer>()?;
-    Some(address.ip().to_canonical())
 }
 
 async fn permit(control: &Control, rule: Rule, parts: &mut Parts) -> Result<Permit, Problem> {

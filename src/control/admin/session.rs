@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Actor, caller::Permit, cookie, extract::SecretBody, guard, problem::Problem, refused,
+    Actor, caller::Permit, cookie, extract::SecretBody, origin, problem::Problem, refused,
     throttle::Failing,
 };
 use crate::{
@@ -70,7 +70,7 @@ pub(super) async fn begin(
             "send name and password as application/json",
         ));
     }
-    let address = guard::address(request.extensions());
+    let address = origin::address(&control, request.headers(), request.extensions());
     let SecretBody(login) = SecretBody::<Login>::from_request(request, &control).await?;
     let who = |name: String| Who {
         name,
@@ -164,7 +164,7 @@ pub(super) async fn change(
     password::check(&new).map_err(Problem::invalid)?;
     let tries = [
         Failing::User(name),
-        Failing::Address(guard::address(&parts.extensions)),
+        Failing::Address(origin::address(&control, &parts.headers, &parts.extensions)),
     ];
     charge(&control, &tries)?;
     let proven = proven(&control, name, &old).await?;

@@ -4,7 +4,7 @@ use axum::http::{StatusCode, request::Parts};
 
 use super::{
     caller::{digest, failed, token, touch},
-    guard,
+    origin,
     problem::Problem,
     rule::forbidden,
 };
@@ -27,7 +27,10 @@ pub(super) async fn identify(control: &Control, parts: &Parts) -> Result<Visitor
         return Err(nobody());
     };
     let Some(row) = by_token(control, &token).await? else {
-        failed(control, guard::address(&parts.extensions))?;
+        failed(
+            control,
+            origin::address(control, &parts.headers, &parts.extensions),
+        )?;
         return Err(nobody());
     };
     let id = row.id;

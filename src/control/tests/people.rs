@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::world::{World, text};
+use crate::control::Config;
 
 pub(super) const PASSWORD: &str = "correct horse battery";
 
@@ -29,7 +30,11 @@ pub(super) struct People {
 
 impl People {
     pub(super) async fn new() -> Self {
-        let world = World::new().await;
+        Self::with(Config::default()).await
+    }
+
+    pub(super) async fn with(config: Config) -> Self {
+        let world = World::with(config).await;
         let router = world.control.admin();
         let operator = Hand::Token(text(&world.folder.path().join("admin-token")));
         Self {

@@ -11,6 +11,7 @@ use super::{
     people::{Hand, PASSWORD, People},
     stores,
 };
+use crate::{control::Config, operate::server::Peer};
 
 async fn status(people: &People, hand: &Hand, method: &str, path: &str, body: Value) -> u16 {
     people.call(hand, method, path, &body).await.0
@@ -231,4 +232,51 @@ async fn a_login_is_json_by_its_word_before_anybody_reads_it() {
             "{kind:?}"
         );
     }
+}
+
+/// What a login from that peer with that header is answered.
+async fn forwarded(people: &People, peer: &str, header: &str, login: &Value) -> u16 {
+    let mut request = Request::post("/api/v1/session")
+        .header(header::CONTENT_TYPE, "application/json")
+        .header("x-forwarded-for", header)
+        .body(Body::from(login.to_string()))
+        .expect("a request");
+    let peer = peer.parse().expect("an address");
+    request.extensions_mut().insert(Peer(peer));
+    let answer = people.router.clone().oneshot(request).await;
+    answer.expect("answers").status().as_u16()
+}
+
+#[tokio::test]
+async fn behind_a_proxy_of_ours_whoever_guesses_stops_themselves_alone() {
+    let config = Config {
+        trusted_proxies: vec!["10.0.0.0/8".parse().expect("a network")],
+        ..Config::default()
+    };
+    let people = People::with(config).await;
+    people.user(None, "anna", "operator").await;
+    let (proxy, stranger) = ("10.0.0.1:4711", "192.0.2.1:4711");
+    for guess in 0..50 {
+        let wrong = json!({"name": format!("nobody {guess}"), "password": "a wrong password"});
+        // Whatever they write before it: the proxy adds where they are.
+        let header = format!("203.0.113.{guess}, 198.51.100.9");
+        assert_eq!(forwarded(&people, proxy, &header, &wrong).await, 401);
+    }
+    let login = json!({"name": "anna", "password": PASSWORD});
+    assert_eq!(forwarded(&people, proxy, "198.51.100.9", &login).await, 429);
+    assert_eq!(forwarded(&people, proxy, "198.51.100.8", &login).await, 201);
+    assert_eq!(
+        forwarded(&people, stranger, "198.51.100.9", &login).await,
+        201
+    );
+    let log = people
+        .operate("GET", "/audit?action=session.begin", Value::Null)
+        .await;
+    let from: Vec<_> = log["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .map(|it| it["address"].clone())
+        .collect();
+    assert_eq!(from, ["198.51.100.8", "192.0.2.1"]);
 }
