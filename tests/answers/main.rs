@@ -146,7 +146,7 @@ async fn a_token_from_outside_of_its_networks_is_forbidden_and_counted_as_that()
         stage.accept(at);
         let id = stage.token_id(at);
         let bind = async |sources: Value| {
-            let path = format!("/tokens/{id}?wait=enforced");
+            let path = format!("/tokens/{id}?wait=enforced&force=true");
             world.must(Method::PATCH, &path, sources).await;
         };
         bind(json!({"sources": ["192.0.2.0/24", "2001:db8::/32"]})).await;
