@@ -74,13 +74,7 @@ async fn a_snapshot_of_a_hundred_thousand_tokens() {
     let world = World::new().await;
     let start = Instant::now();
     for _ in 0..20 {
-        let mut commit = world
-            .control
-            .inner
-            .store
-            .begin("test")
-            .await
-            .expect("begun");
+        let mut commit = world.begin().await;
         for _ in 0..5000 {
             let new = NewToken {
                 account: 1,

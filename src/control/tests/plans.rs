@@ -115,14 +115,7 @@ async fn who_has_more_tokens_than_their_new_plan_allows_keeps_and_changes_them()
 
 /// As many as an account may have, in one commit.
 async fn fill(people: &People, account: u64) {
-    let mut commit = people
-        .world
-        .control
-        .inner
-        .store
-        .begin("test")
-        .await
-        .expect("begun");
+    let mut commit = people.world.begin().await;
     for n in 0..500 {
         let user = NewUser {
             account: Some(account),
@@ -198,14 +191,7 @@ async fn an_account_has_five_hundred_people_and_api_tokens_whatever_its_plan() {
 
 /// So many of them, in one commit; withdrawn ones count.
 async fn sub_accounts(people: &People, parent: u64, count: usize) {
-    let mut commit = people
-        .world
-        .control
-        .inner
-        .store
-        .begin("test")
-        .await
-        .expect("begun");
+    let mut commit = people.world.begin().await;
     for n in 0..count {
         let new = NewAccount {
             name: format!("sub-{parent}-{n}"),

@@ -148,14 +148,7 @@ async fn a_revocation_goes_before_the_rest_of_a_long_list() {
     const TOKENS: usize = 1_000;
     let things = Things::new().await;
     let people = &things.people;
-    let mut commit = people
-        .world
-        .control
-        .inner
-        .store
-        .begin("test")
-        .await
-        .expect("begun");
+    let mut commit = people.world.begin().await;
     for _ in 2..TOKENS {
         let new = NewToken {
             account: things.account,

@@ -22,7 +22,10 @@ use tower::ServiceExt;
 
 use super::stores;
 use crate::{
-    control::{Config, Control, store::Filter},
+    control::{
+        Config, Control,
+        store::{Commit, Filter},
+    },
     model::Change,
     rpc::feed::{
         Acknowledge, FromControl, FromGateway, Hello, feed_client::FeedClient,
@@ -122,6 +125,12 @@ impl World {
             "{method} {path}: {status} {answer}"
         );
         answer
+    }
+
+    /// A commit of nobody's in particular.
+    pub(super) async fn begin(&self) -> Commit {
+        let store = &self.control.inner.store;
+        store.begin("test").await.expect("begun")
     }
 
     pub(super) async fn token(&self, name: &str) -> Value {
