@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::{
-    blame::{misconfigured, unavailable},
+    blame::{misconfigured, only_validates, unavailable},
     secrets,
     shipment::Shipment,
 };
@@ -54,14 +54,10 @@ pub(super) fn judge(
     let is_v2 = shipment.content == Content::RemoteWrite2;
     let code = answer.status.as_u16();
     let written = written(&answer.headers).filter(|_| is_v2);
+    if answer.headers.contains_key(X_VALIDATED_ITEMS) {
+        return Attempt::Final(Err(only_validates(destination)));
+    }
     match code {
-        // A gateway of our kind, and an endpoint or a proxy that asks it for a rehearsal.
-        200..=299 if answer.headers.contains_key(X_VALIDATED_ITEMS) => {
-            Attempt::Final(Err(misconfigured(
-                destination,
-                "validates what it is sent, and keeps none of it",
-            )))
-        }
         200..=299 if is_v2 && written.is_none() => {
             Attempt::Final(Err(Rejection::DestinationLacksVersion))
         }

@@ -8,6 +8,14 @@ pub(super) fn misconfigured(destination: &Destination, what: &str) -> Rejection 
     Rejection::DestinationMisconfigured(format!("destination {} {what}", destination.name).into())
 }
 
+/// A gateway of our kind, and an endpoint or a proxy that asks it for a rehearsal: whatever it says, it has kept nothing.
+pub(super) fn only_validates(destination: &Destination) -> Rejection {
+    misconfigured(
+        destination,
+        "validates what it is sent, and keeps none of it",
+    )
+}
+
 /// The destination is down, slow or overloaded.
 pub(super) fn unavailable(why: &'static str) -> Rejection {
     Rejection::DestinationUnavailable {

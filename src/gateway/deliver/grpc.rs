@@ -6,10 +6,11 @@ use h2::{Reason, RecvStream};
 
 use super::{
     answer::{Attempt, bounded, clean, delivery},
-    blame::{misconfigured, no_connection, unavailable},
+    blame::{misconfigured, no_connection, only_validates, unavailable},
     pool::{self, Bounds, Endpoint},
 };
 use crate::{
+    gateway::acknowledge::X_VALIDATED_ITEMS,
     model::{Chunks, Destination, Rejection},
     wire::{
         grpc::{Code, Unframe, percent_decode},
@@ -82,6 +83,8 @@ impl Drop for Retire<'_> {
 
 struct Answer {
     http_status: u16,
+    /// It says so in its headers.
+    only_validates: bool,
     /// Trailers, or the headers of an answer that has no more.
     ending: HeaderMap,
     message: Bytes,
@@ -102,9 +105,11 @@ async fn exchange(
         sending.send_data(chunk.clone(), left == 0)?;
     }
     let (head, body) = response.await?.into_parts();
+    let only_validates = head.headers.contains_key(X_VALIDATED_ITEMS);
     if head.headers.contains_key(&GRPC_STATUS) {
         return Ok(Answer {
             http_status: head.status.as_u16(),
+            only_validates,
             ending: head.headers,
             message: Bytes::new(),
         });
@@ -112,6 +117,7 @@ async fn exchange(
     let (message, ending) = read(body, bytes_max).await?;
     Ok(Answer {
         http_status: head.status.as_u16(),
+        only_validates,
         ending,
         message,
     })
@@ -144,6 +150,9 @@ async fn read(mut body: RecvStream, bytes_max: usize) -> Result<(Bytes, HeaderMa
 }
 
 fn judge(answer: &Answer, destination: &Destination) -> Attempt {
+    if answer.only_validates {
+        return Attempt::Final(Err(only_validates(destination)));
+    }
     if answer.http_status == 413 && !answer.ending.contains_key(&GRPC_STATUS) {
         // A proxy before the receiver. As a call that failed without a status it would be sent for ever.
         return Attempt::Final(Err(Rejection::DestinationRefused {

@@ -86,8 +86,9 @@ fn a_destination_that_only_validates_has_taken_nothing_and_is_not_asked_to() {
         let mut to = destination(DestinationKind::Http, &["http://127.0.0.1:1"]);
         to.headers = vec![("X-Validate".into(), "true".into())];
         setup(send_once(to, &ten_lines()).await);
-        for code in [200, 204] {
-            let server = serve(move |_| answer(code, "x-validated-items: 11\r\n", "")).await;
+        let took = r#"{"malformedLines":1,"successfulLines":9}"#;
+        for (code, body) in [(200, ""), (204, ""), (400, took)] {
+            let server = serve(move |_| answer(code, "x-validated-items: 9\r\n", body)).await;
             let to = destination(DestinationKind::Http, &[&server.url]);
             let why = setup(send_once(to, &ten_lines()).await);
             assert_eq!(

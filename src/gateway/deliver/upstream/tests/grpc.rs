@@ -354,6 +354,20 @@ fn partial_success_is_relayed() {
 }
 
 #[test]
+fn a_destination_that_only_validates_has_taken_nothing() {
+    run(async {
+        let mut headers = trailers(Code::Ok);
+        headers.insert("x-validated-items", 1.into());
+        let server = serve(100, move |_| Act::Headers(200, headers.clone())).await;
+        let why = setup(send_once(to(&server), &otlp()).await);
+        assert_eq!(
+            why,
+            "destination sink validates what it is sent, and keeps none of it"
+        );
+    });
+}
+
+#[test]
 fn an_answer_without_a_grpc_status_is_no_success() {
     run(async {
         for (act, label) in [
