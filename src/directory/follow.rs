@@ -5,6 +5,7 @@ mod connect;
 mod ended;
 mod enforce;
 mod report;
+mod stream;
 mod session;
 
 use std::{future::Future, sync::Arc, time::Duration};

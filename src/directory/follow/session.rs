@@ -13,17 +13,13 @@ use tonic::{Streaming, metadata::MetadataValue, transport::Channel};
 use tracing::info;
 
 use super::{
-    FollowConfig, Lost,
-    collect::{Collecting, begins},
-    ended::Ended,
-    enforce,
-    report::Reporting,
+    FollowConfig, Lost, collect::begins, ended::Ended, enforce, report::Reporting, stream::Stream,
     work,
 };
 use crate::{
     clock,
     directory::{
-        Collected, Directory,
+        Directory,
         keep::{Keeper, Kept},
     },
     model::{DigestKey, Position, Revision},
@@ -62,28 +58,6 @@ pub(super) struct Session {
     progress: bool,
     fresh_kept: Option<Instant>,
     ended: Ended,
-}
-
-/// What this connection is about.
-struct Stream {
-    inbound: Streaming<FromControl>,
-    acknowledged: watch::Sender<u64>,
-    reporting: Reporting,
-    store: String,
-    key: DigestKey,
-    /// The newest head told, and when.
-    head: (Revision, std::time::Instant),
-    silence: Duration,
-    /// The hello had nothing to continue: deltas from the first one on would be the whole table.
-    asked_all: bool,
-    /// Deltas continue the table that serves.
-    is_following: bool,
-    /// All of the table that serves is of the control plane's history. Until then nothing is acknowledged, and it isn't fresh:
-    /// what is applied and not yet kept was not in the hello.
-    is_proven: bool,
-    /// The table that serves is of this very store, key and history.
-    is_same: bool,
-    collecting: Option<Collecting>,
 }
 
 impl Session {
@@ -476,22 +450,5 @@ impl Session {
         if stream.is_following && stream.is_proven && lineage == Some(kept.lineage) {
             let _ = stream.acknowledged.send(kept.position.revision.0);
         }
-    }
-}
-
-impl Stream {
-    fn collect(&self, begin: Position, tokens: u64, floor: Revision) -> Collecting {
-        Collecting::new(
-            Collected::new(&self.store, self.key.clone(), tokens),
-            begin,
-            floor,
-        )
-    }
-
-    /// Deltas from the first one on, up to the head, in the place of a snapshot.
-    fn collect_deltas(&mut self, floor: Revision) {
-        let mut collecting = self.collect(Position::default(), 0, floor);
-        collecting.ends_at(self.head.0);
-        self.collecting = Some(collecting);
     }
 }
