@@ -13,11 +13,14 @@ use super::{
 pub(super) enum Verb {
     /// Lists records: who did what, when and from where.
     List(Filter),
-    /// Recomputes the log's chain of hashes; fails when a record is altered or missing.
+    /// Recomputes the log's chain of hashes; fails when a record is altered or missing, also one that only a gateway has kept.
     Verify {
         /// The head that an earlier verify said: the log must still have that record. Keep it outside of the store.
         #[arg(long, value_name = "SEQ:HASH")]
         head: Option<String>,
+        /// What records up to this one tell of others that are gone is known and explained.
+        #[arg(long, value_name = "SEQ")]
+        accept: Option<u64>,
     },
 }
 
@@ -48,14 +51,12 @@ impl Verb {
     pub(super) async fn run(self, api: &Api) -> Result<(), Failure> {
         match self {
             Self::List(filter) => api.print_list(&filter.path(), list).await,
-            Self::Verify { head } => {
-                let path = filtered("/audit/verify", &[("head", head)]);
+            Self::Verify { head, accept } => {
+                let accept = accept.map(|seq| seq.to_string());
+                let path = filtered("/audit/verify", &[("head", head), ("accept", accept)]);
                 let (text, verified) = api.get(&path).await?;
-                if verified["is_intact"] != true {
-                    return Err(Failure::Failed(format!(
-                        "the audit log is broken: record {} is altered or missing, or is not the head that was kept",
-                        cell(&verified["broken_at"])
-                    )));
+                if let Some(failure) = failure(&verified) {
+                    return Err(Failure::Failed(failure));
                 }
                 let sentence = format!(
                     "the audit log is intact: {0} records, head {0}:{1}",
@@ -66,6 +67,23 @@ impl Verb {
             }
         }
     }
+}
+
+/// What is wrong with the log, if anything is.
+fn failure(verified: &Value) -> Option<String> {
+    if verified["is_intact"] == true {
+        return None;
+    }
+    let Some(last) = verified["disputed"].as_array().and_then(|it| it.last()) else {
+        return Some(format!(
+            "the audit log is broken: record {} is altered or missing, or is not the head that was kept",
+            cell(&verified["broken_at"])
+        ));
+    };
+    Some(format!(
+        "the audit log lacks records that gateways have kept: it was cut or written anew, or its server was put back to an earlier moment. \
+         `wharfinger audit list --action audit.disputed` shows which; once that is explained, say --accept {last}"
+    ))
 }
 
 fn list(items: &[Value]) -> String {
@@ -97,5 +115,26 @@ impl Filter {
             ("to", self.to),
         ];
         filtered("/audit", &filters)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_log_is_said_with_what_to_do_about_it() {
+        assert_eq!(failure(&json!({"is_intact": true, "disputed": []})), None);
+        let broken = failure(&json!({"is_intact": false, "broken_at": 7, "disputed": []}));
+        assert!(
+            broken
+                .expect("a failure")
+                .contains("record 7 is altered or missing")
+        );
+        let disputed =
+            failure(&json!({"is_intact": false, "broken_at": null, "disputed": [12, 15]}));
+        assert!(disputed.expect("a failure").ends_with("say --accept 15"));
     }
 }

@@ -2,6 +2,7 @@
 
 mod port;
 mod follow;
+mod audit;
 mod messages;
 
 pub(super) use follow::STALL_MAX;

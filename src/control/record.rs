@@ -181,6 +181,13 @@ pub(super) struct AuditRow {
     pub(super) hash: Option<Vec<u8>>,
 }
 
+/// A record of the audit log as somebody keeps it elsewhere; all before it is told by its hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct AuditHead {
+    pub(super) seq: u64,
+    pub(super) hash: [u8; 32],
+}
+
 // === impl Who ===
 
 impl From<&str> for Who {

@@ -30,6 +30,7 @@ mod leaked;
 mod changes;
 mod usage;
 mod audit;
+mod witness;
 mod first;
 mod tables;
 mod copy;

@@ -19,6 +19,7 @@ mod held;
 mod imports;
 mod sessions;
 mod audit;
+mod witness;
 mod refused;
 mod following;
 mod writers;

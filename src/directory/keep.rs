@@ -1,6 +1,6 @@
 //! The last good copy on disk: a snapshot and the deltas after it, so that a gateway starts and serves with the control plane away.
 //!
-//! The folder (0700) holds `table.snapshot`, `table.<revision>.log`, `table.mark`, `seal.key` and `lock`
+//! The folder (0700) holds `table.snapshot`, `table.<revision>.log`, `table.mark`, `audit.head`, `seal.key` and `lock`
 //! (0600 each).
 
 pub(in crate::directory) mod record;
@@ -9,6 +9,7 @@ mod snapshot;
 mod log;
 mod damage;
 mod mark;
+pub(in crate::directory) mod audit;
 mod writer;
 
 use std::{

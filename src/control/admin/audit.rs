@@ -12,12 +12,15 @@ use super::{
 };
 use crate::control::{
     Control, Error,
+    record::AuditHead,
     store::AuditFilter,
     view::{self, hexadecimal},
 };
 
 /// Numbers are signed in the database.
 const SEQ_MAX: u64 = i64::MAX as u64;
+/// Records that tell of others, in one answer.
+const DISPUTED_MAX: u32 = 100;
 
 /// Which records, and which page of them.
 #[derive(Default, Deserialize)]
@@ -33,16 +36,20 @@ pub(super) struct ListQuery {
     limit: Option<u32>,
 }
 
-/// A record that somebody has kept: its number and its hash.
+/// What somebody knows of the log.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct VerifyQuery {
+    /// A record that they have kept: its number and its hash.
     head: Option<String>,
+    /// Records up to this one may tell of others that are gone.
+    accept: Option<u64>,
 }
 
 /// What became of the log's chain of hashes.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Verified {
+    /// No record is altered or missing, and none that anybody has kept.
     is_intact: bool,
     /// How many records there are, all of them good.
     records: Option<u64>,
@@ -51,6 +58,9 @@ pub(super) struct Verified {
     head: Option<String>,
     /// The first record that is altered or missing, or that is not the one kept as `head`.
     broken_at: Option<u64>,
+    /// Records that tell of one that a gateway has kept and the log doesn't have any more, a hundred of them at most:
+    /// `audit.disputed`.
+    disputed: Vec<u64>,
 }
 
 /// Lists records in order: an operator's all, an admin's those of the accounts they reach.
@@ -86,34 +96,44 @@ pub(super) async fn list(
     })))
 }
 
-/// Reads the whole log and recomputes its chain of hashes; with `head`, it must have that record, too.
-#[utoipa::path(get, path = "/audit/verify", params(("head" = Option<String>, Query)),
+/// Reads the whole log and recomputes its chain of hashes; with `head`, it must have that record, too. Records after `accept`
+/// must not tell of one that a gateway has kept and that is gone.
+#[utoipa::path(get, path = "/audit/verify", params(("head" = Option<String>, Query), ("accept" = Option<u64>, Query)),
     responses((status = 200, body = Verified)))]
 pub(super) async fn verify(
     State(control): State<Control>,
     Query(query): Query<VerifyQuery>,
 ) -> Result<Json<Verified>, Problem> {
     let kept = query.head.as_deref().map(kept).transpose()?;
-    let verified = match control.inner.store.verify_audit(kept.as_ref()).await {
-        Ok((records, hash)) => Verified {
-            is_intact: true,
-            records: Some(records),
-            head: Some(hexadecimal(&hash)),
-            broken_at: None,
-        },
-        Err(Error::AuditBroken { seq }) => Verified {
-            is_intact: false,
-            records: None,
-            head: None,
-            broken_at: Some(seq),
-        },
+    let store = &control.inner.store;
+    let (verified, broken_at) = match store.verify_audit(kept.as_ref()).await {
+        Ok((records, hash)) => (Some((records, hash)), None),
+        Err(Error::AuditBroken { seq }) => (None, Some(seq)),
         Err(error) => return Err(error.into()),
+    };
+    let disputed = match verified {
+        Some(_) => {
+            store
+                .disputed(query.accept.unwrap_or(0), DISPUTED_MAX)
+                .await?
+        }
+        None => Vec::new(),
+    };
+    let (records, head) = verified
+        .map(|(records, hash)| (records, hexadecimal(&hash)))
+        .unzip();
+    let verified = Verified {
+        is_intact: broken_at.is_none() && disputed.is_empty(),
+        records,
+        head,
+        broken_at,
+        disputed: disputed.iter().map(|row| row.seq).collect(),
     };
     Ok(Json(verified))
 }
 
 /// A record's number and its hash, as `seq:hash`.
-fn kept(text: &str) -> Result<(u64, [u8; 32]), Problem> {
+fn kept(text: &str) -> Result<AuditHead, Problem> {
     let read = text.split_once(':').and_then(|(seq, hash)| {
         let is_hash = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
         let is_number = seq.bytes().all(|byte| byte.is_ascii_digit());
@@ -123,7 +143,8 @@ fn kept(text: &str) -> Result<(u64, [u8; 32]), Problem> {
         for (at, byte) in bytes.iter_mut().enumerate().filter(|_| is_hash) {
             *byte = u8::from_str_radix(&hash[2 * at..][..2], 16).ok()?;
         }
-        seq.filter(|_| is_hash).map(|seq| (seq, bytes))
+        let hash = bytes;
+        seq.filter(|_| is_hash).map(|seq| AuditHead { seq, hash })
     });
     read.ok_or_else(|| {
         Problem::invalid(

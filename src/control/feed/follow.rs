@@ -11,7 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
-use super::messages::encoded;
+use super::{audit, messages::encoded};
 use crate::{
     control::{
         Control, Error,
@@ -143,12 +143,14 @@ async fn spoken_for(
     let heartbeat = control.inner.config.heartbeat;
     // Aside: what is applied slowly must hold up neither deltas nor acknowledgements.
     let (desk, reports) = mpsc::channel(1);
+    follower.welcome(is_known, heartbeat).await?;
     tokio::select! {
         end = follower.run(is_known, heartbeat) => end,
         end = said(inbox, session, publisher, &desk) => end,
         end = usage::file_all(control, &hello.gateway, reports, outbox) => end,
         end = keep_remembering(store, session) => end,
         end = keep_telling(store, session) => end,
+        end = audit::tell(store, hello, outbox) => end,
         () = session.replaced() => Err(Status::aborted("another stream came under this gateway's name")),
     }
 }
@@ -282,7 +284,7 @@ async fn said(
 // === impl Follower ===
 
 impl Follower<'_> {
-    async fn run(&mut self, is_known: bool, heartbeat: Duration) -> Result<Infallible, Status> {
+    async fn welcome(&self, is_known: bool, heartbeat: Duration) -> Result<(), Status> {
         let key = self.store.digest_key();
         self.send(Message::Welcome(Welcome {
             store: self.store.id().to_owned(),
@@ -294,7 +296,10 @@ impl Follower<'_> {
             history: 0,
             usage_tokens_max: REPORT_TOKENS_MAX.try_into().unwrap_or(u32::MAX),
         }))
-        .await?;
+        .await
+    }
+
+    async fn run(&mut self, is_known: bool, heartbeat: Duration) -> Result<Infallible, Status> {
         if !is_known || !self.catch_up().await? {
             self.snapshot().await?;
         }

@@ -4,12 +4,12 @@ use serde_json::Value;
 
 use super::{
     Store, Whose, counter,
-    database::{Connection, Query, Row, Value as Cell, query},
+    database::{Connection, On, Query, Row, Value as Cell, query},
     get_some_u64, get_u64, signed,
 };
 use crate::control::{
     Error,
-    record::{AuditRow, Millis, Who},
+    record::{AuditHead, AuditRow, Millis, Who},
 };
 
 const PAGE_ROWS: i64 = 1000;
@@ -88,13 +88,25 @@ pub(super) fn account_of(subject: &str, old: Option<&Value>, new: Option<&Value>
     }
 }
 
-/// The hash of the record at `seq`; of the one before the first, nothing.
-async fn hash(connection: &mut Connection, seq: u64) -> Result<Vec<u8>, Error> {
-    let hash: Option<Vec<u8>> = query("SELECT hash FROM audit WHERE seq = $1")
+/// The hash of the record at `seq`.
+pub(super) async fn hash_at(on: impl Into<On<'_>>, seq: u64) -> Result<Option<Vec<u8>>, Error> {
+    query("SELECT hash FROM audit WHERE seq = $1")
         .bind(signed(seq))
-        .fetch_value(connection)
-        .await?;
-    Ok(hash.unwrap_or_else(|| NOTHING.to_vec()))
+        .fetch_value(on)
+        .await
+}
+
+/// The last record; none in a log that is empty.
+pub(super) async fn newest(on: impl Into<On<'_>>) -> Result<Option<AuditHead>, Error> {
+    let head = |row: &Row| {
+        let hash: Vec<u8> = row.get("hash")?;
+        let seq = get_u64(row, "seq")?;
+        let hash = hash.try_into().map_err(|_| Error::AuditBroken { seq })?;
+        Ok(AuditHead { seq, hash })
+    };
+    query("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1")
+        .read_optional(on, head)
+        .await
 }
 
 /// Appends what each of them did, and when, after the record at `seq`, which is the last one.
@@ -104,7 +116,9 @@ pub(super) async fn append(
     revision: u64,
     works: Vec<(Who, Millis, Vec<Entry>)>,
 ) -> Result<(), Error> {
-    let mut previous = hash(connection, seq).await?;
+    // Of the one before the first, nothing.
+    let before = hash_at(&mut *connection, seq).await?;
+    let mut previous = before.unwrap_or_else(|| NOTHING.to_vec());
     let mut rows = Vec::new();
     for (who, at, entries) in works {
         for entry in entries {
@@ -220,10 +234,10 @@ impl Store {
     /// where both are cut, by a record that somebody has kept: its number and its hash.
     pub(crate) async fn verify_audit(
         &self,
-        kept: Option<&(u64, [u8; 32])>,
+        kept: Option<&AuditHead>,
     ) -> Result<(u64, Vec<u8>), Error> {
         let counted = counter(&self.reader, "audit").await?;
-        let written = kept.map_or(counted, |(seq, _)| counted.max(*seq));
+        let written = kept.map_or(counted, |kept| counted.max(kept.seq));
         let mut previous = NOTHING.to_vec();
         let mut seq = 0;
         while seq < written {
@@ -249,8 +263,8 @@ impl Store {
 }
 
 /// Whether the record is still the one of that number that somebody has kept.
-fn is_kept(kept: Option<&(u64, [u8; 32])>, seq: u64, hash: &[u8]) -> bool {
-    kept.is_none_or(|(at, kept)| *at != seq || kept == hash)
+fn is_kept(kept: Option<&AuditHead>, seq: u64, hash: &[u8]) -> bool {
+    kept.is_none_or(|kept| kept.seq != seq || kept.hash == hash)
 }
 
 fn verify(row: &Row, seq: u64, previous: &[u8]) -> Result<Option<Vec<u8>>, Error> {

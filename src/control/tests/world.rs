@@ -28,7 +28,7 @@ use crate::{
     },
     model::Change,
     rpc::feed::{
-        Acknowledge, FromControl, FromGateway, Hello, feed_client::FeedClient,
+        Acknowledge, AuditHead, FromControl, FromGateway, Hello, feed_client::FeedClient,
         from_control::Message, from_gateway,
     },
 };
@@ -213,6 +213,8 @@ pub(super) struct Kept {
     pub(super) revision: u64,
     pub(super) history: u64,
     pub(super) instance: Option<String>,
+    /// Of the audit log, as it was told last.
+    pub(super) audit: Option<AuditHead>,
     pub(super) state: BTreeMap<String, Change>,
 }
 
@@ -254,6 +256,7 @@ impl Follower {
             // One folder a name, as good gateways have it.
             instance: kept.instance.clone().unwrap_or_else(|| name.into()),
             accepted: Vec::new(),
+            audit: kept.audit.clone(),
         };
         let hello = FromGateway {
             message: Some(from_gateway::Message::Hello(hello)),
@@ -338,6 +341,7 @@ impl Follower {
             Message::UsageAcknowledge(applied) => {
                 self.applied = Some((applied.epoch, applied.sequence));
             }
+            Message::Audit(head) => self.kept.audit = Some(head),
             Message::Heartbeat(heartbeat) => {
                 assert!(self.snapshot.is_none());
                 assert_eq!(

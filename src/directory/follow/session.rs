@@ -20,11 +20,11 @@ use crate::{
     clock,
     directory::{
         Directory,
-        keep::{Keeper, Kept},
+        keep::{Keeper, Kept, audit::is_whole},
     },
     model::{DigestKey, Position, Revision},
     rpc::feed::{
-        self, Acknowledge, FromControl, FromGateway, Hello, feed_client::FeedClient,
+        self, Acknowledge, AuditHead, FromControl, FromGateway, Hello, feed_client::FeedClient,
         from_control::Message as Told, from_gateway::Message as Said,
     },
 };
@@ -58,16 +58,19 @@ pub(super) struct Session {
     progress: bool,
     fresh_kept: Option<Instant>,
     ended: Ended,
+    /// Of the control plane's audit log, the newest record that we were told.
+    audit: Option<AuditHead>,
 }
 
 impl Session {
     pub(super) fn new(
         directory: Arc<Directory>,
-        keeper: Keeper,
+        mut keeper: Keeper,
         config: FollowConfig,
         ask_all: bool,
     ) -> Self {
         let kept = keeper.kept();
+        let audit = keeper.take_audit();
         Self {
             directory,
             keeper,
@@ -77,6 +80,7 @@ impl Session {
             progress: false,
             fresh_kept: None,
             ended: Ended::default(),
+            audit,
         }
     }
 
@@ -157,6 +161,7 @@ impl Session {
             gateway: self.config.gateway.clone(),
             instance: self.config.instance.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            audit: self.audit.clone(),
             ..Hello::default()
         };
         let kept = *self.kept.borrow();
@@ -258,6 +263,13 @@ impl Session {
             }
             Some(Told::Heartbeat(heartbeat)) => {
                 self.heartbeat(stream, Revision(heartbeat.head));
+                Ok(())
+            }
+            Some(Told::Audit(head)) => {
+                if is_whole(&head) {
+                    self.keeper.audit(head.clone());
+                    self.audit = Some(head);
+                }
                 Ok(())
             }
             Some(Told::SnapshotBegin(begin)) => {

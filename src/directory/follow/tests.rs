@@ -2,6 +2,7 @@
 
 mod history;
 mod usage;
+mod audit;
 
 use std::{
     path::Path,

@@ -19,12 +19,12 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::{
-    Keep, OnDisk,
+    Keep, OnDisk, audit,
     log::{Delta, Log},
     seal::Seal,
     snapshot,
 };
-use crate::{directory::Directory, model::Position};
+use crate::{directory::Directory, model::Position, rpc::feed::AuditHead};
 
 /// Deltas waiting for the disk may hold so many bytes; past that the table is written anew instead.
 pub(super) const QUEUE_BYTES_MAX: usize = 64 << 20;
@@ -56,6 +56,7 @@ enum Message {
     /// The table was replaced, or deltas were left out: write it whole.
     Rewrite,
     Fresh(u64),
+    Audit(AuditHead),
 }
 
 /// The way to the writing thread.
@@ -63,6 +64,8 @@ pub(crate) struct Keeper {
     sender: Sender<Message>,
     kept: watch::Receiver<Kept>,
     queued: Arc<AtomicUsize>,
+    /// Of the control plane's audit log, as the folder had it at the start.
+    audit: Option<AuditHead>,
     thread: JoinHandle<()>,
 }
 
@@ -91,6 +94,7 @@ struct Batch {
     deltas: Vec<(u64, Delta)>,
     rewrite: bool,
     fresh: Option<u64>,
+    audit: Option<AuditHead>,
 }
 
 // === impl Keep ===
@@ -113,6 +117,7 @@ impl Keep {
         let (sender, receiver) = mpsc::channel();
         let (kept_sender, kept) = watch::channel(on_disk);
         let queued = Arc::new(AtomicUsize::new(0));
+        let audit = audit::read(&self.folder);
         let writer = Writer {
             keep: self,
             directory,
@@ -132,6 +137,7 @@ impl Keep {
             sender,
             kept,
             queued,
+            audit,
             thread,
         })
     }
@@ -164,6 +170,16 @@ impl Keeper {
         let _ = self.sender.send(Message::Fresh(wall_seconds));
     }
 
+    /// Keeps the newest record of the audit log.
+    pub(crate) fn audit(&self, head: AuditHead) {
+        let _ = self.sender.send(Message::Audit(head));
+    }
+
+    /// The one that was kept before the start.
+    pub(crate) fn take_audit(&mut self) -> Option<AuditHead> {
+        self.audit.take()
+    }
+
     /// What is on disk for certain, and its changes.
     pub(crate) fn kept(&self) -> watch::Receiver<Kept> {
         self.kept.clone()
@@ -183,7 +199,12 @@ impl Keeper {
 impl Writer {
     fn run(mut self) {
         loop {
-            let (batch, open) = self.wait();
+            let (mut batch, open) = self.wait();
+            if let Some(head) = batch.audit.take()
+                && let Err(error) = audit::write(&self.keep.folder, &head)
+            {
+                warn!(%error, "the newest record of the audit log can't be kept");
+            }
             self.look_after_compaction();
             let result = self.store(batch);
             self.conclude(result);
@@ -243,6 +264,7 @@ impl Writer {
             }
             Message::Rewrite => batch.rewrite = true,
             Message::Fresh(wall_seconds) => batch.fresh = Some(wall_seconds),
+            Message::Audit(head) => batch.audit = Some(head),
         }
     }
 

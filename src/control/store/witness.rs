@@ -1,0 +1,78 @@
+//! The audit log's head as others keep it: a record that they were told and that is not there any more goes on record itself.
+
+use serde_json::{Value, json};
+
+use super::{
+    Commit, Store, audit,
+    database::{On, query},
+};
+use crate::control::{
+    Error,
+    record::{AuditHead, AuditRow},
+    store::AuditFilter,
+    view::hexadecimal,
+};
+
+/// What tells of a record that is not there any more.
+const DISPUTED: &str = "audit.disputed";
+
+// === impl Store ===
+
+impl Store {
+    /// The newest record; none in a log that is empty.
+    pub(crate) async fn audit_head(&self) -> Result<Option<AuditHead>, Error> {
+        audit::newest(&self.reader).await
+    }
+
+    /// Whether the log still has a record that somebody has kept. If it has not, that is put on record, once.
+    pub(crate) async fn still_has(&self, kept: &AuditHead, keeper: &str) -> Result<bool, Error> {
+        if is_there(&self.reader, kept).await? {
+            return Ok(true);
+        }
+        let mut commit = self.begin("feed").await?;
+        let is_there = is_there(commit.connection()?, kept).await?;
+        if !is_there && commit.dispute(kept, keeper).await? {
+            commit.finish_unpublished().await?;
+        }
+        Ok(is_there)
+    }
+
+    /// Records after `after` that tell of one that is not there any more, `limit` at most.
+    pub(crate) async fn disputed(&self, after: u64, limit: u32) -> Result<Vec<AuditRow>, Error> {
+        let filter = AuditFilter {
+            action: Some(DISPUTED.to_owned()),
+            ..AuditFilter::default()
+        };
+        self.audit(after, limit, &filter).await
+    }
+}
+
+async fn is_there(on: impl Into<On<'_>>, kept: &AuditHead) -> Result<bool, Error> {
+    Ok(audit::hash_at(on, kept.seq).await?.as_deref() == Some(&kept.hash[..]))
+}
+
+// === impl Commit ===
+
+impl Commit {
+    /// False if that is on record already.
+    async fn dispute(&mut self, kept: &AuditHead, keeper: &str) -> Result<bool, Error> {
+        let subject = format!("audit/{}", kept.seq);
+        let said = json!({"hash": hexadecimal(&kept.hash)});
+        let before: i64 = query(
+            "SELECT count(*) FROM audit WHERE subject = $1 AND action = $2 AND old_state = $3",
+        )
+        .bind(&subject)
+        .bind(DISPUTED)
+        .bind(said.to_string())
+        .fetch_one(self.connection()?)
+        .await?;
+        if before != 0 {
+            return Ok(false);
+        }
+        let found = audit::hash_at(self.connection()?, kept.seq).await?;
+        let found = found.map_or(Value::Null, |hash| hexadecimal(&hash).into());
+        let new = json!({"hash": found, "kept_by": keeper});
+        self.note_of(None, DISPUTED, subject, Some(said), Some(new));
+        Ok(true)
+    }
+}
