@@ -101,7 +101,7 @@ async fn converse(
     // Before it is told anything: from then on it may serve, so a control plane that starts again must wait for it.
     let session = claim(store, session).await?;
     let end = spoken_for(control, &session, &hello, inbox, outbox).await;
-    // Whatever ended it: a name that nobody speaks for is free.
+    // A name that nobody speaks for is free. When this control plane stops, it stays the gateway's until it comes back.
     remember(store, &session, true).await?;
     if let Err(status) = &end {
         tracing::info!(gateway = %hello.gateway, reason = status.message(), "gateway's stream ends");

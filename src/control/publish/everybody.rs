@@ -13,7 +13,7 @@ use crate::control::{Error, record::GatewayRow, store::Store};
 #[serde(rename_all = "lowercase")]
 pub(in crate::control) enum At {
     This,
-    /// As it was seen to say within the last minute.
+    /// As it was seen to say within the last minute, or was found when we first looked, less than a minute ago.
     Another,
 }
 
