@@ -2,7 +2,7 @@
 
 use axum::{
     extract::{FromRequestParts as _, Request, State},
-    http::request::Parts,
+    http::{StatusCode, request::Parts},
     middleware::Next,
     response::Response,
 };
@@ -28,6 +28,11 @@ pub(super) async fn admit(
     next: Next,
 ) -> Result<Response, Problem> {
     let (mut parts, body) = request.into_parts();
+    // No text of ours has one, and databases don't agree on what to do with it.
+    let target = parts.uri.path_and_query();
+    if target.is_some_and(|target| target.as_str().contains("%00")) {
+        return Err(Problem::invalid("a text has a NUL in it"));
+    }
     if rule.method == "get" {
         if rule.needs == Needs::Shared {
             let visitor = visitor::identify(&control, &parts).await?;
@@ -67,8 +72,19 @@ pub(super) async fn admit(
     errand.terms.subject = subject.clone();
     errand.terms.once = once;
     parts.extensions.insert(Actor(errand));
-    parts.extensions.insert(permit);
+    parts.extensions.insert(permit.clone());
     let answer = next.run(Request::from_parts(parts, body.into())).await;
+    // What the body named the handler has looked at.
+    let is_refused = match answer.status() {
+        StatusCode::FORBIDDEN => true,
+        StatusCode::NOT_FOUND => {
+            rule.concerns == Concerns::Stated && !permit.caller.is_operator()
+        }
+        _ => false,
+    };
+    if is_refused {
+        refused::record(&control, &permit.caller, &rule, None);
+    }
     Ok(match subject {
         Some(subject) => etag::changed(&rule, &subject, answer),
         None => answer,

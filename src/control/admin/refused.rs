@@ -36,6 +36,8 @@ enum Asking {
     Home(Option<u64>),
     /// Those who don't get in as its people: they use up nothing of what its own callers have.
     LoggingIn(Option<u64>),
+    /// Those who don't get in under names that nobody has: anybody can make up as many as they like.
+    Unknown,
 }
 
 #[derive(Clone, Copy)]
@@ -108,9 +110,10 @@ pub(super) fn login(control: &Control, who: Who, name: String) {
                 None => None,
             };
             let account = user.as_ref().and_then(|user| user.account);
-            let subject =
-                user.map_or_else(|| "user/?".to_owned(), |user| format!("user/{}", user.id));
-            let asking = Asking::LoggingIn(account);
+            let (subject, asking) = match user {
+                Some(user) => (format!("user/{}", user.id), Asking::LoggingIn(account)),
+                None => ("user/?".to_owned(), Asking::Unknown),
+            };
             let Some(unrecorded) = writing.inner.refusals.take(asking) else {
                 return Ok(());
             };
@@ -220,6 +223,7 @@ impl Left {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::Config;
 
     #[test]
     fn a_flood_of_refusals_leaves_a_bounded_number_of_records_and_a_count() {
@@ -242,5 +246,20 @@ mod tests {
             assert_eq!(refusals.take(Asking::Home(Some(home))), Some(0));
         }
         assert_eq!(refusals.left.lock().expect("whole").len(), ASKING_MAX);
+    }
+
+    #[tokio::test]
+    async fn names_that_nobody_has_use_up_no_record_of_the_operators() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let control = Control::open(&Config::default(), folder.path()).await;
+        let control = control.expect("opens");
+        let refusals = &control.inner.refusals;
+        for _ in 0..=BURST as usize {
+            login(&control, "nobody".into(), "nobody of that name".to_owned());
+            refusals.written().await;
+        }
+        assert_eq!(refusals.take(Asking::LoggingIn(None)), Some(0));
+        assert_eq!(refusals.take(Asking::Unknown), None);
+        control.close().await;
     }
 }

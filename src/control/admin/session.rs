@@ -79,8 +79,10 @@ pub(super) async fn begin(
     let password = Secret::new(login.password);
     let tries = [Failing::User(&login.name), Failing::Address(address)];
     charge(&control, &tries)?;
-    let Some((user, hash)) = proven(&control, &login.name, &password).await? else {
-        refused::login(&control, who("nobody".to_owned()), login.name);
+    // Nobody's name, and not every database would look for it.
+    let name = login.name.replace('\0', "\u{fffd}");
+    let Some((user, hash)) = proven(&control, &name, &password).await? else {
+        refused::login(&control, who("nobody".to_owned()), name);
         return Err(wrong_password());
     };
     refund(&control, &tries);

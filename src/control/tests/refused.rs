@@ -131,6 +131,47 @@ async fn an_accounts_admin_sees_what_its_reader_was_refused_and_who_of_it_came_a
 }
 
 #[tokio::test]
+async fn what_a_handler_refuses_is_on_record_too() {
+    let people = People::new().await;
+    let acme = people.account("acme", "pro").await;
+    let beta = people.account("beta", "pro").await;
+    let anna = people.person(Some(acme), "anna", "admin").await;
+    let token = |account| json!({"account": account, "signal": "logs", "name": "n"});
+    let person = json!({"name": "eve", "password": "a long enough one", "role": "operator"});
+    for (path, body, status) in [
+        ("/tokens", token(beta), 404),
+        ("/users", person, 403),
+        ("/leaks", json!({"token": "a token of nobody that we know"}), 404),
+        ("/tokens", token(acme), 201),
+    ] {
+        let (said, answer) = people.call(&anna, "POST", path, &body).await;
+        assert_eq!(said, status, "{path} {answer}");
+    }
+    let seen = log(&people, &anna, "refused").await;
+    let subjects: Vec<_> = seen.iter().map(|it| it["subject"].clone()).collect();
+    let expected = ["post /tokens of /tokens", "post /users of /users", "post /leaks of /leaks"];
+    assert_eq!(subjects, expected);
+    // An operator who mistypes a name was refused nothing.
+    let (status, _) = people.call(&people.operator(), "POST", "/tokens", &token(999)).await;
+    assert_eq!(status, 404);
+    assert_eq!(log(&people, &people.operator(), "refused").await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_nul_is_a_clear_error_wherever_it_stands_and_in_a_login_is_nobodys_name() {
+    let people = People::new().await;
+    let hand = people.operator();
+    for path in ["/tokens?name=a%00b", "/audit?actor=%00", "/accounts?name=%00"] {
+        let (status, said) = people.call(&hand, "GET", path, &Value::Null).await;
+        assert_eq!((status, &said["detail"]), (400, &json!("a text has a NUL in it")), "{path}");
+    }
+    let wrong = json!({"name": "operator\0", "password": "a wrong password"});
+    let (status, _) = people.call(&Hand::Nothing, "POST", "/session", &wrong).await;
+    assert_eq!(status, 401);
+    assert_eq!(log(&people, &hand, "session.refused").await.len(), 1);
+}
+
+#[tokio::test]
 async fn who_fails_to_log_in_uses_up_no_record_of_the_accounts_own_callers() {
     let people = People::new().await;
     let acme = people.account("acme", "pro").await;

@@ -69,13 +69,10 @@ async fn key(control: &Control, rule: Rule, parts: &mut Parts) -> Result<Key, Tr
     }
     let caller = identify(control, parts).await?;
     let Some((account, expires_at)) = allowed(control, &caller, rule).await? else {
-        if rule.method != "get" {
-            let subject = format!("{} {}", rule.method, rule.path);
-            refused::note(control, caller.who(), "refused", subject, caller.home());
-        }
+        note(control, rule, &caller);
         return Err(Trouble::privileges());
     };
-    let id = subject(control, rule.of, account, parts).await?;
+    let id = subject(control, rule, &caller, account, parts).await?;
     let is_account = matches!(rule.of, Of::TimeBased | Of::Metrics);
     let place = is_account.then(|| (format!("account {id}"), id));
     Ok(Key {
@@ -113,10 +110,12 @@ async fn allowed(
 /// The id in the path, when what it names is within reach; what isn't is not there.
 async fn subject(
     control: &Control,
-    of: Of,
+    rule: Rule,
+    caller: &Caller,
     account: u64,
     parts: &mut Parts,
 ) -> Result<u64, Trouble> {
+    let of = rule.of;
     if matches!(of, Of::Own | Of::Main) {
         return Ok(0);
     }
@@ -142,12 +141,23 @@ async fn subject(
             _ => false,
         },
     };
+    if is_there {
+        return Ok(id);
+    }
+    note(control, rule, caller);
     match of {
-        _ if is_there => Ok(id),
         Of::SharedToken => Err(Trouble::not_shared("token", id, account)),
         Of::SharedFilter => Err(Trouble::not_shared("filter", id, account)),
         Of::Token => Err(Error::NotFound(format!("there is no log shipping token {id}")).into()),
         _ => Err(Error::NotFound(format!("there is no account {id}")).into()),
+    }
+}
+
+/// Records that somebody was refused what changes something.
+fn note(control: &Control, rule: Rule, caller: &Caller) {
+    if rule.method != "get" {
+        let subject = format!("{} {}", rule.method, rule.path);
+        refused::note(control, caller.who(), "refused", subject, caller.home());
     }
 }
 
