@@ -77,9 +77,7 @@ pub(super) async fn admit(
     // What the body named the handler has looked at.
     let is_refused = match answer.status() {
         StatusCode::FORBIDDEN => true,
-        StatusCode::NOT_FOUND => {
-            rule.concerns == Concerns::Stated && !permit.caller.is_operator()
-        }
+        StatusCode::NOT_FOUND => rule.concerns == Concerns::Stated && !permit.caller.is_operator(),
         _ => false,
     };
     if is_refused {

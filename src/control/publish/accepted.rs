@@ -159,6 +159,25 @@ mod tests {
     }
 
     #[test]
+    fn a_gateway_that_says_the_same_again_and_again_pushes_nobody_else_out() {
+        let mut accepted = Accepted::default();
+        let said = |token| {
+            let (age_ms, account) = (1, 0);
+            [feed::Accepted {
+                token,
+                age_ms,
+                account,
+            }]
+        };
+        accepted.note(&said(1));
+        for _ in 0..=TOKENS_MAX {
+            accepted.note(&said(2));
+        }
+        assert!(accepted.of(1).is_some());
+        assert_eq!(accepted.order.len(), 2);
+    }
+
+    #[test]
     fn of_accounts_the_latest_of_their_tokens_counts_and_whose_is_not_known_is_told() {
         let mut accepted = Accepted::default();
         for (token, age_ms, account) in [

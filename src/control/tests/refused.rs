@@ -141,7 +141,11 @@ async fn what_a_handler_refuses_is_on_record_too() {
     for (path, body, status) in [
         ("/tokens", token(beta), 404),
         ("/users", person, 403),
-        ("/leaks", json!({"token": "a token of nobody that we know"}), 404),
+        (
+            "/leaks",
+            json!({"token": "a token of nobody that we know"}),
+            404,
+        ),
         ("/tokens", token(acme), 201),
     ] {
         let (said, answer) = people.call(&anna, "POST", path, &body).await;
@@ -149,10 +153,16 @@ async fn what_a_handler_refuses_is_on_record_too() {
     }
     let seen = log(&people, &anna, "refused").await;
     let subjects: Vec<_> = seen.iter().map(|it| it["subject"].clone()).collect();
-    let expected = ["post /tokens of /tokens", "post /users of /users", "post /leaks of /leaks"];
+    let expected = [
+        "post /tokens of /tokens",
+        "post /users of /users",
+        "post /leaks of /leaks",
+    ];
     assert_eq!(subjects, expected);
     // An operator who mistypes a name was refused nothing.
-    let (status, _) = people.call(&people.operator(), "POST", "/tokens", &token(999)).await;
+    let (status, _) = people
+        .call(&people.operator(), "POST", "/tokens", &token(999))
+        .await;
     assert_eq!(status, 404);
     assert_eq!(log(&people, &people.operator(), "refused").await.len(), 3);
 }
@@ -161,12 +171,22 @@ async fn what_a_handler_refuses_is_on_record_too() {
 async fn a_nul_is_a_clear_error_wherever_it_stands_and_in_a_login_is_nobodys_name() {
     let people = People::new().await;
     let hand = people.operator();
-    for path in ["/tokens?name=a%00b", "/audit?actor=%00", "/accounts?name=%00"] {
+    for path in [
+        "/tokens?name=a%00b",
+        "/audit?actor=%00",
+        "/accounts?name=%00",
+    ] {
         let (status, said) = people.call(&hand, "GET", path, &Value::Null).await;
-        assert_eq!((status, &said["detail"]), (400, &json!("a text has a NUL in it")), "{path}");
+        assert_eq!(
+            (status, &said["detail"]),
+            (400, &json!("a text has a NUL in it")),
+            "{path}"
+        );
     }
     let wrong = json!({"name": "operator\0", "password": "a wrong password"});
-    let (status, _) = people.call(&Hand::Nothing, "POST", "/session", &wrong).await;
+    let (status, _) = people
+        .call(&Hand::Nothing, "POST", "/session", &wrong)
+        .await;
     assert_eq!(status, 401);
     assert_eq!(log(&people, &hand, "session.refused").await.len(), 1);
 }

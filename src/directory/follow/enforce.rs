@@ -22,7 +22,8 @@ use crate::{
 /// Whether they may end a whole account: that is a look at everything accepted lately.
 pub(super) fn looks_far(deltas: &[feed::Delta]) -> bool {
     let mut changes = deltas.iter().flat_map(|delta| &delta.changes);
-    changes.any(|change| matches!(change.change, Some(Kind::Account(_))))
+    changes
+        .any(|change| matches!(&change.change, Some(Kind::Account(account)) if account.suspended))
 }
 
 /// Applies them together, and notes when tokens that they end were last accepted; they are kept next.

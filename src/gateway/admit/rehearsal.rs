@@ -35,14 +35,24 @@ pub(super) fn is_asked(head: &Request<impl Sized>) -> Result<bool, Rejection> {
     Ok(asked.unwrap_or(false))
 }
 
-/// Whether it is a name that is only nearly ours, once what was escaped is not: a client may have escaped the whole query.
+/// Whether there is a name in it that is only nearly ours, or the header's, once what was escaped is not: a client may have
+/// escaped the whole query, and another one that again.
 fn may_be_meant(piece: &str) -> bool {
     // No escape makes a name shorter.
-    piece.len() >= PARAMETER.len()
-        && percent_decoded(piece)
-            .split(['?', '&', ';'])
-            .filter_map(|pair| pair.split(['=', ':']).next())
-            .any(|name| name.trim().eq_ignore_ascii_case(PARAMETER))
+    if piece.len() < PARAMETER.len() {
+        return false;
+    }
+    let once = percent_decoded(piece);
+    names_it(&once) || once.contains('%') && names_it(&percent_decoded(&once))
+}
+
+fn names_it(text: &str) -> bool {
+    text.split(['?', '&', ';', ','])
+        .filter_map(|pair| pair.split(['=', ':', '[']).next())
+        .map(str::trim)
+        .any(|name| {
+            name.eq_ignore_ascii_case(PARAMETER) || name.eq_ignore_ascii_case(HEADER.as_str())
+        })
 }
 
 fn take(asked: &mut Option<bool>, value: &[u8]) -> Result<(), Rejection> {
@@ -93,6 +103,14 @@ mod tests {
             ("/?token=t%26validate%3Dtrue", None),
             ("/??validate=true", None),
             ("/?validate:true", None),
+            ("/?x-validate=true", None),
+            ("/?X-Validate", None),
+            ("/?validate[]=true", None),
+            ("/?validate%5B0%5D=true", None),
+            ("/?type=x,validate=true", None),
+            ("/?validate%253Dtrue", None),
+            ("/?type=100%25,x", Some(false)),
+            ("/?type=prevalidate", Some(false)),
             ("/?type=validate", Some(false)),
             ("/?type=a%3Dvalidate", Some(false)),
         ] {

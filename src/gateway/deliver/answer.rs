@@ -82,8 +82,8 @@ pub(super) fn judge(
                 _ => Attempt::Final(Err(rejection)),
             }
         }
-        // Not about this body: who we are, where we post, or how we were set up to.
-        401 | 403..=407 | 410 | 411 | 421 | 426 | 431 => {
+        // Not about this body: who we are, where we post, or how we were set up to, such as with its compression.
+        401 | 403..=407 | 410 | 411 | 415 | 421 | 426 | 431 => {
             Attempt::Final(Err(misconfigured(destination, &format!("answered {code}"))))
         }
         400..=499 => Attempt::Final(Err(Rejection::DestinationRefused {

@@ -228,7 +228,7 @@ impl Target {
                 .map_err(|_| "has a header with a name that is none")?;
             if destination::is_refused_header(name.as_str()) {
                 return Err(
-                    "has a header that is not its own to set, such as Host or Content-Length",
+                    "has a header that is not its own to set, such as Host, Content-Length or X-Validate",
                 );
             }
             let parsed = HeaderValue::from_str(value)

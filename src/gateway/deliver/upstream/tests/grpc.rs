@@ -21,6 +21,8 @@ enum Act {
     Answer(Vec<u8>, HeaderMap),
     /// Everything in the headers.
     Headers(u16, HeaderMap),
+    /// These, then a message and trailers that say yes.
+    Head(HeaderMap),
     Reset(Reason),
     Silence,
     /// Says goodbye, then answers.
@@ -131,6 +133,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
             sleep(Duration::from_millis(2)).await;
             match script(number) {
                 Act::Answer(message, trailers) => reply(&mut respond, &message, trailers),
+                Act::Head(head) => reply_under(head, &mut respond, b"", trailers(Code::Ok)),
                 Act::Headers(status, headers) => {
                     let mut response = Response::builder().status(status).body(()).unwrap();
                     *response.headers_mut() = headers;
@@ -160,7 +163,18 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 fn reply(respond: &mut h2::server::SendResponse<Bytes>, message: &[u8], trailers: HeaderMap) {
-    let mut stream = respond.send_response(Response::new(()), false).unwrap();
+    reply_under(HeaderMap::new(), respond, message, trailers);
+}
+
+fn reply_under(
+    head: HeaderMap,
+    respond: &mut h2::server::SendResponse<Bytes>,
+    message: &[u8],
+    trailers: HeaderMap,
+) {
+    let mut response = Response::new(());
+    *response.headers_mut() = head;
+    let mut stream = respond.send_response(response, false).unwrap();
     let mut frame = prefix(false, u32::try_from(message.len()).unwrap()).to_vec();
     frame.extend_from_slice(message);
     stream.send_data(frame.into(), false).unwrap();
@@ -356,14 +370,17 @@ fn partial_success_is_relayed() {
 #[test]
 fn a_destination_that_only_validates_has_taken_nothing() {
     run(async {
-        let mut headers = trailers(Code::Ok);
-        headers.insert("x-validated-items", 1.into());
-        let server = serve(100, move |_| Act::Headers(200, headers.clone())).await;
-        let why = setup(send_once(to(&server), &otlp()).await);
-        assert_eq!(
-            why,
-            "destination sink validates what it is sent, and keeps none of it"
-        );
+        let items = HeaderMap::from_iter([("x-validated-items".parse().unwrap(), 1.into())]);
+        let mut only_head = trailers(Code::Ok);
+        only_head.extend(items.clone());
+        for act in [Act::Headers(200, only_head), Act::Head(items)] {
+            let server = serve(100, move |_| act.clone()).await;
+            let why = setup(send_once(to(&server), &otlp()).await);
+            assert_eq!(
+                why,
+                "destination sink validates what it is sent, and keeps none of it"
+            );
+        }
     });
 }
 

@@ -259,7 +259,7 @@ fn each_status_has_its_meaning() {
             (408, "destination_unavailable"),
             (409, "destination_refused"),
             (413, "destination_refused"),
-            (415, "destination_refused"),
+            (415, "destination_misconfigured"),
             (422, "destination_refused"),
             (429, "destination_unavailable"),
             (500, "destination_unavailable"),
