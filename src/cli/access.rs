@@ -59,8 +59,19 @@ pub(super) struct Access {
     #[arg(long, global = true, value_name = "DURATION", requires = "wait", value_parser = humantime::parse_duration)]
     wait_timeout: Option<Duration>,
     /// For `create`, `rotate` and `import`: the same command under the same key is done once, however often it is run in 24 hours.
-    #[arg(long, global = true, value_name = "KEY")]
+    #[arg(long, global = true, value_name = "KEY", value_parser = key)]
     idempotency_key: Option<String>,
+}
+
+/// So short that the pieces of an import fit behind it.
+const KEY_BYTES_MAX: usize = 230;
+
+fn key(text: &str) -> Result<String, String> {
+    let is_good = (1..=KEY_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_graphic());
+    is_good
+        .then(|| text.to_owned())
+        .ok_or_else(|| format!("a key is 1 to {KEY_BYTES_MAX} visible ASCII characters"))
 }
 
 /// Why a command did not do what it was asked.
@@ -464,5 +475,19 @@ fn next(page: &Value) -> Option<String> {
         Value::Number(next) => Some(next.to_string()),
         Value::String(next) => Some(encoded(next)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_leaves_room_for_the_numbers_of_pieces() {
+        let longest = "k".repeat(KEY_BYTES_MAX);
+        assert!(format!("{}.{}", key(&longest).expect("good"), u64::MAX).len() <= 255);
+        for wrong in ["", "a key", "k\u{e9}y", &format!("{longest}k")] {
+            assert!(key(wrong).is_err(), "{wrong:?}");
+        }
     }
 }

@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use crate::clock;
 
+/// What the control plane takes: fifty years.
+const LONGEST: Duration = Duration::from_secs(50 * 365 * 86_400);
+
 /// Of what is made: the control plane counts from its own now, so that the same words are the same request.
 #[derive(Clone, Debug)]
 pub(super) enum End {
@@ -21,6 +24,10 @@ impl End {
     /// For a command line.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         match humantime::parse_duration(text) {
+            Ok(from_now) if from_now < Duration::from_secs(1) => {
+                Err("is less than a second".to_owned())
+            }
+            Ok(from_now) if from_now > LONGEST => Err("is too far away".to_owned()),
             Ok(from_now) => Ok(Self::In(from_now.as_secs())),
             Err(_) => time(text).map(Self::At),
         }
@@ -66,7 +73,9 @@ mod tests {
         assert_eq!(said("30d"), ("expires_in_seconds", Some(2_592_000.into())));
         let time = "2027-01-31T00:00:00Z";
         assert_eq!(said(time), ("expires_at", Some(time.into())));
-        assert!(End::parse("soon").is_err());
+        for wrong in ["soon", "500ms", "0s", "100years"] {
+            assert!(End::parse(wrong).is_err(), "{wrong}");
+        }
         assert!(time_of("30d").ends_with('Z'));
     }
 
