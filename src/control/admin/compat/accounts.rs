@@ -130,11 +130,7 @@ pub(super) async fn change(
     Extension(key): Extension<Key>,
     Loose(body): Loose<AccountBody>,
 ) -> Result<StatusCode, Trouble> {
-    let commit = control.inner.store.begin(&key.errand).await?;
-    changed(&control, commit, &key, body)
-        .await?
-        .finish()
-        .await?;
+    changed(&control, &key, body).await?.finish().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -160,12 +156,12 @@ pub(super) async fn make(
     signal: Signal,
 ) -> Result<(AccountRow, Kept, Secret), Trouble> {
     let name = name(body.account_name.take().unwrap_or_default())?;
+    body.names_only_reached(control, key.account).await?;
     let mut kept = Kept {
         kind,
         ..Kept::default()
     };
     kept.set(body)?;
-    kept.names_only_reached(control, key.account).await?;
     let mut commit = control.inner.store.begin(&key.errand).await?;
     let new = NewAccount {
         name,
@@ -187,10 +183,12 @@ pub(super) async fn make(
 /// The commit, with the sub-account as the body says.
 pub(super) async fn changed(
     control: &Control,
-    mut commit: Commit,
     key: &Key,
     mut body: AccountBody,
 ) -> Result<Commit, Trouble> {
+    // Before the writer is held: names are looked up one by one.
+    body.names_only_reached(control, key.account).await?;
+    let mut commit = control.inner.store.begin(&key.errand).await?;
     let old = commit.account(key.id).await?;
     let before = Kept::read(&commit.kept(key.id).await?)?;
     let mut kept = before.clone();
@@ -200,7 +198,6 @@ pub(super) async fn changed(
         edit.name = name(text)?;
     }
     kept.set(body)?;
-    kept.names_only_reached(control, key.account).await?;
     commit.update_account(&old, edit).await?;
     commit
         .keep(key.id, Some(before.json()), kept.json())

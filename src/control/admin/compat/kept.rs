@@ -124,13 +124,9 @@ impl Kept {
                 body.authorized_accounts_ids,
             ),
         ] {
-            let Some(ids) = ids else { continue };
-            if ids.len() > ACCOUNTS_MAX {
-                return Err(Trouble::invalid(format!(
-                    "a list of accounts has {ACCOUNTS_MAX} at most"
-                )));
+            if let Some(ids) = ids {
+                *place = ids;
             }
-            *place = ids;
         }
         self.retention_days = body.retention_days.or(self.retention_days);
         self.plan_uts = body.plan_uts.or(self.plan_uts);
@@ -143,17 +139,31 @@ impl Kept {
         }
         Ok(())
     }
+}
 
+// === impl AccountBody ===
+
+impl AccountBody {
     /// Refuses accounts that the main account doesn't reach: what is kept must not tell of others.
     pub(super) async fn names_only_reached(
         &self,
         control: &Control,
         main: u64,
     ) -> Result<(), Trouble> {
-        let named = self.sharing_objects_accounts.iter();
-        for id in named.chain(&self.authorized_accounts_ids) {
-            if name_of(control, main, *id).await?.is_none() {
-                return Err(Trouble::invalid(format!("there is no account {id}")));
+        for ids in [
+            &self.sharing_objects_accounts,
+            &self.authorized_accounts_ids,
+        ] {
+            let ids = ids.as_deref().unwrap_or_default();
+            if ids.len() > ACCOUNTS_MAX {
+                return Err(Trouble::invalid(format!(
+                    "a list of accounts has {ACCOUNTS_MAX} at most"
+                )));
+            }
+            for id in ids {
+                if name_of(control, main, *id).await?.is_none() {
+                    return Err(Trouble::invalid(format!("there is no account {id}")));
+                }
             }
         }
         Ok(())

@@ -76,11 +76,7 @@ pub(super) async fn change(
     Extension(key): Extension<Key>,
     Loose(body): Loose<AccountBody>,
 ) -> Result<Json<MetricsModel>, Trouble> {
-    let commit = control.inner.store.begin(&key.errand).await?;
-    changed(&control, commit, &key, body)
-        .await?
-        .finish()
-        .await?;
+    changed(&control, &key, body).await?.finish().await?;
     one(&control, &key).await
 }
 

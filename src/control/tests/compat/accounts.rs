@@ -166,3 +166,21 @@ async fn a_sub_accounts_api_token_gives_no_more_than_the_one_that_asks() {
     shop.people.operate("PATCH", &path, withdrawn).await;
     assert_eq!(shop.call("POST", uri, body).await.0, 404);
 }
+
+#[tokio::test]
+async fn a_sub_account_that_shares_with_one_that_is_gone_can_still_be_changed() {
+    let shop = Shop::new("pro").await;
+    let made = shop
+        .ok("POST", SUBS, json!({"accountName": "acme-eu"}))
+        .await;
+    let gone = made["accountId"].as_u64().expect("an id");
+    let body = json!({"accountName": "acme-us", "sharingObjectsAccounts": [gone]});
+    let sub = &shop.ok("POST", SUBS, body).await["accountId"];
+    shop.call("DELETE", &format!("{SUBS}/{gone}"), Value::Null)
+        .await;
+    let path = format!("{SUBS}/{sub}");
+    let renamed = json!({"accountName": "acme-na"});
+    assert_eq!(shop.call("PUT", &path, renamed).await, (204, Value::Null));
+    let named = json!({"sharingObjectsAccounts": [gone]});
+    assert_eq!(shop.call("PUT", &path, named).await.0, 400);
+}
