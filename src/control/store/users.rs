@@ -208,24 +208,18 @@ impl Commit {
                 old.name
             )));
         }
+        self.remove_user(id).await
+    }
+
+    /// The same, whoever is left.
+    pub(super) async fn remove_user(&mut self, id: u64) -> Result<(), Error> {
+        let old = self.user(id).await?;
         self.end_sessions(id).await?;
         query("DELETE FROM users WHERE id = $1")
             .bind(signed(id))
             .execute(self.connection()?)
             .await?;
         self.tell_user("user.delete", Some(&old), None);
-        Ok(())
-    }
-
-    /// Removes everybody of an account.
-    pub(super) async fn delete_users_of(&mut self, account: u64) -> Result<(), Error> {
-        let ids = query("SELECT id FROM users WHERE account_id = $1")
-            .bind(signed(account))
-            .fetch_all(self.connection()?)
-            .await?;
-        for row in ids {
-            self.delete_user(get_u64(&row, "id")?).await?;
-        }
         Ok(())
     }
 
