@@ -180,6 +180,11 @@ async fn people_api_tokens_and_the_audit_log_are_worked_from_a_shell() {
     let wrong = shell.fails(&format!("user create --name bert --role admin {file}"), 1);
     assert!(wrong.contains("an operator has no account"), "{wrong}");
     shell.fails("user set anna", 2);
+    let only = shell.fails("user set anna --role reader", 1);
+    assert!(only.contains("is the last admin of account 2"), "{only}");
+    shell.object(&format!(
+        "user create --name bert --role admin --account acme {file}"
+    ));
     assert_eq!(
         shell.says("user set anna --role reader"),
         "user anna (id 2, reader) is changed\n"

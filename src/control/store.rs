@@ -182,6 +182,12 @@ impl Store {
         self.herald.is_current()
     }
 
+    /// How long those who come together are waited for; with zero, each change is a commit of its own.
+    #[cfg(test)]
+    pub(super) async fn stay_open(&self, open_max: std::time::Duration) {
+        self.writer.lock().await.stay_open(open_max);
+    }
+
     /// Waits for the commit under way, then lets go of the files.
     pub(super) async fn close(&self) -> Result<(), Error> {
         let followers = std::mem::take(

@@ -14,6 +14,7 @@ mod permissions;
 mod overtaken;
 mod accounts;
 mod deleting;
+mod admins;
 mod rotating;
 mod held;
 mod imports;

@@ -125,9 +125,9 @@ pub(super) async fn create(
     written::made(commit, account, (&row).into()).await
 }
 
-/// Changes a person's role or password; all their sessions end.
+/// Changes a person's role or password; all their sessions end. An account's last admin stays one.
 #[utoipa::path(patch, path = "/users/{id}", request_body = UserChange, params(("id" = u64, Path)),
-    responses((status = 200, body = view::User), (status = 404, body = Problem)))]
+    responses((status = 200, body = view::User), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(super) async fn change(
     State(control): State<Control>,
     Extension(Actor(actor)): Extension<Actor>,
@@ -157,7 +157,7 @@ pub(super) async fn change(
     written::done(commit, (&row).into()).await
 }
 
-/// Removes a person; all their sessions end.
+/// Removes a person; all their sessions end. The last operator and an account's last admin stay.
 #[utoipa::path(delete, path = "/users/{id}", params(("id" = u64, Path)),
     responses((status = 200), (status = 409, body = Problem)))]
 pub(super) async fn delete(

@@ -160,7 +160,7 @@ impl Commit {
         Ok(row)
     }
 
-    /// Another role, another password, or both; every session of theirs ends.
+    /// Another role, another password, or both; every session of theirs ends. Who is the last one to run things goes on.
     pub(crate) async fn update_user(
         &mut self,
         id: u64,
@@ -173,6 +173,9 @@ impl Commit {
             updated_at: self.now,
             ..old.clone()
         };
+        if new.role != old.role {
+            self.somebody_is_left(&old).await?;
+        }
         query("UPDATE users SET role = $1, updated_at = $2, version = version + 1 WHERE id = $3")
             .bind(new.role.name())
             .bind(signed(new.updated_at))
@@ -196,18 +199,16 @@ impl Commit {
         Ok(new)
     }
 
-    /// Removes one, and their sessions.
+    /// Removes one, and their sessions; the last one who can run things stays.
     pub(crate) async fn delete_user(&mut self, id: u64) -> Result<(), Error> {
         let old = self.user(id).await?;
-        let operators: i64 = query("SELECT count(*) FROM users WHERE account_id IS NULL")
-            .fetch_one(self.connection()?)
-            .await?;
-        if old.account.is_none() && operators == 1 {
-            return Err(Error::Conflict(format!(
-                "{:?} is the last operator; add another one first",
-                old.name
-            )));
-        }
+        self.somebody_is_left(&old).await?;
+        self.remove_user(id).await
+    }
+
+    /// The same, whoever is left.
+    pub(super) async fn remove_user(&mut self, id: u64) -> Result<(), Error> {
+        let old = self.user(id).await?;
         self.end_sessions(id).await?;
         query("DELETE FROM users WHERE id = $1")
             .bind(signed(id))
@@ -217,16 +218,33 @@ impl Commit {
         Ok(())
     }
 
-    /// Removes everybody of an account.
-    pub(super) async fn delete_users_of(&mut self, account: u64) -> Result<(), Error> {
-        let ids = query("SELECT id FROM users WHERE account_id = $1")
-            .bind(signed(account))
-            .fetch_all(self.connection()?)
+    /// Refuses to do without a person after whom nobody runs their account, or everything. Who runs a main account runs the
+    /// sub-accounts that it reaches.
+    async fn somebody_is_left(&mut self, but: &UserRow) -> Result<(), Error> {
+        let others = query("SELECT id FROM users WHERE id <> $1").bind(signed(but.id));
+        let (others, why) = match but.account {
+            _ if but.role == Role::Reader => return Ok(()),
+            None => (
+                others.and(" AND account_id IS NULL", []),
+                "is the last operator; add another one first".to_owned(),
+            ),
+            Some(account) => {
+                let row = self.account(account).await?;
+                let main = row.parent.filter(|_| row.accessible);
+                let run_it = [account, main.map_or(account, |main| main.0)];
+                let run_it = run_it.map(|id| signed(id).into());
+                (
+                    others.and(" AND role = 'admin' AND account_id IN ($, $)", run_it),
+                    format!("is the last admin of account {account}; make somebody else one first"),
+                )
+            }
+        };
+        let other: Option<i64> = others
+            .and(" LIMIT 1", [])
+            .fetch_value(self.connection()?)
             .await?;
-        for row in ids {
-            self.delete_user(get_u64(&row, "id")?).await?;
-        }
-        Ok(())
+        let why = || Error::Conflict(format!("{:?} {why}", but.name));
+        other.map(drop).ok_or_else(why)
     }
 
     /// Whether it is still so that this person's password is what it was hashed to.

@@ -95,10 +95,10 @@ impl Writer {
         self.group.as_ref().is_some_and(|it| it.is_full(open_max))
     }
 
-    /// So that a busy machine doesn't part those who come together.
+    /// Keeps a transaction open for others so long; not at all, and nobody gets the writer between a work and its commit.
     #[cfg(test)]
-    pub(super) fn be_patient(&mut self) {
-        self.terms.open_max = Duration::from_secs(60);
+    pub(super) fn stay_open(&mut self, open_max: Duration) {
+        self.terms.open_max = open_max;
     }
 
     /// Undoes a work that was dropped half-way, and nothing else.

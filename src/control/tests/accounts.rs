@@ -233,3 +233,58 @@ async fn the_last_enabled_token_of_a_signal_is_disabled_only_by_force_and_revoke
         .operate("POST", &format!("/tokens/{other}/revoke"), Value::Null)
         .await;
 }
+
+#[tokio::test]
+async fn what_ends_with_an_account_is_on_record_each_once_and_by_itself() {
+    let people = People::new().await;
+    let account = people.account("acme", "pro").await;
+    let (revoked, first) = people.api_token(Some(account), &["read"]).await;
+    let (live, second) = people.api_token(Some(account), &["tokens"]).await;
+    let (shared, third) = people.shared_token(account, &[]).await;
+    let (shared_before, fourth) = people.shared_token(account, &[]).await;
+    let user = people.user(Some(account), "anna", "admin").await;
+    let of_others = people.api_token(None, &["read"]).await.1;
+    for path in [
+        format!("/api-tokens/{revoked}/revoke"),
+        format!("/shared-tokens/{shared_before}/revoke"),
+    ] {
+        people.operate("POST", &path, Value::Null).await;
+    }
+    let log = format!("/audit?account={account}&limit=1000");
+    let before = people.operate("GET", &log, Value::Null).await;
+    let before = before["items"].as_array().expect("items").len();
+    let path = format!("/accounts/{account}");
+    people.operate("DELETE", &path, Value::Null).await;
+
+    let log = people.operate("GET", &log, Value::Null).await;
+    let ends = &log["items"].as_array().expect("items")[before..];
+    let said: Vec<_> = ends
+        .iter()
+        .map(|end| format!("{} {}", end["action"], end["subject"]).replace('"', ""))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            format!("api_token.revoke api_token/{live}"),
+            format!("shared_token.revoke shared_token/{shared}"),
+            format!("user.delete user/{user}"),
+            format!("account.delete account/{account}"),
+        ]
+    );
+    for end in ends {
+        assert_eq!(end["revision"], ends[0]["revision"], "one commit");
+    }
+    for (end, states) in ends.iter().zip([["live", "revoked"]; 2]) {
+        let state = ["old", "new"].map(|side| &end[side]["state"]);
+        assert_eq!(state, states, "{end}");
+    }
+    let log = log.to_string();
+    for hand in [first, second, third, fourth] {
+        let Hand::Token(token) = hand else {
+            panic!("a token");
+        };
+        assert!(!log.contains(&token), "no secret");
+    }
+    people.ok(&of_others, "GET", "/accounts", Value::Null).await;
+    people.world.control.verify_audit().await.expect("intact");
+}

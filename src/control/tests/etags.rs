@@ -99,7 +99,7 @@ pub(super) async fn made(world: &World, kind: Kind, name: &str) -> String {
         ),
         Kind::User => (
             "/users",
-            json!({"name": name, "account": 1, "role": "admin", "password": "long enough for all"}),
+            json!({"name": name, "account": 1, "role": "reader", "password": "long enough for all"}),
         ),
     };
     let made = world.ok("POST", path, body).await;

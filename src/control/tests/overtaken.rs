@@ -154,6 +154,7 @@ async fn who_is_demoted_or_suspended_meanwhile_changes_nothing_and_may_still_log
     let new = json!({"account": account, "signal": "logs", "name": "n"});
     let user = people.user(Some(account), "anna", "admin").await;
     let anna = people.log_in("anna").await;
+    let bert = people.person(Some(account), "bert", "admin").await;
     let call = ("POST", "/api/v1/tokens", new.clone());
     let (status, answer) = overtaken(&people, &anna, call, async |mut commit: Commit| {
         let demoted = commit.update_user(user, Some(Role::Reader), None).await;
@@ -163,7 +164,6 @@ async fn who_is_demoted_or_suspended_meanwhile_changes_nothing_and_may_still_log
     .await;
     assert_eq!(status, 401, "{answer}");
 
-    let bert = people.person(Some(account), "bert", "admin").await;
     let suspend = async |commit| {
         let why = Some("unpaid".to_owned());
         edited(commit, account, |edit| edit.suspended = why).await;

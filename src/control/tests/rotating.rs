@@ -26,15 +26,40 @@ async fn ship(follower: &mut Follower, sequence: u64, token: u64) {
     usage::tell(follower, usage::report(1, sequence, tokens)).await;
 }
 
+/// A token that was rotated, and that somebody ships with.
+struct InUse {
+    world: World,
+    old: u64,
+    path: String,
+    successor: u64,
+}
+
+impl InUse {
+    async fn new() -> Self {
+        let world = World::new().await;
+        let mut follower = world.follow("a", Kept::default()).await;
+        let old = id(&world.token("x").await);
+        let path = format!("/tokens/{old}");
+        let rotate = format!("{path}/rotate");
+        let successor = id(&world.ok("POST", &rotate, Value::Null).await);
+        ship(&mut follower, 1, old).await;
+        Self {
+            world,
+            old,
+            path,
+            successor,
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_rotated_token_in_use_is_not_made_to_end_within_minutes_unless_forced() {
-    let world = World::new().await;
-    let mut follower = world.follow("a", Kept::default()).await;
-    let old = id(&world.token("x").await);
-    let path = format!("/tokens/{old}");
-    let rotate = format!("{path}/rotate");
-    let successor = id(&world.ok("POST", &rotate, Value::Null).await);
-    ship(&mut follower, 1, old).await;
+    let InUse {
+        world,
+        path,
+        successor,
+        ..
+    } = InUse::new().await;
     let soon = status(&world, "PATCH", &path, expiring(60)).await;
     assert_eq!(soon, 409, "a minute is too soon");
     // An hour is time enough, and the window stays one.
@@ -195,13 +220,13 @@ const DAY: u64 = 86_400;
 
 #[tokio::test]
 async fn a_later_end_makes_an_overlap_longer_and_leaves_what_stands_against_its_end() {
-    let world = World::new().await;
-    let mut follower = world.follow("a", Kept::default()).await;
-    let old = id(&world.token("x").await);
-    let path = format!("/tokens/{old}");
+    let InUse {
+        world,
+        old,
+        path,
+        successor,
+    } = InUse::new().await;
     let rotate = format!("{path}/rotate");
-    let successor = id(&world.ok("POST", &rotate, Value::Null).await);
-    ship(&mut follower, 1, old).await;
     for days in [2, 29] {
         let shown = world.ok("PATCH", &path, expiring(days * DAY)).await;
         assert_eq!(shown["replaced_by"], successor, "{shown}");
@@ -294,14 +319,7 @@ fn from(network: &str) -> Value {
 
 #[tokio::test]
 async fn whoever_ships_with_a_rotated_token_is_not_shut_out_by_its_sources_unless_forced() {
-    let world = World::new().await;
-    let mut follower = world.follow("a", Kept::default()).await;
-    let old = id(&world.token("x").await);
-    let path = format!("/tokens/{old}");
-    world
-        .ok("POST", &format!("{path}/rotate"), Value::Null)
-        .await;
-    ship(&mut follower, 1, old).await;
+    let InUse { world, path, .. } = InUse::new().await;
     let (status, refusal) = world.call("PATCH", &path, from("198.51.100.0/24")).await;
     assert_eq!(status, 409, "{refusal}");
     let detail = refusal["detail"].as_str().expect("text");

@@ -70,6 +70,7 @@ async fn a_change_in_a_session_needs_the_token_that_only_our_answers_tell() {
 async fn a_new_password_a_new_role_and_a_deletion_end_every_session_at_once() {
     let people = People::new().await;
     let account = people.account("acme", "pro").await;
+    people.user(Some(account), "bert", "admin").await;
     let user = people.user(Some(account), "anna", "admin").await;
     let path = format!("/users/{user}");
     let other = json!({"password": "another one for anna"});
@@ -162,6 +163,11 @@ async fn the_last_operator_stays_and_a_lost_password_is_made_anew() {
         status(&people, &anna, "DELETE", "/users/2", Value::Null).await,
         409
     );
+    for role in ["admin", "reader"] {
+        let role = json!({"role": role});
+        let got = status(&people, &anna, "PATCH", "/users/2", role).await;
+        assert_eq!(got, 409);
+    }
     let control = &people.world.control;
     let path = control.reset_password("anna").await.expect("reset");
     assert_eq!(

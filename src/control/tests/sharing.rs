@@ -12,7 +12,7 @@ use super::{
     proof::{accepted_at, claimed_elsewhere},
     stores,
     world::{Follower, Kept, World},
-    writers::{dose, pair, write_and_check},
+    writers::{Dose, pair, write_and_check},
 };
 use crate::{
     control::{
@@ -24,12 +24,9 @@ use crate::{
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL"]
 async fn sixteen_writers_on_two_control_planes_leave_no_gap() {
-    let config = Config {
-        keep_changes: dose() * 2,
-        ..Config::default()
-    };
-    let (one, other) = pair(config).await;
-    write_and_check(&[one, other]).await;
+    let dose = Dose::asked();
+    let (one, other) = pair(dose.config()).await;
+    write_and_check(&[one, other], &dose).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,6 @@
 //! Sixteen writers at once, on one control plane or on several: every change in exactly one delta, in the order in which
-//! it was made, and no revision left out. `WHARFINGER_DOSE` is how many changes they make.
+//! it was made, and no revision left out. `WHARFINGER_DOSE` is how many changes they make. Changes that arrive together
+//! commit together; with `WHARFINGER_ALONE=1` each has a commit of its own, so that as many revisions are made.
 
 use std::{
     collections::BTreeMap,
@@ -7,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use prost::Message as _;
@@ -32,23 +33,56 @@ const WRITERS: u64 = 16;
 /// A token's change, and the revision that its writer was told.
 type Told = (u64, TokenState, u64);
 
-pub(super) fn dose() -> u64 {
-    let dose = std::env::var("WHARFINGER_DOSE").ok();
-    dose.map_or(480, |dose| dose.parse().expect("a number"))
+/// What the writers are given to do.
+pub(super) struct Dose {
+    changes: u64,
+    /// Each in a commit of its own.
+    is_alone: bool,
+}
+
+impl Dose {
+    /// What the environment asks for.
+    pub(super) fn asked() -> Self {
+        let dose = std::env::var("WHARFINGER_DOSE").ok();
+        Self {
+            changes: dose.map_or(480, |dose| dose.parse().expect("a number")),
+            is_alone: std::env::var("WHARFINGER_ALONE").is_ok_and(|alone| alone == "1"),
+        }
+    }
+
+    /// Of a control plane that keeps every delta of it.
+    pub(super) fn config(&self) -> Config {
+        Config {
+            keep_changes: self.changes * 2,
+            ..Config::default()
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixteen_writers_leave_no_gap() {
-    let config = Config {
-        keep_changes: dose() * 2,
-        ..Config::default()
+    let dose = Dose::asked();
+    let world = World::with(dose.config()).await;
+    write_and_check(&[world], &dose).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixteen_writers_who_commit_alone_leave_no_gap() {
+    let dose = Dose {
+        changes: 160,
+        is_alone: true,
     };
-    let world = World::with(config).await;
-    write_and_check(&[world]).await;
+    let world = World::with(dose.config()).await;
+    write_and_check(&[world], &dose).await;
 }
 
 /// On every one of these control planes, which have one store.
-pub(super) async fn write_and_check(worlds: &[World]) {
+pub(super) async fn write_and_check(worlds: &[World], dose: &Dose) {
+    if dose.is_alone {
+        for world in worlds {
+            world.control.inner.store.stay_open(Duration::ZERO).await;
+        }
+    }
     let target = Arc::new(AtomicU64::new(u64::MAX));
     let mut followers = Vec::new();
     for world in worlds {
@@ -58,7 +92,7 @@ pub(super) async fn write_and_check(worlds: &[World]) {
     let start = Instant::now();
     let writers = (0..WRITERS).map(|writer| {
         let world = &worlds[writer as usize % worlds.len()];
-        write(world, dose() / WRITERS)
+        write(world, dose.changes / WRITERS)
     });
     let told = futures_util::future::join_all(writers).await;
     let took = start.elapsed();
@@ -76,6 +110,10 @@ pub(super) async fn write_and_check(worlds: &[World]) {
         .collect();
     assert!(made.is_sorted_by(|one, next| one < next), "in order");
     let count = told.len();
+    // The first revision is the first start's.
+    if dose.is_alone {
+        assert_eq!(head, count as u64 + 1, "a revision for each change");
+    }
     let mut seen = seen;
     // Three tokens are the first start's.
     seen.retain(|(id, ..)| *id > 3);
