@@ -28,6 +28,7 @@ mod proof;
 mod keeping;
 mod files;
 mod killing;
+mod leaks;
 mod figures;
 mod port;
 mod usage;
