@@ -24,6 +24,7 @@ mod following;
 mod writers;
 mod sharing;
 mod moving;
+mod dumps;
 mod proof;
 mod keeping;
 mod files;
