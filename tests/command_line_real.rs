@@ -242,6 +242,39 @@ async fn people_api_tokens_and_the_audit_log_are_worked_from_a_shell() {
 }
 
 #[tokio::test]
+async fn every_list_of_things_with_names_is_narrowed_by_name() {
+    let shell = Shell::start().await;
+    let password = shell.folder.path().join("password");
+    std::fs::write(&password, "correct horse battery\n").expect("written");
+    let user = format!(
+        "user create --name anna --role operator --password-file {}",
+        password.display()
+    );
+    for (create, list, name) in [
+        ("account create --name acme", "account", "acme"),
+        (
+            "destination create --name loki --kind http --endpoint http://127.0.0.1:9/x",
+            "destination",
+            "loki",
+        ),
+        ("api-token create --name ci --scope read", "api-token", "ci"),
+        (
+            "token create --account main --signal logs --name web",
+            "token",
+            "web",
+        ),
+        (user.as_str(), "user", "anna"),
+    ] {
+        shell.says(create);
+        let all = shell.object(&format!("{list} list"));
+        assert!(all["items"].as_array().expect("items").len() > 1, "{all}");
+        let found = shell.object(&format!("{list} list --name {name}"));
+        assert_eq!(found["items"][0]["name"], name, "{found}");
+        assert_eq!(found["items"].as_array().map(Vec::len), Some(1), "{found}");
+    }
+}
+
+#[tokio::test]
 async fn usage_and_senders_are_shown_to_people_scripts_and_spreadsheets() {
     let shell = Shell::start().await;
     let token = shell.says("token create --account main --signal logs --name web --wait");

@@ -175,6 +175,7 @@ async fn after_a_receipt_no_gateway_accepts_the_token() {
     println!("{all} tokens made and enforced in {:?}", begun.elapsed());
 
     let seen = Arc::new(Seen::default());
+    let ships_since = Instant::now();
     let mut shippers = shippers(&cluster.gateways, &tokens, &seen).await;
     let next = Arc::new(AtomicUsize::new(0));
     let begun = Instant::now();
@@ -196,6 +197,7 @@ async fn after_a_receipt_no_gateway_accepts_the_token() {
         "a shipper stopped: see above"
     );
     shippers.abort_all();
+    let shipped = ships_since.elapsed();
 
     times.sort();
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
@@ -207,8 +209,11 @@ async fn after_a_receipt_no_gateway_accepts_the_token() {
         at(1.0)
     );
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let requests = read(&seen.shipped) + read(&seen.refused);
     println!(
-        "beside them: {} lines shipped, {} refused; accepted after a receipt: {}; refused while live: {}",
+        "beside them: {requests} requests over {shipped:?} by {} senders, {:.0} a second: {} lines shipped, {} refused; accepted after a receipt: {}; refused while live: {}",
+        GATEWAYS * SHIPPERS,
+        requests as f64 / shipped.as_secs_f64(),
         read(&seen.shipped),
         read(&seen.refused),
         read(&seen.accepted_after_receipt),

@@ -17,6 +17,9 @@ use crate::model::Signal;
 pub(super) enum Verb {
     /// Lists accounts.
     List {
+        /// Only the one of this name.
+        #[arg(long)]
+        name: Option<String>,
         /// Only sub-accounts of this main account, by name or id.
         #[arg(long)]
         parent: Option<String>,
@@ -111,11 +114,17 @@ impl Verb {
     pub(super) async fn run(self, api: &Api) -> Result<(), Failure> {
         match self {
             Self::List {
+                name,
                 parent,
                 state,
                 plan,
             } => {
-                let filters = [("parent", parent), ("state", state), ("plan", plan)];
+                let filters = [
+                    ("name", name),
+                    ("parent", parent),
+                    ("state", state),
+                    ("plan", plan),
+                ];
                 let path = filtered("/accounts", &filters);
                 let destinations = destinations(api).await?;
                 api.print_list(&path, |items| list(items, &destinations))

@@ -19,6 +19,9 @@ pub(super) enum Verb {
         /// Only those of this account, by name or id.
         #[arg(long)]
         account: Option<String>,
+        /// Only those of this name.
+        #[arg(long)]
+        name: Option<String>,
         /// Only those in this state.
         #[arg(long)]
         state: Option<State>,
@@ -69,8 +72,13 @@ pub(super) enum Scope {
 impl Verb {
     pub(super) async fn run(self, api: &Api) -> Result<(), Failure> {
         match self {
-            Self::List { account, state } => {
-                let filters = [("account", account), ("state", state.map(value_name))];
+            Self::List {
+                account,
+                name,
+                state,
+            } => {
+                let state = state.map(value_name);
+                let filters = [("account", account), ("name", name), ("state", state)];
                 api.print_list(&filtered("/api-tokens", &filters), list)
                     .await
             }

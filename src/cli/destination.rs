@@ -17,6 +17,9 @@ use super::{
 pub(super) enum Verb {
     /// Lists destinations, never their secrets.
     List {
+        /// Only the one of this name.
+        #[arg(long)]
+        name: Option<String>,
         /// Only those of this kind.
         #[arg(long)]
         kind: Option<Kind>,
@@ -135,8 +138,9 @@ pub(super) struct Settings {
 impl Verb {
     pub(super) async fn run(self, api: &Api) -> Result<(), Failure> {
         match self {
-            Self::List { kind } => {
-                let path = filtered("/destinations", &[("kind", kind.map(value_name))]);
+            Self::List { name, kind } => {
+                let filters = [("name", name), ("kind", kind.map(value_name))];
+                let path = filtered("/destinations", &filters);
                 api.print_list(&path, list).await
             }
             Self::Show { destination } => {

@@ -21,7 +21,7 @@ pub(super) struct Found {
         conflicts_with = "digest"
     )]
     token: Option<PathBuf>,
-    /// The token's digest instead: 32 hexadecimal digits, as gateways know it.
+    /// The token's digest instead: 32 hexadecimal digits, as the store and gateways keep it.
     #[arg(long, value_name = "HEX")]
     digest: Option<String>,
     /// Refuses it for ever, whoever still uses it.
@@ -54,8 +54,12 @@ fn said(leak: &Value) -> Result<String, Failure> {
         (Value::Null, account) => format!("account {}", cell(account)),
         (name, _) => format!("account {}", cell(name)),
     };
+    let deleted = match leak["deleted"] == true {
+        true => " and deleted",
+        false => "",
+    };
     Ok(format!(
-        "{} token {} (id {}{ships}) of {whose} is {}; last used: {}",
+        "{} token {} (id {}{ships}) of {whose} is {}{deleted}; last used: {}",
         cell(&leak["kind"]),
         cell(&leak["name"]),
         cell(&leak["id"]),

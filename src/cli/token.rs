@@ -24,6 +24,9 @@ pub(super) enum Verb {
     List {
         #[command(flatten)]
         filter: Filter,
+        /// Only those of this name.
+        #[arg(long)]
+        name: Option<String>,
         /// Only those in this state.
         #[arg(long)]
         state: Option<State>,
@@ -166,8 +169,12 @@ pub(super) enum State {
 impl Verb {
     pub(super) async fn run(self, api: &Api) -> Result<(), Failure> {
         match self {
-            Self::List { filter, state } => {
-                let path = filter.path(("state", state.map(value_name)));
+            Self::List {
+                filter,
+                name,
+                state,
+            } => {
+                let path = filter.path([("name", name), ("state", state.map(value_name))]);
                 api.print_list(&path, list).await
             }
             Self::Show(named) => {

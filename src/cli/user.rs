@@ -21,6 +21,9 @@ pub(super) enum Verb {
         /// Only those of this account, by name or id.
         #[arg(long)]
         account: Option<String>,
+        /// Only the one of this name.
+        #[arg(long)]
+        name: Option<String>,
         /// Only those of this role.
         #[arg(long)]
         role: Option<Role>,
@@ -80,9 +83,14 @@ pub(super) enum Role {
 impl Verb {
     pub(super) async fn run(self, api: &Api) -> Result<(), Failure> {
         match self {
-            Self::List { account, role } => {
+            Self::List {
+                account,
+                name,
+                role,
+            } => {
                 let role = role.map(value_name);
-                let path = filtered("/users", &[("account", account), ("role", role)]);
+                let filters = [("account", account), ("name", name), ("role", role)];
+                let path = filtered("/users", &filters);
                 api.print_list(&path, list).await
             }
             Self::Show { user } => api.print_one(&path(api, &user).await?, list).await,

@@ -1,6 +1,6 @@
 //! What only the values together can show to be wrong.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use super::{Checks, Config, Unusable};
 use crate::operate::logging;
@@ -11,6 +11,9 @@ const WORKERS_MAX: usize = 1024;
 /// Below this the largest default body and the tables leave no room to work in.
 const MEMORY_BYTES_MIN: u64 = 64 << 20;
 
+/// A token's last use is told within a minute: half of it, and as much for the way to whoever asks.
+const USAGE_EVERY_MAX: Duration = Duration::from_secs(30);
+
 pub(super) fn check(config: &Config, checks: &mut Checks<'_>) {
     ports(config, checks);
     tls(config, checks);
@@ -18,6 +21,12 @@ pub(super) fn check(config: &Config, checks: &mut Checks<'_>) {
     feed(config, checks);
     limits(config, checks);
     control(config, checks);
+    if config.directory.usage_every > USAGE_EVERY_MAX {
+        checks.refuse(
+            &["directory.usage_every"],
+            "is above 30 s, and what is said of a token's last use would be more than a minute old",
+        );
+    }
     if config.drain.timeout.is_zero() {
         checks.refuse(
             &["drain.timeout"],

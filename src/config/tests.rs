@@ -404,6 +404,24 @@ fn heartbeats_that_come_too_late_to_keep_a_table_fresh_are_a_mistake() {
 }
 
 #[test]
+fn usage_that_is_told_too_seldom_to_say_when_a_token_was_used_is_a_mistake() {
+    for (every, is_good) in [
+        ("50ms", true),
+        ("30s", true),
+        ("30001ms", false),
+        ("584554530years", false),
+    ] {
+        let text = format!("[directory]\nusage_every = \"{every}\"\n");
+        assert_eq!(read(&text, &[]).is_ok(), is_good, "{text}");
+    }
+    let found = mistakes("[directory]\nusage_every = \"1h\"\n");
+    assert!(
+        found[0].contains("directory.usage_every: is above 30 s"),
+        "{found:#?}"
+    );
+}
+
+#[test]
 fn a_password_in_the_stores_url_is_a_mistake_that_nobody_repeats() {
     let text = |url: &str| format!("[control]\nstore = \"{url}\"\nstore_password_file = \"p\"\n");
     let found = mistakes(&text("postgres://w:hunter2@db/w"));

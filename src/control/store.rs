@@ -60,7 +60,7 @@ pub(super) use first::FirstThings;
 pub(super) use foreign::{Hands, Sort, TokenPage};
 pub(super) use gateways::Claim;
 pub(super) use import::{GivenToken, Imported};
-pub(super) use leaked::Leaked;
+pub(super) use leaked::{Leaked, LeakedToken};
 pub(super) use place::{Place, check, exposed};
 #[cfg(test)]
 pub(super) use place::{contents, run_sql};
@@ -239,6 +239,12 @@ fn get_u64(row: &Row, column: &str) -> Result<u64, Error> {
 fn get_some_u64(row: &Row, column: &str) -> Result<Option<u64>, Error> {
     let value: Option<i64> = row.get(column)?;
     value.map(positive).transpose()
+}
+
+/// Whether a row is of what somebody deleted.
+fn is_hidden(row: &Row) -> Result<bool, Error> {
+    let deleted_at: Option<i64> = row.get("deleted_at")?;
+    Ok(deleted_at.is_some())
 }
 
 /// When a row's token ends: seconds since 1970, 0 = never.

@@ -13,7 +13,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 
-use super::process::{Process, free_port, local, write_config};
+use super::process::{Process, free_port, local, log_of, write_config};
 
 pub struct Cluster {
     pub control: Option<Process>,
@@ -50,6 +50,26 @@ impl Gateway {
 
     pub async fn ready(&self) {
         self.process.as_ref().expect("runs").ready().await;
+    }
+
+    /// Starts it with an empty log: what that says is this start's.
+    pub fn start_to_log(&mut self) {
+        if let Err(error) = std::fs::remove_file(log_of(&self.data)) {
+            assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
+        }
+        self.start();
+    }
+
+    /// Whether its log has that message.
+    pub fn says(&self, message: &str) -> bool {
+        let log = std::fs::read_to_string(log_of(&self.data)).expect("a log");
+        log.contains(&format!("\"message\":\"{message}\""))
+    }
+
+    /// SIGKILL, and its data is lost.
+    pub fn lose(&mut self) {
+        self.process.take().expect("runs").kill();
+        std::fs::remove_dir_all(&self.data).expect("removes");
     }
 }
 

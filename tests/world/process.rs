@@ -46,6 +46,11 @@ pub fn local(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
+/// Where a process that keeps its data there logs: beside it.
+pub fn log_of(data: &Path) -> PathBuf {
+    data.with_extension("log")
+}
+
 /// A configuration file with those `[listen]` keys open, and every other door closed.
 pub fn write_config(folder: &Path, open: &[(&str, u16)], rest: &str) -> PathBuf {
     let mut text = String::from("[listen]\n");
@@ -72,8 +77,13 @@ pub fn write_config(folder: &Path, open: &[(&str, u16)], rest: &str) -> PathBuf 
 }
 
 impl Process {
-    /// Starts it; `operate` is the operators' port of its configuration.
+    /// Starts it; `operate` is the operators' port of its configuration. What it prints lands in [`log_of`] its data.
     pub fn start(mode: &str, config: &Path, data: &Path, operate: u16) -> Self {
+        let log = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(log_of(data))
+            .expect("a log");
         let mut command = Command::new(executable());
         command
             .arg(mode)
@@ -82,7 +92,7 @@ impl Process {
             .arg("--data")
             .arg(data)
             .stdout(Stdio::null())
-            .stderr(Stdio::null());
+            .stderr(log);
         Self::spawn(command, operate)
     }
 

@@ -47,9 +47,10 @@ pub(in crate::cli) struct Filter {
 // === impl Filter ===
 
 impl Filter {
-    pub(super) fn path(&self, more: (&str, Option<String>)) -> String {
+    pub(super) fn path(&self, [name, state]: [(&str, Option<String>); 2]) -> String {
         let (account, signal) = (self.account.clone(), self.signal.map(value_name));
-        filtered("/tokens", &[("account", account), ("signal", signal), more])
+        let filters = [("account", account), ("signal", signal), name, state];
+        filtered("/tokens", &filters)
     }
 }
 
@@ -73,7 +74,8 @@ impl Named {
 
     /// The list of those with that name.
     fn namesakes(&self) -> String {
-        self.filter.path(("name", Some(self.token.clone())))
+        let name = ("name", Some(self.token.clone()));
+        self.filter.path([name, ("state", None)])
     }
 
     /// Makes a new one in its place. Under a key the name of the first time means another token by now: the key stands for

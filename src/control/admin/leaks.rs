@@ -25,7 +25,7 @@ use crate::{
         Control, Error,
         record::{AccountRow, ApiTokenRow, SharedTokenRow, TokenRow, rfc3339, rfc3339_seconds},
         scope::Scope,
-        store::{Leaked, Store},
+        store::{Leaked, LeakedToken, Store},
         view,
     },
     model::{Digest, DigestKey, Secret},
@@ -59,6 +59,8 @@ struct Leak {
     name: String,
     /// `live`, `disabled`, `revoked` or `expired`.
     state: &'static str,
+    /// In no list any more; such a token is revoked.
+    deleted: bool,
     expires_at: Option<String>,
     /// Null when it never was; up to a minute old.
     last_used_at: Option<String>,
@@ -88,13 +90,14 @@ pub(super) async fn report(
         None => Place::operators(NOTHING.to_owned()),
     };
     permit.asks(&place)?;
-    if matches!(found, Leaked::Api(_)) && !permit.caller.scopes().has(Scope::Accounts) {
+    if matches!(found.token, LeakedToken::Api(_)) && !permit.caller.scopes().has(Scope::Accounts) {
         return Err(forbidden(
             "this is an API token, and that needs the scope accounts",
         ));
     }
     let mut leak = Leak::of(store, &found).await?;
     let id = leak.id;
+    let is_shipping = matches!(found.token, LeakedToken::Shipping(_));
     let mut commit = store.begin(&actor).await?;
     if let Some(id) = leak.account {
         // Once more, as of this transaction.
@@ -103,10 +106,13 @@ pub(super) async fn report(
     }
     if is_ended {
         let now = clock::wall_seconds();
-        leak.state = match found {
-            Leaked::Shipping(_) => commit.revoke_token(id).await?.state(now),
-            Leaked::Api(_) => view::ApiToken::from(&commit.revoke_api_token(id).await?).state(),
-            Leaked::Shared(_) => commit.revoke_shared_token(id).await?.state(now),
+        leak.state = match found.token {
+            LeakedToken::Shipping(_) => commit.revoke_found_token(id).await?.state(now),
+            LeakedToken::Api(_) => {
+                view::ApiToken::from(&commit.revoke_api_token(id).await?).state()
+            }
+            LeakedToken::Shared(row) if found.is_deleted => row.state(now),
+            LeakedToken::Shared(_) => commit.revoke_shared_token(id).await?.state(now),
         };
     }
     let noted = json!({"account": leak.account, "state": leak.state, "revoke": is_ended});
@@ -117,7 +123,7 @@ pub(super) async fn report(
         None,
         Some(noted),
     );
-    if is_ended && matches!(found, Leaked::Shipping(_)) {
+    if is_ended && is_shipping {
         let published = commit.finish().await?;
         return answer_end(&control, published, wait, Ended::Token(id), leak).await;
     }
@@ -166,12 +172,13 @@ fn read(hex: &str) -> Option<Digest> {
 impl Leak {
     /// With what its own row doesn't tell.
     async fn of(store: &Store, found: &Leaked) -> Result<Self, Problem> {
-        let mut leak = match found {
-            Leaked::Shipping(row) => Self::from(row),
-            Leaked::Api(row) => Self::from(row),
-            Leaked::Shared(row) => Self::from(row),
+        let mut leak = match &found.token {
+            LeakedToken::Shipping(row) => Self::from(row),
+            LeakedToken::Api(row) => Self::from(row),
+            LeakedToken::Shared(row) => Self::from(row),
         };
-        if let Leaked::Shipping(_) = found {
+        leak.deleted = found.is_deleted;
+        if let LeakedToken::Shipping(_) = found.token {
             let used = store.token_uses(&[leak.id]).await?;
             leak.last_used_at = used.values().next().map(|used| rfc3339(used.last_used_at));
         } else if let Some(id) = leak.account {
@@ -199,6 +206,7 @@ impl From<&TokenRow> for Leak {
             signal: Some(row.token.signal.name()),
             name: row.name.clone(),
             state: row.state(clock::wall_seconds()),
+            deleted: false,
             expires_at: rfc3339_seconds(row.token.expires_at),
             last_used_at: None,
         }
@@ -215,6 +223,7 @@ impl From<&SharedTokenRow> for Leak {
             signal: None,
             name: row.name.clone(),
             state: row.state(clock::wall_seconds()),
+            deleted: false,
             expires_at: rfc3339_seconds(row.expires_at),
             last_used_at: row.last_used_at.map(rfc3339),
         }
@@ -231,6 +240,7 @@ impl From<&ApiTokenRow> for Leak {
             signal: None,
             name: row.name.clone(),
             state: view::ApiToken::from(row).state(),
+            deleted: false,
             expires_at: rfc3339_seconds(row.expires_at),
             last_used_at: row.last_used_at.map(rfc3339),
         }

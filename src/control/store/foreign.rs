@@ -108,7 +108,8 @@ impl Store {
     ) -> Result<(u64, Vec<TokenRow>), Error> {
         let count = "SELECT count(*) FROM shipping_tokens t WHERE t.deleted_at IS NULL";
         let total: i64 = page.narrow(query(count)).fetch_one(&self.lister).await?;
-        let select = query(tokens::SELECT).and("$", [0_i64.into()]);
+        let select =
+            query(tokens::ALL).and(" WHERE t.deleted_at IS NULL AND t.id > $", [0_i64.into()]);
         let rows = page
             .narrow(select)
             .and(

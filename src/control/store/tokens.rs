@@ -46,15 +46,19 @@ pub(crate) struct Filter {
     pub(crate) home: Option<u64>,
 }
 
-pub(super) const SELECT: &str = "SELECT t.id, t.account_id, a.name AS account_name, t.signal, t.name, t.digest, \
-     t.enabled, t.expires_at, t.revoked_at, t.description, t.sources, t.replaced_by, t.created_at, t.updated_at, t.revision \
-     FROM shipping_tokens t JOIN accounts a ON a.id = t.account_id WHERE t.deleted_at IS NULL AND t.id > ";
+/// Hidden ones too; what follows begins with a blank and `WHERE`.
+pub(super) const ALL: &str = "SELECT t.id, t.account_id, a.name AS account_name, t.signal, t.name, t.digest, \
+     t.enabled, t.expires_at, t.revoked_at, t.description, t.sources, t.replaced_by, t.created_at, t.updated_at, t.revision, \
+     t.deleted_at FROM shipping_tokens t JOIN accounts a ON a.id = t.account_id";
 
 /// Only conditions that are asked for stand in it, and one of them chooses the index: a name, else an account, else a
 /// signal. What the others are compared by is no bare column, so that their indexes are out of the choice: SQLite has no
 /// figures to choose by.
 fn select(after: u64, limit: u32, filter: &Filter) -> Query {
-    let mut select = query(SELECT).and("$", [signed(after).into()]);
+    let mut select = query(ALL).and(
+        " WHERE t.deleted_at IS NULL AND t.id > $",
+        [signed(after).into()],
+    );
     let mut is_chosen = false;
     let mut column = |select: Query, name: &str, value: Value| {
         let column = match (is_chosen, &value) {
@@ -151,7 +155,11 @@ async fn one(on: impl Into<On<'_>>, id: u64) -> Result<TokenRow, Error> {
         .read_optional(on, read)
         .await?;
     row.filter(|row| row.token.id.0 == id)
-        .ok_or_else(|| Error::NotFound(format!("there is no token {id}")))
+        .ok_or_else(|| none(id))
+}
+
+fn none(id: u64) -> Error {
+    Error::NotFound(format!("there is no token {id}"))
 }
 
 // === impl Commit ===
@@ -265,6 +273,19 @@ impl Commit {
     /// who asks again wants the proof.
     pub(crate) async fn revoke_token(&mut self, id: u64) -> Result<TokenRow, Error> {
         let old = self.token(id).await?;
+        self.revoke_row(old).await
+    }
+
+    /// The same, also of one that is hidden.
+    pub(crate) async fn revoke_found_token(&mut self, id: u64) -> Result<TokenRow, Error> {
+        let old = query(ALL)
+            .and(" WHERE t.id = $", [signed(id).into()])
+            .read_optional(self.connection()?, read)
+            .await?;
+        self.revoke_row(old.ok_or_else(|| none(id))?).await
+    }
+
+    async fn revoke_row(&mut self, old: TokenRow) -> Result<TokenRow, Error> {
         if old.token.state == TokenState::Revoked {
             self.tell_token("token.revoke", Some(&old), &old);
             return Ok(old);

@@ -19,7 +19,7 @@ pub(in crate::control) async fn config(folder: &Path) -> Config {
 
 /// The URL of that folder's store; its schema is there.
 pub(in crate::control) async fn url(folder: &Path) -> String {
-    let Ok(server) = std::env::var(VARIABLE) else {
+    let Some(server) = server() else {
         return String::new();
     };
     let hash = blake3::hash(folder.as_os_str().as_encoded_bytes()).to_hex();
@@ -60,7 +60,12 @@ pub(super) async fn bytes(folder: &Path) -> Vec<Vec<u8>> {
         .collect()
 }
 
+/// The server's URL, where the tests run on one.
+pub(super) fn server() -> Option<String> {
+    std::env::var(VARIABLE).ok()
+}
+
 /// Whether the tests run on a server.
 pub(super) fn is_shared() -> bool {
-    std::env::var_os(VARIABLE).is_some()
+    server().is_some()
 }

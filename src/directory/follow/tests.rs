@@ -1,6 +1,7 @@
 //! Following the feed: a scripted control plane at the other end of a pipe.
 
 mod history;
+mod turns;
 mod usage;
 mod audit;
 

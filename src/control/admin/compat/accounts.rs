@@ -26,8 +26,9 @@ use crate::{
 
 /// Sub-accounts of a list, which has no pages.
 pub(super) const LIST_MAX: usize = 1000;
-/// Tokens that go with a sub-account.
-const TOKENS_MAX: u32 = 1000;
+/// Tokens that go with a sub-account: no more than what `/api/v1` takes away without a word of confirmation, since there is
+/// no such word here.
+const TOKENS_MAX: u32 = 999;
 /// What the token is called that a sub-account is made with.
 const TOKEN_NAME: &str = "default";
 

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::super::{
     Commit, Store, Whose,
     database::{On, Query, Row, query},
-    expiry_of, get_some_u64, get_u64,
+    expiry_of, get_some_u64, get_u64, is_hidden,
     room::Kind,
     signed,
 };
@@ -25,12 +25,16 @@ pub(crate) struct NewSharedToken {
     pub(crate) expires_at: u32,
 }
 
-const SELECT: &str = "SELECT id, account_id, name, joined_by, filters, expires_at, created_by, created_at, \
-     updated_at, last_used_at, revoked_at FROM shared_tokens WHERE deleted_at IS NULL AND id > ";
+/// Hidden ones too; what follows begins with a blank and `WHERE`.
+const ALL: &str = "SELECT id, account_id, name, joined_by, filters, expires_at, created_by, created_at, updated_at, \
+     last_used_at, revoked_at, deleted_at FROM shared_tokens";
 
 /// Those after `after`, by id; deleted ones are hidden.
 fn select(after: u64, limit: u32, whose: Whose) -> Query {
-    let select = query(SELECT).and("$", [signed(after).into()]);
+    let select = query(ALL).and(
+        " WHERE deleted_at IS NULL AND id > $",
+        [signed(after).into()],
+    );
     whose
         .narrow(select)
         .and(" ORDER BY id LIMIT $", [limit.into()])
@@ -56,14 +60,14 @@ impl Store {
         one(&self.reader, id).await
     }
 
-    /// The one with that digest.
+    /// The one with that digest, and whether it is hidden.
     pub(in crate::control::store) async fn shared_token_of(
         &self,
         digest: &Digest,
-    ) -> Result<Option<SharedTokenRow>, Error> {
-        query(SELECT)
-            .and("0 AND digest = $", [digest.0.to_vec().into()])
-            .read_optional(&self.reader, read)
+    ) -> Result<Option<(SharedTokenRow, bool)>, Error> {
+        query(ALL)
+            .and(" WHERE digest = $", [digest.0.to_vec().into()])
+            .read_optional(&self.reader, |row| Ok((read(row)?, is_hidden(row)?)))
             .await
     }
 }

@@ -1,5 +1,6 @@
 //! Sub-accounts, metrics accounts and their API tokens, by the compatible routes.
 
+use axum::http::Request;
 use serde_json::{Value, json};
 
 use super::{
@@ -183,4 +184,42 @@ async fn a_sub_account_that_shares_with_one_that_is_gone_can_still_be_changed() 
     assert_eq!(shop.call("PUT", &path, renamed).await, (204, Value::Null));
     let named = json!({"sharingObjectsAccounts": [gone]});
     assert_eq!(shop.call("PUT", &path, named).await.0, 400);
+}
+
+#[tokio::test]
+async fn a_sub_account_goes_with_so_many_tokens_that_no_confirmation_is_asked_for() {
+    let shop = Shop::new("unlimited").await;
+    let body = json!({"email": "a@acme.example", "accountName": "acme-eu", "retentionDays": 5});
+    let made = shop.ok("POST", SUBS, body).await;
+    let sub = made["accountId"].as_u64().expect("an id");
+    let (_, hand) = shop.people.api_token(None, &["tokens"]).await;
+    let Hand::Token(text) = hand else {
+        panic!("a token");
+    };
+    // With the one that it was made with, one too many.
+    let lines: String = (0..999)
+        .map(|n| format!("imported-token-{n:06}\n"))
+        .collect();
+    let import = format!("/api/v1/tokens/import?account={sub}&signal=logs");
+    let request = Request::post(import).header("x-api-token", text);
+    let (status, _, answer) = shop
+        .people
+        .world
+        .raw(request.body(lines.into()).expect("a request"))
+        .await;
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
+    let path = format!("{SUBS}/{sub}");
+    let (status, refused) = shop.call("DELETE", &path, Value::Null).await;
+    assert_eq!(status, 409);
+    let why = refused["message"].as_str().expect("text");
+    assert!(
+        why.contains("more than 999 tokens that are not revoked"),
+        "{why}"
+    );
+
+    let list = format!("/tokens?account={sub}&limit=1");
+    let first = shop.people.operate("GET", &list, Value::Null).await;
+    let revoke = format!("/tokens/{}/revoke", id(&first["items"][0]));
+    shop.people.operate("POST", &revoke, Value::Null).await;
+    shop.ok("DELETE", &path, Value::Null).await;
 }
