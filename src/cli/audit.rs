@@ -19,8 +19,8 @@ pub(super) enum Verb {
         #[arg(long, value_name = "SEQ:HASH")]
         head: Option<String>,
         /// What records up to this one tell of others that are gone is known and explained.
-        #[arg(long, value_name = "SEQ")]
-        accept: Option<u64>,
+        #[arg(long, value_name = "SEQ:HASH")]
+        accept: Option<String>,
     },
 }
 
@@ -52,7 +52,6 @@ impl Verb {
         match self {
             Self::List(filter) => api.print_list(&filter.path(), list).await,
             Self::Verify { head, accept } => {
-                let accept = accept.map(|seq| seq.to_string());
                 let path = filtered("/audit/verify", &[("head", head), ("accept", accept)]);
                 let (text, verified) = api.get(&path).await?;
                 if let Some(failure) = failure(&verified) {
@@ -82,7 +81,8 @@ fn failure(verified: &Value) -> Option<String> {
     };
     Some(format!(
         "the audit log lacks records that gateways have kept: it was cut or written anew, or its server was put back to an earlier moment. \
-         `wharfinger audit list --action audit.disputed` shows which; once that is explained, say --accept {last}"
+         `wharfinger audit list --action audit.disputed` shows which; once that is explained, say --accept {}",
+        cell(last)
     ))
 }
 
@@ -133,8 +133,9 @@ mod tests {
                 .expect("a failure")
                 .contains("record 7 is altered or missing")
         );
-        let disputed =
-            failure(&json!({"is_intact": false, "broken_at": null, "disputed": [12, 15]}));
-        assert!(disputed.expect("a failure").ends_with("say --accept 15"));
+        let disputed = failure(
+            &json!({"is_intact": false, "broken_at": null, "disputed": ["12:ab", "15:cd"]}),
+        );
+        assert!(disputed.expect("a failure").ends_with("say --accept 15:cd"));
     }
 }

@@ -96,6 +96,7 @@ pub(super) struct Store {
     id: String,
     publisher: Arc<Publisher>,
     herald: Arc<Herald>,
+    disputes: witness::Disputes,
     /// Of tasks that follow other control planes on the same database.
     followers: Lock<Vec<AbortOnDropHandle<()>>>,
 }
@@ -145,6 +146,7 @@ impl Store {
             id: identity.id,
             publisher,
             herald,
+            disputes: witness::Disputes::default(),
             followers: Lock::new(followers),
         })
     }

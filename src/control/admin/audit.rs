@@ -12,7 +12,7 @@ use super::{
 };
 use crate::control::{
     Control, Error,
-    record::AuditHead,
+    record::{AuditHead, AuditRow},
     store::AuditFilter,
     view::{self, hexadecimal},
 };
@@ -42,8 +42,8 @@ pub(super) struct ListQuery {
 pub(super) struct VerifyQuery {
     /// A record that they have kept: its number and its hash.
     head: Option<String>,
-    /// Records up to this one may tell of others that are gone.
-    accept: Option<u64>,
+    /// A record, likewise: those up to it may tell of others that are gone.
+    accept: Option<String>,
 }
 
 /// What became of the log's chain of hashes.
@@ -58,9 +58,9 @@ pub(super) struct Verified {
     head: Option<String>,
     /// The first record that is altered or missing, or that is not the one kept as `head`.
     broken_at: Option<u64>,
-    /// Records that tell of one that a gateway has kept and the log doesn't have any more, a hundred of them at most:
-    /// `audit.disputed`.
-    disputed: Vec<u64>,
+    /// Records that tell of one that a gateway has kept and the log doesn't have any more (`audit.disputed`), a hundred of
+    /// them at most, each as `seq:hash`.
+    disputed: Vec<String>,
 }
 
 /// Lists records in order: an operator's all, an admin's those of the accounts they reach.
@@ -98,25 +98,22 @@ pub(super) async fn list(
 
 /// Reads the whole log and recomputes its chain of hashes; with `head`, it must have that record, too. Records after `accept`
 /// must not tell of one that a gateway has kept and that is gone.
-#[utoipa::path(get, path = "/audit/verify", params(("head" = Option<String>, Query), ("accept" = Option<u64>, Query)),
+#[utoipa::path(get, path = "/audit/verify", params(("head" = Option<String>, Query), ("accept" = Option<String>, Query)),
     responses((status = 200, body = Verified)))]
 pub(super) async fn verify(
     State(control): State<Control>,
     Query(query): Query<VerifyQuery>,
 ) -> Result<Json<Verified>, Problem> {
-    let kept = query.head.as_deref().map(kept).transpose()?;
+    let head = query.head.as_deref().map(kept).transpose()?;
+    let accepted = query.accept.as_deref().map(kept).transpose()?;
     let store = &control.inner.store;
-    let (verified, broken_at) = match store.verify_audit(kept.as_ref()).await {
+    let (verified, broken_at) = match store.verify_audit(head.as_ref()).await {
         Ok((records, hash)) => (Some((records, hash)), None),
         Err(Error::AuditBroken { seq }) => (None, Some(seq)),
         Err(error) => return Err(error.into()),
     };
     let disputed = match verified {
-        Some(_) => {
-            store
-                .disputed(query.accept.unwrap_or(0), DISPUTED_MAX)
-                .await?
-        }
+        Some(_) => store.disputed(accepted.as_ref(), DISPUTED_MAX).await?,
         None => Vec::new(),
     };
     let (records, head) = verified
@@ -127,9 +124,14 @@ pub(super) async fn verify(
         records,
         head,
         broken_at,
-        disputed: disputed.iter().map(|row| row.seq).collect(),
+        disputed: disputed.iter().map(head_of).collect(),
     };
     Ok(Json(verified))
+}
+
+fn head_of(row: &AuditRow) -> String {
+    let hash = row.hash.as_deref().unwrap_or_default();
+    format!("{}:{}", row.seq, hexadecimal(hash))
 }
 
 /// A record's number and its hash, as `seq:hash`.
@@ -148,7 +150,7 @@ fn kept(text: &str) -> Result<AuditHead, Problem> {
     });
     read.ok_or_else(|| {
         Problem::invalid(
-            "head is a record's number and its hash, such as 12:ab34..., as /audit and an earlier /audit/verify say them",
+            "head and accept are a record's number and its hash, such as 12:ab34..., as /audit and an earlier /audit/verify say them",
         )
     })
 }

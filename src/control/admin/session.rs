@@ -79,8 +79,11 @@ pub(super) async fn begin(
     let password = Secret::new(login.password);
     let tries = [Failing::User(&login.name), Failing::Address(address)];
     charge(&control, &tries)?;
-    // Nobody's name, and not every database would look for it.
-    let name = login.name.replace('\0', "\u{fffd}");
+    // No database of ours holds a name with one; looked for as the name that nobody has.
+    let name = match login.name.contains('\0') {
+        true => String::new(),
+        false => login.name.clone(),
+    };
     let Some((user, hash)) = proven(&control, &name, &password).await? else {
         refused::login(&control, who("nobody".to_owned()), name);
         return Err(wrong_password());

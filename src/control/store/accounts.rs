@@ -275,37 +275,14 @@ impl Commit {
                 .execute(self.connection()?)
                 .await?;
         }
-        self.end_hands_of(id).await?;
+        self.revoke_api_tokens_of(id).await?;
+        self.revoke_shared_tokens_of(id).await?;
+        self.delete_users_of(id).await?;
         self.change(Change::AccountRemoved(AccountId(id)));
         self.stamp(Table::Accounts, id);
         let old = json!(view::Account::from(&row));
         self.note("account.delete", format!("account/{id}"), Some(old), None);
         Ok(())
-    }
-
-    /// Ends whatever opens an account's doors, each on record by itself; `room` bounds how many there are.
-    async fn end_hands_of(&mut self, account: u64) -> Result<(), Error> {
-        let tokens =
-            "SELECT id FROM api_tokens WHERE account_id = $1 AND revoked_at IS NULL ORDER BY id";
-        for id in self.ids_of(account, tokens).await? {
-            self.revoke_api_token(id).await?;
-        }
-        let tokens =
-            "SELECT id FROM shared_tokens WHERE account_id = $1 AND revoked_at IS NULL ORDER BY id";
-        for id in self.ids_of(account, tokens).await? {
-            self.revoke_shared_token(id).await?;
-        }
-        let people = "SELECT id FROM users WHERE account_id = $1 ORDER BY id";
-        for id in self.ids_of(account, people).await? {
-            self.remove_user(id).await?;
-        }
-        Ok(())
-    }
-
-    async fn ids_of(&mut self, account: u64, select: &'static str) -> Result<Vec<u64>, Error> {
-        let select = query(select).bind(signed(account));
-        let rows = select.fetch_all(self.connection()?).await?;
-        rows.iter().map(|row| get_u64(row, "id")).collect()
     }
 
     async fn sub_accounts(&mut self, id: u64) -> Result<Vec<AccountRow>, Error> {

@@ -166,14 +166,42 @@ impl Commit {
             .bind(signed(id))
             .execute(self.connection()?)
             .await?;
+        Ok(self.tell_revoked(old))
+    }
+
+    /// Ends an account's, each on record by itself.
+    pub(super) async fn revoke_api_tokens_of(&mut self, account: u64) -> Result<(), Error> {
+        let live = query(SELECT)
+            .and(
+                "0 AND account_id = $ AND revoked_at IS NULL ORDER BY id",
+                [signed(account).into()],
+            )
+            .read_all(self.connection()?, read)
+            .await?;
+        let now = self.now;
+        query(
+            "UPDATE api_tokens SET revoked_at = $1, version = version + 1 \
+             WHERE account_id = $2 AND revoked_at IS NULL",
+        )
+        .bind(signed(now))
+        .bind(signed(account))
+        .execute(self.connection()?)
+        .await?;
+        for old in live {
+            self.tell_revoked(old);
+        }
+        Ok(())
+    }
+
+    fn tell_revoked(&mut self, old: ApiTokenRow) -> ApiTokenRow {
         let new = ApiTokenRow {
-            revoked_at: Some(now),
+            revoked_at: Some(self.now),
             ..old.clone()
         };
         let states = [&old, &new].map(|row| json!(view::ApiToken::from(row)));
         let [old, now] = states.map(Some);
-        self.note("api_token.revoke", format!("api_token/{id}"), old, now);
-        Ok(new)
+        self.note("api_token.revoke", place(new.id), old, now);
+        new
     }
 }
 

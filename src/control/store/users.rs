@@ -203,18 +203,33 @@ impl Commit {
     pub(crate) async fn delete_user(&mut self, id: u64) -> Result<(), Error> {
         let old = self.user(id).await?;
         self.somebody_is_left(&old).await?;
-        self.remove_user(id).await
-    }
-
-    /// The same, whoever is left.
-    pub(super) async fn remove_user(&mut self, id: u64) -> Result<(), Error> {
-        let old = self.user(id).await?;
         self.end_sessions(id).await?;
         query("DELETE FROM users WHERE id = $1")
             .bind(signed(id))
             .execute(self.connection()?)
             .await?;
         self.tell_user("user.delete", Some(&old), None);
+        Ok(())
+    }
+
+    /// Removes everybody of an account, and their sessions, each on record by themselves.
+    pub(super) async fn delete_users_of(&mut self, account: u64) -> Result<(), Error> {
+        let everybody = query(SELECT)
+            .and("0 AND account_id = $ ORDER BY id", [signed(account).into()])
+            .read_all(self.connection()?, read)
+            .await?;
+        for delete in [
+            "DELETE FROM sessions WHERE user_id IN (SELECT id FROM users WHERE account_id = $1)",
+            "DELETE FROM users WHERE account_id = $1",
+        ] {
+            query(delete)
+                .bind(signed(account))
+                .execute(self.connection()?)
+                .await?;
+        }
+        for old in &everybody {
+            self.tell_user("user.delete", Some(old), None);
+        }
         Ok(())
     }
 

@@ -1,5 +1,10 @@
 //! The audit log's head as others keep it: a record that they were told and that is not there any more goes on record itself.
 
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
 use serde_json::{Value, json};
 
 use super::{
@@ -15,6 +20,12 @@ use crate::control::{
 
 /// What tells of a record that is not there any more.
 const DISPUTED: &str = "audit.disputed";
+/// So many of those are written in an hour: whoever holds the join key can say anything.
+const DISPUTES_MAX: usize = 10;
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// When the last of those were written.
+pub(super) type Disputes = tokio::sync::Mutex<VecDeque<Instant>>;
 
 // === impl Store ===
 
@@ -29,19 +40,32 @@ impl Store {
         if is_there(&self.reader, kept).await? {
             return Ok(true);
         }
+        // Held up to the commit: of two who say the same, the later one finds what was written for the first.
+        let mut written = self.disputes.lock().await;
+        written.retain(|at| at.elapsed() < HOUR);
         let mut commit = self.begin("feed").await?;
         let is_there = is_there(commit.connection()?, kept).await?;
-        if !is_there && commit.dispute(kept, keeper).await? {
+        if !is_there && written.len() < DISPUTES_MAX && commit.dispute(kept, keeper).await? {
             commit.finish_unpublished().await?;
+            written.push_back(Instant::now());
         }
         Ok(is_there)
     }
 
-    /// Records after `after` that tell of one that is not there any more, `limit` at most.
-    pub(crate) async fn disputed(&self, after: u64, limit: u32) -> Result<Vec<AuditRow>, Error> {
+    /// Records that tell of one that is not there any more, `limit` at most: those after the one that was accepted, if the
+    /// log still has that.
+    pub(crate) async fn disputed(
+        &self,
+        accepted: Option<&AuditHead>,
+        limit: u32,
+    ) -> Result<Vec<AuditRow>, Error> {
         let filter = AuditFilter {
             action: Some(DISPUTED.to_owned()),
             ..AuditFilter::default()
+        };
+        let after = match accepted {
+            Some(head) if is_there(&self.reader, head).await? => head.seq,
+            _ => 0,
         };
         self.audit(after, limit, &filter).await
     }

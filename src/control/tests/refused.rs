@@ -220,3 +220,41 @@ async fn what_was_refused_just_before_the_end_is_on_record_after_it() {
     let list = world.ok("GET", "/audit?action=refused", Value::Null).await;
     assert_eq!(list["items"][0]["account"], acme);
 }
+
+#[tokio::test]
+async fn what_compatible_routes_refuse_is_on_record_and_what_they_would_have_shown_too() {
+    let people = People::new().await;
+    let acme = people.account("acme", "pro").await;
+    let beta = people.account("beta", "pro").await;
+    let token = people.shipping_token(beta, "one").await;
+    let (_, all) = people
+        .api_token(Some(acme), &["read", "tokens", "accounts"])
+        .await;
+    let (_, reads) = people.api_token(Some(acme), &["read"]).await;
+    let shown = format!("/v1/log-shipping/tokens/{token}");
+    let made = json!({"accountId": beta, "name": "n"});
+    for (hand, method, uri, body, status) in [
+        (&all, "GET", shown.as_str(), &Value::Null, 404),
+        (&reads, "GET", "/v1/shared-tokens", &Value::Null, 403),
+        (&all, "POST", "/v1/api-tokens/sub-account", &made, 404),
+        (
+            &reads,
+            "GET",
+            "/v1/account-management/time-based-accounts/999",
+            &Value::Null,
+            404,
+        ),
+    ] {
+        let (said, answer) = people.send(hand, method, uri, body).await;
+        assert_eq!(said, status, "{method} {uri} {answer}");
+    }
+    let anna = people.person(Some(acme), "anna", "admin").await;
+    let seen = log(&people, &anna, "refused").await;
+    let subjects: Vec<_> = seen.iter().map(|it| it["subject"].clone()).collect();
+    let expected = [
+        "get /v1/log-shipping/tokens/{id}",
+        "get /v1/shared-tokens",
+        "post /v1/api-tokens/sub-account",
+    ];
+    assert_eq!(subjects, expected);
+}

@@ -200,14 +200,16 @@ impl Writer {
     fn run(mut self) {
         loop {
             let (mut batch, open) = self.wait();
-            if let Some(head) = batch.audit.take()
+            let audit = batch.audit.take();
+            self.look_after_compaction();
+            let result = self.store(batch);
+            self.conclude(result);
+            // Last: nobody waits for it.
+            if let Some(head) = audit
                 && let Err(error) = audit::write(&self.keep.folder, &head)
             {
                 warn!(%error, "the newest record of the audit log can't be kept");
             }
-            self.look_after_compaction();
-            let result = self.store(batch);
-            self.conclude(result);
             if !open {
                 break;
             }

@@ -17,6 +17,7 @@ use crate::control::{
     record::AuditRow,
     store::{AuditFilter, Whose},
 };
+use crate::model::text::is_hidden;
 
 const SIZE: u32 = 25;
 const SIZE_MAX: u32 = 500;
@@ -108,13 +109,20 @@ pub(super) async fn list(
             "from may be {FROM_MAX} at most; narrow by fromDate and toDate"
         )));
     }
+    let actor = trail.audit_event_user.unwrap_or_default().full_name;
+    let texts = [&trail.audit_event_type, &actor].into_iter().flatten();
+    if texts.into_iter().any(|text| text.chars().any(is_hidden)) {
+        return Err(Trouble::invalid(
+            "what is looked for has characters that nobody sees",
+        ));
+    }
     let filter = AuditFilter {
         whose: Whose {
             home: Some(key.account),
             account: None,
         },
         action: trail.audit_event_type,
-        actor: trail.audit_event_user.unwrap_or_default().full_name,
+        actor,
         subject: None,
         from: trail.from_date,
         to: trail.to_date,

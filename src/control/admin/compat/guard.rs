@@ -2,7 +2,7 @@
 
 use axum::{
     extract::{FromRequestParts as _, Request, State},
-    http::request::Parts,
+    http::{StatusCode, request::Parts},
     middleware::Next,
     response::Response,
 };
@@ -21,7 +21,7 @@ use crate::{
     control::{
         Control, Error,
         record::{AccountRow, Who},
-        scope::Scopes,
+        scope::{Scope, Scopes},
         store::CallerIs,
         terms::Errand,
     },
@@ -58,8 +58,20 @@ pub(super) async fn admit(
         body = buffered(body).await?.into();
         key = self::key(&control, rule, &mut parts).await?;
     }
+    let who = key.who.clone();
+    let home = key.account;
     parts.extensions.insert(key);
-    Ok(next.run(Request::from_parts(parts, body)).await)
+    let answer = next.run(Request::from_parts(parts, body)).await;
+    // What the body named the handler has looked at.
+    let is_refused = match answer.status() {
+        StatusCode::FORBIDDEN => true,
+        StatusCode::NOT_FOUND => matches!(rule.of, Of::Own | Of::Main),
+        _ => false,
+    };
+    if is_refused {
+        note(&control, rule, who, Some(home));
+    }
+    Ok(answer)
 }
 
 async fn key(control: &Control, rule: Rule, parts: &mut Parts) -> Result<Key, Trouble> {
@@ -69,7 +81,7 @@ async fn key(control: &Control, rule: Rule, parts: &mut Parts) -> Result<Key, Tr
     }
     let caller = identify(control, parts).await?;
     let Some((account, expires_at)) = allowed(control, &caller, rule).await? else {
-        note(control, rule, &caller);
+        note(control, rule, caller.who(), caller.home());
         return Err(Trouble::privileges());
     };
     let id = subject(control, rule, &caller, account, parts).await?;
@@ -144,7 +156,7 @@ async fn subject(
     if is_there {
         return Ok(id);
     }
-    note(control, rule, caller);
+    note(control, rule, caller.who(), caller.home());
     match of {
         Of::SharedToken => Err(Trouble::not_shared("token", id, account)),
         Of::SharedFilter => Err(Trouble::not_shared("filter", id, account)),
@@ -153,11 +165,11 @@ async fn subject(
     }
 }
 
-/// Records that somebody was refused what changes something.
-fn note(control: &Control, rule: Rule, caller: &Caller) {
-    if rule.method != "get" {
+/// Records that somebody was refused what changes something, or shows a token.
+fn note(control: &Control, rule: Rule, who: Who, home: Option<u64>) {
+    if rule.method != "get" || rule.scopes.contains(&Scope::Tokens) {
         let subject = format!("{} {}", rule.method, rule.path);
-        refused::note(control, caller.who(), "refused", subject, caller.home());
+        refused::note(control, who, "refused", subject, home);
     }
 }
 

@@ -179,6 +179,38 @@ impl Commit {
             .await
     }
 
+    /// Ends an account's, each on record by itself.
+    pub(in crate::control::store) async fn revoke_shared_tokens_of(
+        &mut self,
+        account: u64,
+    ) -> Result<(), Error> {
+        let live = query(ALL)
+            .and(
+                " WHERE account_id = $ AND revoked_at IS NULL ORDER BY id",
+                [signed(account).into()],
+            )
+            .read_all(self.connection()?, read)
+            .await?;
+        let now = self.now;
+        query(
+            "UPDATE shared_tokens SET revoked_at = $1, updated_at = $1, version = version + 1 \
+             WHERE account_id = $2 AND revoked_at IS NULL",
+        )
+        .bind(signed(now))
+        .bind(signed(account))
+        .execute(self.connection()?)
+        .await?;
+        for old in live {
+            let new = SharedTokenRow {
+                revoked_at: Some(now),
+                updated_at: now,
+                ..old.clone()
+            };
+            self.tell_shared("shared_token.revoke", Some(&old), &new);
+        }
+        Ok(())
+    }
+
     /// Hides a revoked one.
     pub(crate) async fn hide_shared_token(&mut self, id: u64) -> Result<SharedTokenRow, Error> {
         let row = self.shared_token(id).await?;
