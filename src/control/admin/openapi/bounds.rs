@@ -173,7 +173,13 @@ fn parameter_schema(path: &str, name: &str) -> Option<Value> {
         "after" if is_usage => json!({"type": "string", "pattern": r"^[0-9]{1,18}\.[0-9]{1,18}$"}),
         "after" if path != "/gateways" => number(0, NUMBER_MAX),
         "account" | "parent" => reference(),
-        "head" => json!({"type": "string", "pattern": "^[1-9][0-9]{0,17}:[0-9a-fA-F]{64}$"}),
+        // On the request line nobody may write a NUL.
+        "name" | "action" | "actor" | "subject" | "after" => {
+            json!({"type": "string", "pattern": r"^[^\u0000]*$"})
+        }
+        "head" | "accept" => {
+            json!({"type": "string", "pattern": "^[1-9][0-9]{0,17}:[0-9a-fA-F]{64}$"})
+        }
         "wait" => words(&["enforced"]),
         "confirm" => json!({"type": "string", "pattern": "^dropped-[0-9]{1,18}$"}),
         "signal" => words(&["logs", "metrics", "traces"]),
