@@ -42,14 +42,29 @@ impl Store {
         }
         // Held up to the commit: of two who say the same, the later one finds what was written for the first.
         let mut written = self.disputes.lock().await;
-        written.retain(|at| at.elapsed() < HOUR);
-        let mut commit = self.begin("feed").await?;
-        let is_there = is_there(commit.connection()?, kept).await?;
-        if !is_there && written.len() < DISPUTES_MAX && commit.dispute(kept, keeper).await? {
-            commit.finish_unpublished().await?;
-            written.push_back(Instant::now());
+        if is_disputed(&self.reader, kept).await? {
+            return Ok(false);
         }
-        Ok(is_there)
+        written.retain(|at| at.elapsed() < HOUR);
+        if written.len() >= DISPUTES_MAX {
+            // Not taken for told: it is said again until there is room.
+            return Err(Error::Conflict(format!(
+                "more than {DISPUTES_MAX} records of the audit log that others have kept are gone; what becomes of \
+                 record {} is written down later",
+                kept.seq
+            )));
+        }
+        let mut commit = self.begin("feed").await?;
+        if is_there(commit.connection()?, kept).await? {
+            return Ok(true);
+        }
+        if !is_disputed(commit.connection()?, kept).await? {
+            commit.dispute(kept, keeper).await?;
+            // Before the end: a commit goes through even where nobody waits for it any more.
+            written.push_back(Instant::now());
+            commit.finish_unpublished().await?;
+        }
+        Ok(false)
     }
 
     /// Records that tell of one that is not there any more, `limit` at most: those after the one that was accepted, if the
@@ -75,28 +90,34 @@ async fn is_there(on: impl Into<On<'_>>, kept: &AuditHead) -> Result<bool, Error
     Ok(audit::hash_at(on, kept.seq).await?.as_deref() == Some(&kept.hash[..]))
 }
 
+/// Whether that is on record.
+async fn is_disputed(on: impl Into<On<'_>>, kept: &AuditHead) -> Result<bool, Error> {
+    let before: i64 =
+        query("SELECT count(*) FROM audit WHERE subject = $1 AND action = $2 AND old_state = $3")
+            .bind(subject(kept))
+            .bind(DISPUTED)
+            .bind(said(kept).to_string())
+            .fetch_one(on)
+            .await?;
+    Ok(before != 0)
+}
+
+fn subject(kept: &AuditHead) -> String {
+    format!("audit/{}", kept.seq)
+}
+
+fn said(kept: &AuditHead) -> Value {
+    json!({"hash": hexadecimal(&kept.hash)})
+}
+
 // === impl Commit ===
 
 impl Commit {
-    /// False if that is on record already.
-    async fn dispute(&mut self, kept: &AuditHead, keeper: &str) -> Result<bool, Error> {
-        let subject = format!("audit/{}", kept.seq);
-        let said = json!({"hash": hexadecimal(&kept.hash)});
-        let before: i64 = query(
-            "SELECT count(*) FROM audit WHERE subject = $1 AND action = $2 AND old_state = $3",
-        )
-        .bind(&subject)
-        .bind(DISPUTED)
-        .bind(said.to_string())
-        .fetch_one(self.connection()?)
-        .await?;
-        if before != 0 {
-            return Ok(false);
-        }
+    async fn dispute(&mut self, kept: &AuditHead, keeper: &str) -> Result<(), Error> {
         let found = audit::hash_at(self.connection()?, kept.seq).await?;
         let found = found.map_or(Value::Null, |hash| hexadecimal(&hash).into());
         let new = json!({"hash": found, "kept_by": keeper});
-        self.note_of(None, DISPUTED, subject, Some(said), Some(new));
-        Ok(true)
+        self.note_of(None, DISPUTED, subject(kept), Some(said(kept)), Some(new));
+        Ok(())
     }
 }
