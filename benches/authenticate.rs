@@ -171,6 +171,7 @@ fn account(id: u64) -> Change {
         name: format!("account {id}"),
         state: AccountState::Active,
         limits: Limits::default(),
+        draws_on: None,
         destinations: [None; 3],
     })
 }
@@ -184,6 +185,7 @@ fn row(key: &DigestKey, n: u64) -> Token {
         state: TokenState::Live,
         expires_at: 0,
         sources: Sources::ANYWHERE,
+        rates: wharfinger::model::Rates::default(),
     }
 }
 

@@ -56,6 +56,7 @@ fn account() -> Arc<Account> {
             name: "main".to_owned(),
             state: AccountState::Active,
             limits: Limits::default(),
+            draws_on: None,
             destinations: [None; 3],
         },
         books: Arc::new(Books::default()),

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use crate::model::Moment;
+
 /// Since 1970, by the wall clock.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
 pub fn wall() -> Duration {
@@ -28,6 +30,13 @@ pub fn steady_ms() -> u64 {
     let (began, at) = START.get_or_init(|| (Instant::now(), wall()));
     let now = *at + began.elapsed();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Now, by a clock that nobody sets, from the first call on.
+pub fn moment() -> Moment {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let passed = START.get_or_init(Instant::now).elapsed();
+    Moment(u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// A wall clock that is wrong, or set while we run; of one thread, so that tests don't disturb each other.

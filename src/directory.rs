@@ -5,6 +5,7 @@
 
 mod table;
 mod accounts;
+mod paying;
 mod state;
 mod taken;
 mod keep;
@@ -33,11 +34,12 @@ pub use usage::Usage;
 use self::{
     accounts::Registers,
     state::{Frozen, State},
+    table::Terms,
 };
 use crate::{
     clock,
     model::{
-        AccountId, Books, Change, Destination, DestinationId, Digest, DigestKey, Position,
+        AccountId, Books, Buckets, Change, Destination, DestinationId, Digest, DigestKey, Position,
         Revision, Signal, Sources, TokenId, TokenState, text,
     },
 };
@@ -74,6 +76,8 @@ pub struct Entry {
     pub expires_at: u32,
     /// Where it may be used from.
     pub sources: Sources,
+    /// What its requests are paid from beside its account's, where it has rates of its own.
+    pub buckets: Option<Arc<Buckets>>,
 }
 
 /// All tokens, accounts and destinations. Shared in an [`Arc`]; look-ups take no lock.
@@ -143,7 +147,7 @@ impl Directory {
     /// `None` for a digest found before means that another table, perhaps under another key, has taken this one's place.
     #[inline]
     pub fn find(&self, digest: &Digest) -> Option<Entry> {
-        self.state.load().as_ref()?.find(digest)
+        self.state.load().as_ref()?.find(digest, &self.registers)
     }
 
     /// [`Directory::digest`] and [`Directory::find`] in one table, however it is replaced meanwhile. `None` while no key is known.
@@ -152,7 +156,7 @@ impl Directory {
         let state = self.state.load();
         let state = state.as_ref()?;
         let digest = state.key.digest(token);
-        Some((digest, state.find(&digest)))
+        Some((digest, state.find(&digest, &self.registers)))
     }
 
     /// The destination of that number. A destination stated again unchanged keeps its `Arc`.
@@ -395,8 +399,9 @@ fn retire(state: Arc<State>) {
 
 impl State {
     #[inline]
-    fn find(&self, digest: &Digest) -> Option<Entry> {
-        let (found, sources) = self.table.look_up(digest)?;
+    fn find(&self, digest: &Digest, registers: &Registers) -> Option<Entry> {
+        let (found, Terms { sources, rates }) = self.table.look_up(digest)?;
+        let buckets = (!rates.is_unlimited()).then(|| registers.of_token(found.token(), &rates));
         Some(Entry {
             token: found.token(),
             account: self.accounts.get(found.slot()),
@@ -404,6 +409,7 @@ impl State {
             state: found.state(),
             expires_at: found.expires_at(),
             sources,
+            buckets,
         })
     }
 }

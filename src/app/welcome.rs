@@ -148,6 +148,7 @@ mod tests {
                 name: "renamed".to_owned(),
                 state: AccountState::Active,
                 limits: Limits::default(),
+                draws_on: None,
                 destinations: [Some(DestinationId(1)); 3],
             }),
             archived: Signal::ALL.to_vec(),

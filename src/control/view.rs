@@ -224,6 +224,7 @@ impl LimitsSet {
             remote_write_throttle_as_unavailable: self
                 .remote_write_throttle_as_unavailable
                 .unwrap_or(base.remote_write_throttle_as_unavailable),
+            rates: base.rates,
         }
     }
 

@@ -11,8 +11,11 @@ use std::{
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 
-use super::table::SLOT_NONE;
-use crate::model::{self, AccountId, Books, InFlight};
+use super::{paying::Paying, table::SLOT_NONE};
+use crate::{
+    clock,
+    model::{self, AccountId, Books, Buckets, InFlight, Rates, TokenId},
+};
 
 const PAGE_BITS: u32 = 8;
 const PAGE_SLOTS: usize = 1 << PAGE_BITS;
@@ -26,12 +29,25 @@ pub struct Account {
     pub books: Arc<Books>,
     /// What the account's requests hold now.
     pub in_flight: Arc<InFlight>,
+    /// What its requests are paid from.
+    pub buckets: Arc<Buckets>,
+    /// The main account's, where it draws on those as well.
+    pub main_buckets: Option<Arc<Buckets>>,
 }
 
-/// Books and claims by account, for the whole life of the process: they outlive changes, removals, returns and snapshots.
+/// What runs while records change, for the whole life of the process: it outlives changes, removals, returns and snapshots.
 #[derive(Debug, Default)]
 pub(super) struct Registers {
-    registers: DashMap<AccountId, (Arc<Books>, Arc<InFlight>)>,
+    accounts: DashMap<AccountId, Register>,
+    tokens: Paying,
+}
+
+/// Books, claims and buckets of an account.
+#[derive(Clone, Debug, Default)]
+struct Register {
+    books: Arc<Books>,
+    in_flight: Arc<InFlight>,
+    buckets: Arc<Buckets>,
 }
 
 /// Accounts by slot, and slots by number.
@@ -61,28 +77,42 @@ pub(super) struct Draft {
 // === impl Registers ===
 
 impl Registers {
-    /// The account with its own books and claims, made when there are none.
+    /// The account with its own books, claims and buckets, made when there are none.
     pub(super) fn attach(&self, record: model::Account) -> Arc<Account> {
-        let (books, in_flight) = self.registers.entry(record.id).or_default().clone();
+        let Register {
+            books,
+            in_flight,
+            buckets,
+        } = self.accounts.entry(record.id).or_default().clone();
+        buckets.set(&record.limits.rates, clock::moment());
+        let main = record.draws_on.filter(|main| *main != record.id);
+        let main = main.map(|main| self.accounts.entry(main).or_default().buckets.clone());
         Arc::new(Account {
             record,
             books,
             in_flight,
+            buckets,
+            main_buckets: main,
         })
+    }
+
+    /// The buckets of a token that has rates of its own.
+    pub(super) fn of_token(&self, id: TokenId, rates: &Rates) -> Arc<Buckets> {
+        self.tokens.buckets(id, rates)
     }
 
     /// The books of an account that is or once was there.
     pub(super) fn books(&self, id: AccountId) -> Option<Arc<Books>> {
-        self.registers
+        self.accounts
             .get(&id)
-            .map(|register| Arc::clone(&register.0))
+            .map(|register| Arc::clone(&register.books))
     }
 
     /// Every account's books, of accounts gone too.
     pub(super) fn all(&self) -> Vec<(AccountId, Arc<Books>)> {
-        self.registers
+        self.accounts
             .iter()
-            .map(|register| (*register.key(), Arc::clone(&register.0)))
+            .map(|register| (*register.key(), Arc::clone(&register.books)))
             .collect()
     }
 }
@@ -180,6 +210,7 @@ mod tests {
             name: name.into(),
             state: AccountState::Active,
             limits: Limits::default(),
+            draws_on: None,
             destinations: [None; 3],
         }
     }

@@ -13,7 +13,7 @@ use prost::Message;
 
 use super::{
     accounts::{Account, Accounts, Draft, Registers},
-    table::{Beside, Builder, Entry, Shard, Table},
+    table::{Beside, Builder, Entry, Shard, Table, Terms},
 };
 use crate::{
     clock,
@@ -97,8 +97,8 @@ impl State {
                 }
                 Change::Token(token) => {
                     entries.push(Entry::new(&token, draft.slot(token.account)));
-                    if token.sources.is_restricted() {
-                        beside.insert(token.digest, token.sources);
+                    if Terms::are_of(&token) {
+                        beside.insert(token.digest, Terms::from(token));
                     }
                 }
             }
@@ -199,8 +199,8 @@ impl Collected {
             Change::Token(token) => {
                 let slot = self.slots.slot(token.account);
                 self.table.push(Entry::new(&token, slot));
-                if token.sources.is_restricted() {
-                    self.table.restrict(token.digest, token.sources);
+                if Terms::are_of(&token) {
+                    self.table.set_terms(token.digest, Terms::from(token));
                 }
             }
             Change::Account(record) => self.accounts.push(record),
@@ -289,6 +289,7 @@ impl Frozen {
     }
 
     fn token(&self, shard: &Shard, entry: &Entry) -> Option<Token> {
+        let Terms { sources, rates } = shard.terms(entry);
         Some(Token {
             id: entry.token(),
             digest: entry.digest(),
@@ -296,7 +297,8 @@ impl Frozen {
             signal: entry.signal(),
             state: entry.state(),
             expires_at: entry.expires_at(),
-            sources: shard.sources(entry),
+            sources,
+            rates,
         })
     }
 }

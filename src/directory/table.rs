@@ -16,10 +16,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-pub(super) use entry::{Entry, SLOT_NONE};
+pub(super) use entry::{Entry, SLOT_NONE, Terms};
 pub(super) use shard::Shard;
 
-use crate::model::{Digest, Sources, TokenState};
+use crate::model::{Digest, TokenState};
 
 /// Enough that a shard of ten million tokens is copied in some ten microseconds.
 pub(super) const SHARDS: usize = 1 << shard::SHARD_BITS;
@@ -27,8 +27,8 @@ pub(super) const SHARDS: usize = 1 << shard::SHARD_BITS;
 /// Room is made beforehand for no more than this many, whatever was announced.
 const ANNOUNCED_MAX: usize = 16 << 20;
 
-/// The sources of restricted entries, on their way into the shards.
-pub(super) type Beside = HashMap<Digest, Sources>;
+/// The terms of entries that have some, on their way into the shards.
+pub(super) type Beside = HashMap<Digest, Terms>;
 
 /// All entries, by digest.
 pub(super) struct Table {
@@ -57,12 +57,12 @@ impl Table {
         }
     }
 
-    /// The entry of that digest, and where it may be used from. Never waits.
+    /// The entry of that digest, and its terms. Never waits.
     #[inline]
-    pub(super) fn look_up(&self, digest: &Digest) -> Option<(Entry, Sources)> {
+    pub(super) fn look_up(&self, digest: &Digest) -> Option<(Entry, Terms)> {
         let shard = self.shards[shard::number(digest)].load();
         let entry = shard.find(digest)?;
-        Some((entry, shard.sources(&entry)))
+        Some((entry, shard.terms(&entry)))
     }
 
     /// The entry of that digest alone.
@@ -177,9 +177,9 @@ impl Builder {
         self.pushed += 1;
     }
 
-    /// The sources of a restricted entry that is pushed; of one digest the last stay.
-    pub(super) fn restrict(&mut self, digest: Digest, sources: Sources) {
-        self.beside.insert(digest, sources);
+    /// The terms of an entry that is pushed; of one digest the last stay.
+    pub(super) fn set_terms(&mut self, digest: Digest, terms: Terms) {
+        self.beside.insert(digest, terms);
     }
 
     /// How many were pushed, repeated digests included.
@@ -209,7 +209,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{AccountId, Signal, Token, TokenId};
+    use crate::model::{AccountId, Rates, Signal, Sources, Token, TokenId};
 
     fn entry(digest: [u8; 16], id: u64, state: TokenState) -> Entry {
         let token = Token {
@@ -220,6 +220,7 @@ mod tests {
             state,
             expires_at: id as u32,
             sources: Sources::ANYWHERE,
+            rates: Rates::default(),
         };
         Entry::new(&token, (id % 1000) as u32)
     }
@@ -320,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restricted_entry_pays_for_its_sources_and_no_other_entry_does() {
+    fn an_entry_pays_for_its_terms_and_no_other_entry_does() {
         let mut builder = Builder::new(100_000);
         let restricted = |n: u64| Token {
             id: TokenId(n + 1),
@@ -330,6 +331,7 @@ mod tests {
             state: TokenState::Live,
             expires_at: 0,
             sources: Sources::only(["192.0.2.0/24".parse().expect("a network")]),
+            rates: Rates::default(),
         };
         for n in 0..100_000 {
             builder.push(entry(spread(n), n + 1, TokenState::Live));
@@ -340,17 +342,17 @@ mod tests {
         let entries = changes.iter().map(|token| Entry::new(token, 1)).collect();
         let beside = changes
             .into_iter()
-            .map(|token| (token.digest, token.sources));
+            .map(|token| (token.digest, Terms::from(token)));
         plain.apply(entries, beside.collect());
         let cost = plain.heap_bytes() - before;
         assert!(
             (32_000..80_000).contains(&cost),
             "{cost} bytes for a thousand"
         );
-        let (found, sources) = plain.look_up(&Digest(spread(7))).expect("there");
-        assert!(found.is_restricted() && sources.is_restricted());
-        let (found, sources) = plain.look_up(&Digest(spread(1_000))).expect("there");
-        assert!(!found.is_restricted() && !sources.is_restricted());
+        let (found, terms) = plain.look_up(&Digest(spread(7))).expect("there");
+        assert!(found.has_terms() && terms.sources.is_restricted());
+        let (found, terms) = plain.look_up(&Digest(spread(1_000))).expect("there");
+        assert!(!found.has_terms() && terms == Terms::NONE);
     }
 
     #[test]

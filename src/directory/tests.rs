@@ -9,6 +9,7 @@ pub(super) fn account(id: u64) -> Change {
         name: format!("account {id}"),
         state: AccountState::Active,
         limits: Limits::default(),
+        draws_on: None,
         destinations: [Some(DestinationId(1)), None, None],
     })
 }
@@ -39,6 +40,7 @@ pub(super) fn token(n: u64, state: TokenState) -> Change {
         state,
         expires_at: 0,
         sources: model::Sources::ANYWHERE,
+        rates: model::Rates::default(),
     })
 }
 

@@ -14,7 +14,7 @@ use super::doors::Entrance;
 use crate::{
     clock,
     directory::{self, Directory},
-    model::{AccountState, Digest, Door, Rejection, Signal, TokenId, TokenState},
+    model::{AccountState, Buckets, Digest, Door, Rejection, Signal, TokenId, TokenState},
 };
 
 /// An authenticated request: proof that its token was live for this account and signal.
@@ -28,6 +28,8 @@ pub struct Caller {
     pub signal: Signal,
     /// Seconds since 1970 from which it is dead; 0 = never.
     pub expires_at: u32,
+    /// What the token's requests are paid from, where it has rates of its own.
+    pub buckets: Option<Arc<Buckets>>,
     digest: Digest,
     /// Where it calls from: its token may have been bound to other networks once its body is in.
     peer: IpAddr,
@@ -127,6 +129,7 @@ fn judge(
         token: entry.token,
         signal: entry.signal,
         expires_at: entry.expires_at,
+        buckets: entry.buckets,
         digest,
         peer,
     })

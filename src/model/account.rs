@@ -34,6 +34,8 @@ pub struct Account {
     pub state: AccountState,
     /// Ceilings of this account alone.
     pub limits: Limits,
+    /// The main account whose rates it is held to as well, with all others that draw on them.
+    pub draws_on: Option<AccountId>,
     /// By [`Signal::index`]; `None` refuses the signal as our own misconfiguration.
     pub destinations: [Option<DestinationId>; 3],
 }

@@ -1,7 +1,8 @@
 //! What the control plane tells gateways: idempotent upserts, grouped by revision.
 
 use super::{
-    Account, AccountId, Destination, DestinationId, Digest, Signal, Sources, TokenId, TokenState,
+    Account, AccountId, Destination, DestinationId, Digest, Rates, Signal, Sources, TokenId,
+    TokenState,
 };
 
 /// A shipping token as gateways know it: never the token itself.
@@ -21,6 +22,8 @@ pub struct Token {
     pub expires_at: u32,
     /// Where it may be used from.
     pub sources: Sources,
+    /// Of this token alone, beside its account's.
+    pub rates: Rates,
 }
 
 /// One upsert or removal. Applying it twice is applying it once.

@@ -1,8 +1,10 @@
-//! What an account may hold at once: the ceilings, and the counters they are held against.
+//! What an account may hold at once and how fast it may send: the ceilings and rates, and the counters they are held against.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Ceilings of one account. Rates and quotas will join them here.
+use super::Rates;
+
+/// Ceilings and rates of one account. Quotas will join them here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Log bulk: body on the wire *and* after inflation. 10 MiB, the Logz.io listener's.
@@ -17,7 +19,9 @@ pub struct Limits {
     pub in_flight_bytes_max: u64,
     /// Requests admitted and not yet answered on one gateway. 0 = no ceiling.
     pub concurrency_max: u64,
-    /// Remote write over a ceiling that clears soon: 503 instead of 429, which Prometheus drops on by default.
+    /// Of all the account's requests together.
+    pub rates: Rates,
+    /// Remote write over a ceiling or a rate that clears soon: 503 instead of 429, which Prometheus drops on by default.
     pub remote_write_throttle_as_unavailable: bool,
 }
 
@@ -30,6 +34,7 @@ impl Default for Limits {
             remote_write_body_bytes_max: 32 << 20,
             in_flight_bytes_max: 0,
             concurrency_max: 0,
+            rates: Rates::default(),
             remote_write_throttle_as_unavailable: false,
         }
     }

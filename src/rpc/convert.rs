@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::feed as wire;
 use crate::model::{
     Account, AccountId, AccountState, Change, Compression, Credentials, Destination, DestinationId,
-    DestinationKind, Digest, Limits, Network, Secret, Signal, Sources, Token, TokenId, TokenState,
-    UpstreamTls,
+    DestinationKind, Digest, Limits, Measure, Network, Rate, Rates, Secret, Signal, Sources, Token,
+    TokenId, TokenState, UpstreamTls,
 };
 
 /// A change that no control plane of ours would send.
@@ -76,10 +76,12 @@ impl From<&Account> for wire::Account {
                 remote_write_throttle_as_unavailable: account
                     .limits
                     .remote_write_throttle_as_unavailable,
+                rates: rates(&account.limits.rates),
             }),
             logs_destination: destination(Signal::Logs),
             metrics_destination: destination(Signal::Metrics),
             traces_destination: destination(Signal::Traces),
+            draws_on: account.draws_on.map_or(0, |main| main.0),
         }
     }
 }
@@ -96,6 +98,7 @@ impl wire::Account {
                 AccountState::Active
             },
             limits: self.limits.unwrap_or_default().into_model(),
+            draws_on: (self.draws_on != 0).then_some(AccountId(self.draws_on)),
             destinations: [
                 destination(self.logs_destination),
                 destination(self.metrics_destination),
@@ -120,7 +123,34 @@ impl wire::Limits {
             in_flight_bytes_max: self.in_flight_bytes_max,
             concurrency_max: self.concurrency_max,
             remote_write_throttle_as_unavailable: self.remote_write_throttle_as_unavailable,
+            rates: self.rates.unwrap_or_default().into_model(),
         }
+    }
+}
+
+// === impl wire::Rates ===
+
+/// Nothing where there is none: most accounts and nearly all tokens have none.
+fn rates(rates: &Rates) -> Option<wire::Rates> {
+    let [requests, bytes, items] = Measure::ALL.map(|measure| rates.of(measure));
+    (*rates != Rates::default()).then_some(wire::Rates {
+        requests_per_second: requests.per_second,
+        requests_burst: requests.burst,
+        bytes_per_second: bytes.per_second,
+        bytes_burst: bytes.burst,
+        items_per_second: items.per_second,
+        items_burst: items.burst,
+    })
+}
+
+impl wire::Rates {
+    fn into_model(self) -> Rates {
+        let rate = |per_second, burst| Rate { per_second, burst };
+        Rates([
+            rate(self.requests_per_second, self.requests_burst),
+            rate(self.bytes_per_second, self.bytes_burst),
+            rate(self.items_per_second, self.items_burst),
+        ])
     }
 }
 
@@ -252,6 +282,7 @@ impl From<&Token> for wire::Token {
             state: state.into(),
             expires_at: token.expires_at,
             sources: sources(&token.sources),
+            rates: rates(&token.rates),
         }
     }
 }
@@ -296,6 +327,7 @@ impl wire::Token {
             state,
             expires_at: self.expires_at,
             sources,
+            rates: self.rates.unwrap_or_default().into_model(),
         })
     }
 }
@@ -309,6 +341,18 @@ mod tests {
             .into_model()
             .expect("valid")
             .expect("known")
+    }
+
+    fn some_rates() -> Rates {
+        let mut next = 0;
+        let mut rate = || {
+            next += 2;
+            Rate {
+                per_second: next - 1,
+                burst: next,
+            }
+        };
+        Rates([rate(), rate(), rate()])
     }
 
     #[test]
@@ -330,8 +374,10 @@ mod tests {
             state: AccountState::Suspended,
             limits: Limits {
                 concurrency_max: 7,
+                rates: some_rates(),
                 ..Limits::default()
             },
+            draws_on: Some(AccountId(8)),
             destinations: [Some(DestinationId(4)), None, Some(DestinationId(5))],
         };
         let token = Token {
@@ -345,6 +391,7 @@ mod tests {
                 "192.0.2.0/24".parse().expect("a network"),
                 "2001:db8::/32".parse().expect("a network"),
             ]),
+            rates: some_rates(),
         };
         for change in [
             Change::Destination(destination),
@@ -376,6 +423,7 @@ mod tests {
                 state,
                 expires_at: 0,
                 sources: Vec::new(),
+                rates: None,
             };
             let token = token.into_model().expect("valid");
             assert_eq!(token.state, is, "signal {signal}, state {state}");
@@ -399,6 +447,7 @@ mod tests {
                 state: wire::TokenState::Live.into(),
                 expires_at: 0,
                 sources: sources.clone(),
+                rates: None,
             };
             let token = token.into_model().expect("valid");
             assert_eq!(token.sources.allow(inside), is_in, "{sources:?}");

@@ -380,6 +380,7 @@ impl Row<'_> {
             },
             expires_at: given.expires_at,
             sources: given.details.sources.clone(),
+            rates: crate::model::Rates::default(),
         }
     }
 }

@@ -203,6 +203,7 @@ impl Commit {
                 state: TokenState::Live,
                 expires_at: new.expires_at,
                 sources: details.sources,
+                rates: crate::model::Rates::default(),
             },
             account_name: account.account.name,
             name: new.name,
@@ -379,6 +380,7 @@ fn read_token(row: &Row) -> Result<Token, Error> {
         state,
         expires_at: expiry_of(row)?,
         sources: sources(row.get("sources")?)?,
+        rates: crate::model::Rates::default(),
     })
 }
 

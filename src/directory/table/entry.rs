@@ -1,6 +1,6 @@
 //! One token in 32 bytes, half a cache line, never across two.
 
-use crate::model::{Digest, Signal, Token, TokenId, TokenState};
+use crate::model::{Digest, Rate, Rates, Signal, Sources, Token, TokenId, TokenState};
 
 const SLOT_BITS: u32 = 27;
 
@@ -13,9 +13,16 @@ pub(crate) const SLOT_NONE: u32 = (1 << SLOT_BITS) - 1;
 pub(crate) struct Entry {
     digest: [u8; 16],
     token: u64,
-    /// From the low end: 27 bits of slot, 1 that says whether sources stand beside the entries, 2 of signal, 2 of state.
+    /// From the low end: 27 bits of slot, 1 that says whether terms stand beside the entries, 2 of signal, 2 of state.
     packed: u32,
     expires_at: u32,
+}
+
+/// What few tokens have: where they may be used from, and how fast. The others pay nothing for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub(crate) sources: Sources,
+    pub(crate) rates: Rates,
 }
 
 const _: () = assert!(size_of::<Entry>() == 32);
@@ -28,7 +35,7 @@ impl Entry {
             digest: token.digest.0,
             token: token.id.0,
             packed: slot
-                | u32::from(token.sources.is_restricted()) << SLOT_BITS
+                | u32::from(Terms::are_of(token)) << SLOT_BITS
                 | (token.signal as u32) << (SLOT_BITS + 1)
                 | (token.state as u32) << (SLOT_BITS + 3),
             expires_at: token.expires_at,
@@ -55,9 +62,9 @@ impl Entry {
         self.packed & SLOT_NONE
     }
 
-    /// Whether it is good from some networks alone, which stand beside it in its shard.
+    /// Whether it has terms of its own, which stand beside it in its shard.
     #[inline]
-    pub(crate) fn is_restricted(&self) -> bool {
+    pub(crate) fn has_terms(&self) -> bool {
         self.packed >> SLOT_BITS & 1 != 0
     }
 
@@ -81,10 +88,47 @@ impl Entry {
     }
 }
 
+// === impl Terms ===
+
+impl Terms {
+    /// Of a token without any.
+    pub(crate) const NONE: Self = Self {
+        sources: Sources::ANYWHERE,
+        rates: Rates(
+            [Rate {
+                per_second: 0,
+                burst: 0,
+            }; 3],
+        ),
+    };
+
+    /// Of an entry whose terms are missing: it is good from nowhere.
+    pub(crate) fn unknown() -> Self {
+        Self {
+            sources: Sources::only([]),
+            ..Self::NONE
+        }
+    }
+
+    /// Whether the token has any.
+    pub(crate) fn are_of(token: &Token) -> bool {
+        token.sources.is_restricted() || !token.rates.is_unlimited()
+    }
+}
+
+impl From<Token> for Terms {
+    fn from(token: Token) -> Self {
+        Self {
+            sources: token.sources,
+            rates: token.rates,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AccountId, Sources};
+    use crate::model::AccountId;
 
     #[test]
     fn every_signal_state_and_restriction_survives_packing_beside_the_largest_slot() {
@@ -99,11 +143,12 @@ mod tests {
                         state,
                         expires_at: u32::MAX,
                         sources,
+                        rates: Rates::default(),
                     };
                     let entry = Entry::new(&token, SLOT_NONE - 1);
                     assert_eq!(entry.slot(), SLOT_NONE - 1);
                     assert_eq!((entry.signal(), entry.state()), (signal, state));
-                    assert_eq!(entry.is_restricted(), token.sources.is_restricted());
+                    assert_eq!(entry.has_terms(), Terms::are_of(&token));
                     assert_eq!(entry.token(), token.id);
                     assert_eq!(entry.digest(), token.digest);
                     assert_eq!(entry.expires_at(), u32::MAX);

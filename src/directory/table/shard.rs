@@ -1,7 +1,7 @@
 //! An immutable piece of the table: entries sorted by digest, and where each bucket of them starts.
 
-use super::{Beside, Entry};
-use crate::model::{Digest, Sources};
+use super::{Beside, Entry, Terms};
+use crate::model::Digest;
 
 /// Leading digest bits that choose the shard.
 pub(crate) const SHARD_BITS: u32 = 12;
@@ -17,8 +17,8 @@ pub(crate) struct Shard {
     starts: Box<[u16]>,
     /// 0 up to 65,535 entries (268 million tokens); past that buckets overlap a little, and still hold all they should.
     coarse: u32,
-    /// Of the entries that are restricted, sorted by digest. Few tokens are: the others pay nothing.
-    sources: Box<[(Digest, Sources)]>,
+    /// Of the entries that have some, sorted by digest.
+    terms: Box<[(Digest, Terms)]>,
 }
 
 /// The shard that holds a digest.
@@ -41,15 +41,15 @@ fn bucket(digest: &Digest, buckets: usize) -> usize {
 }
 
 impl Shard {
-    /// Of entries sorted by digest, each digest once; `beside` holds the sources of those that are restricted.
+    /// Of entries sorted by digest, each digest once; `beside` holds the terms of those that have some.
     pub(crate) fn from_sorted(entries: Vec<Entry>, beside: &mut Beside) -> Self {
-        let restricted = entries.iter().filter(|entry| entry.is_restricted());
-        let sources = restricted.filter_map(|entry| beside.remove_entry(&entry.digest()));
-        let sources = sources.collect();
-        Self::of(entries, sources)
+        let with_terms = entries.iter().filter(|entry| entry.has_terms());
+        let terms = with_terms.filter_map(|entry| beside.remove_entry(&entry.digest()));
+        let terms = terms.collect();
+        Self::of(entries, terms)
     }
 
-    fn of(entries: Vec<Entry>, sources: Vec<(Digest, Sources)>) -> Self {
+    fn of(entries: Vec<Entry>, terms: Vec<(Digest, Terms)>) -> Self {
         let len = entries.len();
         if len == 0 {
             return Self::default();
@@ -70,7 +70,7 @@ impl Shard {
             entries: entries.into_boxed_slice(),
             starts: starts.into_boxed_slice(),
             coarse,
-            sources: sources.into_boxed_slice(),
+            terms: terms.into_boxed_slice(),
         }
     }
 
@@ -89,15 +89,15 @@ impl Shard {
             .copied()
     }
 
-    /// Where an entry of this shard may be used from. Restricted, and by nothing that is known, is nowhere.
+    /// The terms of an entry of this shard.
     #[inline]
-    pub(crate) fn sources(&self, entry: &Entry) -> Sources {
-        if !entry.is_restricted() {
-            return Sources::ANYWHERE;
+    pub(crate) fn terms(&self, entry: &Entry) -> Terms {
+        if !entry.has_terms() {
+            return Terms::NONE;
         }
         let digest = entry.digest();
-        let found = self.sources.binary_search_by_key(&digest, |(of, _)| *of);
-        found.map_or_else(|_| Sources::only([]), |at| self.sources[at].1.clone())
+        let found = self.terms.binary_search_by_key(&digest, |(of, _)| *of);
+        found.map_or_else(|_| Terms::unknown(), |at| self.terms[at].1.clone())
     }
 
     /// A copy with those changes (sorted, each digest once) inserted or replaced.
@@ -119,24 +119,24 @@ impl Shard {
             rest = &after[usize::from(replaced)..];
         }
         entries.extend_from_slice(rest);
-        Self::of(entries, self.merged_sources(changes, beside))
+        Self::of(entries, self.merged_terms(changes, beside))
     }
 
-    fn merged_sources(&self, changes: &[Entry], beside: &mut Beside) -> Vec<(Digest, Sources)> {
+    fn merged_terms(&self, changes: &[Entry], beside: &mut Beside) -> Vec<(Digest, Terms)> {
         let stays = |digest: &Digest| {
             let changed = changes.binary_search_by_key(digest, Entry::digest);
             changed.is_err()
         };
-        let mut sources: Vec<_> = self
-            .sources
+        let mut terms: Vec<_> = self
+            .terms
             .iter()
             .filter(|(digest, _)| stays(digest))
             .cloned()
             .collect();
-        let restricted = changes.iter().filter(|change| change.is_restricted());
-        sources.extend(restricted.filter_map(|change| beside.remove_entry(&change.digest())));
-        sources.sort_unstable_by_key(|(digest, _)| *digest);
-        sources
+        let with_terms = changes.iter().filter(|change| change.has_terms());
+        terms.extend(with_terms.filter_map(|change| beside.remove_entry(&change.digest())));
+        terms.sort_unstable_by_key(|(digest, _)| *digest);
+        terms
     }
 
     /// In digest order.
@@ -150,9 +150,9 @@ impl Shard {
         let shard =
             size_of_val(&*self.entries) + size_of_val(&*self.starts) + size_of::<Self>() + 16;
         let networks = self
-            .sources
+            .terms
             .iter()
-            .map(|(_, of)| 16 + size_of_val(of.networks()));
-        shard + size_of_val(&*self.sources) + networks.sum::<usize>()
+            .map(|(_, of)| 16 + size_of_val(of.sources.networks()));
+        shard + size_of_val(&*self.terms) + networks.sum::<usize>()
     }
 }

@@ -256,6 +256,7 @@ impl Held {
             name: "alone".into(),
             state: crate::model::AccountState::Active,
             limits: Limits::default(),
+            draws_on: None,
             destinations: [None; 3],
         };
         Self {
@@ -264,6 +265,8 @@ impl Held {
                 record,
                 books: Arc::default(),
                 in_flight: Arc::default(),
+                buckets: Arc::default(),
+                main_buckets: None,
             }),
             bytes: 0,
         }

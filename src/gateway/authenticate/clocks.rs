@@ -13,8 +13,8 @@ use crate::{
     clock::{self, steps},
     directory::{Collected, Config, Directory},
     model::{
-        Account, AccountId, AccountState, Change, DigestKey, Limits, Rejection, Revision, Signal,
-        Sources, Token, TokenId, TokenState,
+        Account, AccountId, AccountState, Change, DigestKey, Limits, Rates, Rejection, Revision,
+        Signal, Sources, Token, TokenId, TokenState,
     },
 };
 
@@ -37,6 +37,7 @@ fn directory(expires_at: u32) -> Directory {
         name: "acme".into(),
         state: AccountState::Active,
         limits: Limits::default(),
+        draws_on: None,
         destinations: [None; 3],
     }));
     collected.push(Change::Token(Token {
@@ -47,6 +48,7 @@ fn directory(expires_at: u32) -> Directory {
         state: TokenState::Live,
         expires_at,
         sources: Sources::default(),
+        rates: Rates::default(),
     }));
     directory.install(collected, Vec::new(), Revision(1));
     directory

@@ -62,6 +62,7 @@ pub(super) fn read(row: &Row) -> Result<AccountRow, Error> {
             name: row.get("name")?,
             state,
             limits: set.limits.over(&base),
+            draws_on: None,
             destinations,
         },
         parent: parent.map(AccountId),
