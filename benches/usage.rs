@@ -61,6 +61,8 @@ fn account() -> Arc<Account> {
         },
         books: Arc::new(Books::default()),
         in_flight: Arc::new(InFlight::default()),
+        buckets: Arc::default(),
+        main_buckets: None,
     })
 }
 

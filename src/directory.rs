@@ -401,7 +401,7 @@ impl State {
     #[inline]
     fn find(&self, digest: &Digest, registers: &Registers) -> Option<Entry> {
         let (found, Terms { sources, rates }) = self.table.look_up(digest)?;
-        let buckets = (!rates.is_unlimited()).then(|| registers.of_token(found.token(), &rates));
+        let buckets = rates.map(|rates| registers.of_token(found.token(), &rates));
         Some(Entry {
             token: found.token(),
             account: self.accounts.get(found.slot()),

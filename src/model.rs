@@ -27,7 +27,7 @@ pub use destination::{
 pub use door::Door;
 pub use limits::{InFlight, Limits};
 pub use network::{Network, Sources};
-pub use outcome::{Delivery, Rejection, Written};
+pub use outcome::{Delivery, Over, Payer, Rejection, Written};
 pub use rate::{Bucket, Buckets, Measure, Moment, Rate, Rates};
 pub use revision::{Position, Revision};
 pub use signal::Signal;

@@ -18,7 +18,8 @@ use super::{
 use crate::{
     clock,
     model::{
-        self, AccountId, Change, Destination, DestinationId, DigestKey, Position, Revision, Token,
+        self, AccountId, Change, Destination, DestinationId, DigestKey, Position, Rates, Revision,
+        Token,
     },
     rpc::feed,
 };
@@ -298,7 +299,7 @@ impl Frozen {
             state: entry.state(),
             expires_at: entry.expires_at(),
             sources,
-            rates,
+            rates: rates.map_or_else(Rates::default, |rates| *rates),
         })
     }
 }

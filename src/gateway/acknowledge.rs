@@ -17,7 +17,7 @@ use hyper::body::Body as _;
 use serde_json::Value;
 
 use super::receipt::{Dialect, Receipt};
-use crate::model::{Delivery, Rejection};
+use crate::model::{Delivery, Over, Payer, Rejection};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// It says that nothing was delivered.
@@ -245,7 +245,7 @@ fn sentence(rejection: &Rejection) -> String {
         Rejection::TooLarge { bytes_max } => {
             format!("The request body exceeds {}", size(*bytes_max))
         }
-        Rejection::Throttled { .. } => "The account is over its limit; try again".into(),
+        Rejection::Throttled { over, .. } => throttled(*over),
         Rejection::QuotaGone { .. } => "The account's volume is used up".into(),
         Rejection::Overloaded => "The gateway is overloaded; try again".into(),
         Rejection::Draining => "The gateway is going down; try again".into(),
@@ -271,6 +271,22 @@ fn sentence(rejection: &Rejection) -> String {
         }
         Rejection::Internal(_) => "The gateway failed; try again".into(),
     }
+}
+
+fn throttled(over: Over) -> String {
+    let (whose, what) = match over {
+        Over::Concurrency => ("account", "requests at once".to_owned()),
+        Over::InFlightBytes => ("account", "bytes at once".to_owned()),
+        Over::Rate(payer, measure) => {
+            let whose = match payer {
+                Payer::Token => "shipping token",
+                Payer::Account => "account",
+                Payer::MainAccount => "main account",
+            };
+            (whose, format!("{measure} per second"))
+        }
+    };
+    format!("The {whose} is over its limit of {what}; try again")
 }
 
 fn size(bytes: u64) -> String {

@@ -4,12 +4,13 @@
 
 mod content;
 mod memory;
+mod rate;
 mod rehearsal;
 
 pub(in crate::gateway) use content::{is_json, is_write_2};
 pub use memory::{Headroom, Held, Memory};
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use http::{HeaderValue, Request, header};
 
@@ -22,11 +23,9 @@ use crate::{
     model::{Content, Door, Encoding, Limits, Rejection, Signal, Tally, TokenId},
 };
 use memory::Claim;
+use rate::Charge;
 
-/// How long a refused sender of a throttled account should wait; spread per request by the answer.
-const THROTTLE_RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// An admitted caller's claim on memory, and its open line in the account's books. Dropping it gives everything back.
+/// An admitted caller's claim on memory, what it pays of its rates, and its open line in the account's books. Dropping it gives everything back.
 #[derive(Debug)]
 pub struct Permit {
     /// Who was admitted.
@@ -44,13 +43,14 @@ pub struct Permit {
     /// Checked and counted, then answered: nothing is delivered, and nothing stands in the books.
     pub is_rehearsal: bool,
     claim: Claim,
+    charge: Charge,
     line: Line,
 }
 
 /// Holds the headers against what the account and the gateway have room for.
 ///
 /// # Errors
-/// In this order: what asks for a rehearsal, content type and encoding, announced size, the account's ceilings, the gateway's.
+/// In this order: what asks for a rehearsal, content type and encoding, announced size, rates, the account's ceilings, the gateway's.
 pub fn admit(
     memory: &Arc<Memory>,
     meter: &Meter,
@@ -68,7 +68,14 @@ pub fn admit(
             bytes_max: body_bytes_max,
         });
     }
-    let claim = memory.enter(&caller.account)?;
+    let charge = Charge::enter(&caller, announced_bytes)?;
+    let claim = match memory.enter(&caller.account) {
+        Ok(claim) => claim,
+        Err(rejection) => {
+            charge.give_back();
+            return Err(rejection);
+        }
+    };
     let line_type = line_type(entrance.door, head);
     Ok(Permit {
         line: Line::open(&caller, meter, !is_rehearsal),
@@ -80,6 +87,7 @@ pub fn admit(
         line_type,
         is_rehearsal,
         claim,
+        charge,
     })
 }
 
@@ -151,7 +159,16 @@ impl Permit {
 
     /// Enters what was read into the books.
     pub fn received(&mut self, tally: Tally) {
+        self.charge.read(tally.bytes);
         self.line.receive(tally);
+    }
+
+    /// Pays for all that was read, where its rates leave anything to pay from.
+    ///
+    /// # Errors
+    /// The rate that doesn't.
+    pub fn settle(&mut self) -> Result<(), Rejection> {
+        self.charge.settle(self.line.received)
     }
 
     /// From here on the sender is owed an answer: what dies now is lost, not cut off.

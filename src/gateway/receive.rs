@@ -84,6 +84,7 @@ async fn read(
     }
     let encoding = check.encoding;
     let (counts, inflated_bytes) = check.finish(permit)?;
+    permit.settle()?;
     let payload = Payload {
         door: entrance.door,
         signal: permit.caller.signal,

@@ -19,7 +19,10 @@ use super::{
     receipt::Receipt,
     refusals::Refusal,
 };
-use crate::model::Rejection;
+use crate::{
+    clock,
+    model::{Bucket, Measure, Rate, Rejection},
+};
 
 const ALLOW: &str = "GET, HEAD";
 
@@ -75,6 +78,7 @@ impl Gateway {
     fn describe(&self, caller: &Caller) -> Value {
         let account = &caller.account.record;
         let limits = &account.limits;
+        let now = clock::moment();
         let Headroom {
             bytes_held,
             bytes_free,
@@ -94,14 +98,43 @@ impl Gateway {
                 "remote_write_body_bytes_max": limits.remote_write_body_bytes_max,
                 "in_flight_bytes_max": limited(limits.in_flight_bytes_max),
                 "concurrency_max": limited(limits.concurrency_max),
+                "rates": each_payer(caller, |bucket| {
+                    let Rate { per_second, burst } = bucket.rate();
+                    json!({"per_second": per_second, "burst": burst})
+                }),
             },
             "headroom": {
                 "in_flight_bytes": {"held": bytes_held, "free": bytes_free},
                 "concurrency": {"held": requests_held, "free": requests_free},
+                // Below nothing in debt.
+                "rates": each_payer(caller, |bucket| json!(bucket.level(now))),
             },
             "refusals": refusals,
         })
     }
+}
+
+/// Of whoever has rates, each rate that there is.
+fn each_payer(caller: &Caller, view: impl Fn(&Bucket) -> Value) -> Value {
+    let account = &caller.account;
+    let payers = [
+        ("token", caller.buckets.as_ref()),
+        ("account", Some(&account.buckets)),
+        ("main_account", account.main_buckets.as_ref()),
+    ];
+    let views = payers.map(|(name, buckets)| {
+        let buckets = buckets.filter(|buckets| buckets.is_limited());
+        let rates = buckets.map(|buckets| {
+            let limited = Measure::ALL.map(|measure| (measure, buckets.of(measure)));
+            let limited = limited
+                .into_iter()
+                .filter(|(_, bucket)| bucket.is_limited());
+            let views = limited.map(|(measure, bucket)| (measure.to_string(), view(bucket)));
+            views.collect::<serde_json::Map<_, _>>()
+        });
+        (name.to_owned(), json!(rates))
+    });
+    Value::Object(views.into_iter().collect())
 }
 
 /// No ceiling is null, not 0.

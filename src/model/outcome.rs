@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use super::{LineCounts, Tally, WriteCounts};
+use super::{LineCounts, Measure, Tally, WriteCounts};
 
 /// Remote write 2.0: what the destination said it wrote. Never made up.
 pub type Written = WriteCounts;
@@ -76,6 +76,8 @@ pub enum Rejection {
     },
     /// The account is over a ceiling of its own that clears soon.
     Throttled {
+        /// Which one.
+        over: Over,
         /// When to come back.
         retry_after: Duration,
         /// Remote write only: the account asks for 503, since Prometheus drops on 429.
@@ -124,6 +126,28 @@ pub enum Rejection {
     },
     /// A bug of ours, contained.
     Internal(&'static str),
+}
+
+/// A ceiling that an account, or its token, is over for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// Requests admitted and not yet answered.
+    Concurrency,
+    /// Body bytes held at once.
+    InFlightBytes,
+    /// A rate.
+    Rate(Payer, Measure),
+}
+
+/// Whose buckets a request pays from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payer {
+    /// The token's own.
+    Token,
+    /// The account's.
+    Account,
+    /// The main account's, where the account draws on those as well.
+    MainAccount,
 }
 
 impl Rejection {

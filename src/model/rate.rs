@@ -44,6 +44,8 @@ pub struct Rates(pub [Rate; 3]);
 #[derive(Debug, Default)]
 pub struct Bucket {
     per_second: AtomicU64,
+    /// What it holds when it is full.
+    burst: AtomicU64,
     /// How long it takes to fill, in nanoseconds.
     depth: AtomicU64,
     /// In nanoseconds. In the past: full. Further ahead than `depth`: empty, or in debt.
@@ -95,11 +97,6 @@ impl Rates {
     pub const fn of(&self, measure: Measure) -> Rate {
         self.0[measure.index()]
     }
-
-    /// Whether there is no rate at all.
-    pub fn is_unlimited(&self) -> bool {
-        self.0.iter().all(|rate| rate.per_second == 0)
-    }
 }
 
 // === impl Bucket ===
@@ -108,6 +105,7 @@ impl Bucket {
     /// From now on filled at that rate. What is in it, or owed, stays the same amount.
     pub fn set(&self, rate: Rate, now: Moment) {
         let before = self.per_second.swap(rate.per_second, Ordering::AcqRel);
+        self.burst.store(rate.depth(), Ordering::Release);
         let depth = nanos_of(rate.depth(), rate.per_second);
         self.depth.store(depth, Ordering::Release);
         if before == rate.per_second {
@@ -116,7 +114,10 @@ impl Bucket {
         // Whoever pays between these lines pays at the old rate or at the new one.
         let owed = |full_at: u64| {
             let missing = u128::from(full_at.saturating_sub(now.0)) * u128::from(before);
-            let nanos = missing.checked_div(rate.per_second.into()).unwrap_or(0);
+            let nanos = match rate.per_second {
+                0 => 0,
+                per_second => missing.div_ceil(per_second.into()),
+            };
             Some(now.0.saturating_add(clamped(nanos)))
         };
         let _ = self
@@ -199,8 +200,16 @@ impl Bucket {
         let depth = self.depth.load(Ordering::Acquire);
         let ahead = self.full_at.load(Ordering::Acquire).saturating_sub(now.0);
         let nanos = i128::from(depth) - i128::from(ahead);
-        let level = nanos * i128::from(per_second) / NANOS as i128;
+        let level = (nanos * i128::from(per_second)).div_euclid(NANOS as i128);
         Some(level.try_into().unwrap_or(i64::MIN))
+    }
+
+    /// What it is filled at, and what it holds when full.
+    pub fn rate(&self) -> Rate {
+        Rate {
+            per_second: self.per_second.load(Ordering::Acquire),
+            burst: self.burst.load(Ordering::Acquire),
+        }
     }
 
     /// Whether it is as a new one is.
@@ -211,10 +220,12 @@ impl Bucket {
 
 /// How long a rate takes for so much, rounded up: what costs something is never free.
 fn nanos_of(cost: u64, per_second: u64) -> u64 {
-    let nanos = u128::from(cost) * NANOS;
-    match per_second {
-        0 => 0,
-        per_second => clamped(nanos.div_ceil(per_second.into())),
+    if per_second == 0 || cost == 0 {
+        return 0;
+    }
+    match cost.checked_mul(NANOS as u64) {
+        Some(nanos) => nanos.div_ceil(per_second),
+        None => clamped((u128::from(cost) * NANOS).div_ceil(per_second.into())),
     }
 }
 

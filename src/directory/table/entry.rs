@@ -1,6 +1,8 @@
 //! One token in 32 bytes, half a cache line, never across two.
 
-use crate::model::{Digest, Rate, Rates, Signal, Sources, Token, TokenId, TokenState};
+use std::sync::Arc;
+
+use crate::model::{Digest, Rates, Signal, Sources, Token, TokenId, TokenState};
 
 const SLOT_BITS: u32 = 27;
 
@@ -22,7 +24,8 @@ pub(crate) struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Terms {
     pub(crate) sources: Sources,
-    pub(crate) rates: Rates,
+    /// `None` is [`Rates::default`].
+    pub(crate) rates: Option<Arc<Rates>>,
 }
 
 const _: () = assert!(size_of::<Entry>() == 32);
@@ -94,12 +97,7 @@ impl Terms {
     /// Of a token without any.
     pub(crate) const NONE: Self = Self {
         sources: Sources::ANYWHERE,
-        rates: Rates(
-            [Rate {
-                per_second: 0,
-                burst: 0,
-            }; 3],
-        ),
+        rates: None,
     };
 
     /// Of an entry whose terms are missing: it is good from nowhere.
@@ -110,9 +108,15 @@ impl Terms {
         }
     }
 
+    /// Heap bytes of the rates, with what counts their holders.
+    pub(crate) fn rates_bytes(&self) -> usize {
+        let rates = self.rates.as_ref();
+        rates.map_or(0, |rates| 16 + size_of_val(&**rates))
+    }
+
     /// Whether the token has any.
     pub(crate) fn are_of(token: &Token) -> bool {
-        token.sources.is_restricted() || !token.rates.is_unlimited()
+        token.sources.is_restricted() || token.rates != Rates::default()
     }
 }
 
@@ -120,7 +124,7 @@ impl From<Token> for Terms {
     fn from(token: Token) -> Self {
         Self {
             sources: token.sources,
-            rates: token.rates,
+            rates: (token.rates != Rates::default()).then(|| Arc::new(token.rates)),
         }
     }
 }

@@ -152,7 +152,7 @@ impl Shard {
         let networks = self
             .terms
             .iter()
-            .map(|(_, of)| 16 + size_of_val(of.sources.networks()));
+            .map(|(_, of)| 16 + size_of_val(of.sources.networks()) + of.rates_bytes());
         shard + size_of_val(&*self.terms) + networks.sum::<usize>()
     }
 }

@@ -6,17 +6,20 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
-use super::THROTTLE_RETRY_AFTER;
 use crate::{
     directory::Account,
-    model::{InFlight, Limits, Rejection},
+    model::{InFlight, Limits, Over, Rejection},
 };
 
 /// An account may hold this many times what is still free. Whoever causes the pressure is so refused first, and a newcomer
 /// always finds room; one account alone comes to 80 % of the ceiling.
 const ACCOUNT_SHARE_OF_FREE: u64 = 4;
+
+/// How long a sender waits whose account is at a ceiling of what it holds at once: others of its requests end any moment.
+const THROTTLE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What all requests of the gateway hold together. Shared by its workers.
 #[derive(Debug)]
@@ -119,7 +122,7 @@ impl Memory {
         self.check_open()?;
         let limits = &account.record.limits;
         if !account.in_flight.try_enter(limits.concurrency_max) {
-            return Err(throttled(limits));
+            return Err(throttled(limits, Over::Concurrency));
         }
         // Connections bound how many there can be.
         self.in_flight.try_enter(0);
@@ -141,8 +144,9 @@ impl Memory {
     }
 }
 
-fn throttled(limits: &Limits) -> Rejection {
+fn throttled(limits: &Limits, over: Over) -> Rejection {
     Rejection::Throttled {
+        over,
         retry_after: THROTTLE_RETRY_AFTER,
         as_unavailable: limits.remote_write_throttle_as_unavailable,
     }
@@ -225,7 +229,7 @@ impl Held {
             .in_flight
             .try_claim(bytes, limits.in_flight_bytes_max)
         {
-            return Err(throttled(limits));
+            return Err(throttled(limits, Over::InFlightBytes));
         }
         if self.account.in_flight.bytes() > self.memory.account_bytes_max()
             || !self
