@@ -57,10 +57,12 @@ async fn a_token_is_told_whose_it_is_on_every_port_and_version() {
                         "remote_write_body_bytes_max": 32 << 20,
                         "in_flight_bytes_max": 1_000_000,
                         "concurrency_max": 7,
+                        "rates": {"token": null, "account": null, "main_account": null},
                     },
                     "headroom": {
                         "in_flight_bytes": {"held": 0, "free": 1_000_000},
                         "concurrency": {"held": 0, "free": 7},
+                        "rates": {"token": null, "account": null, "main_account": null},
                     },
                     "refusals": [],
                 })

@@ -218,6 +218,41 @@ async fn an_account_over_its_ceiling_is_throttled() {
     report("throttled");
 }
 
+#[tokio::test]
+async fn an_account_or_a_token_over_a_rate_is_throttled_and_told_when_it_clears() {
+    let stage = Stage::set("http").await;
+    for (limit, as_unavailable) in [
+        ("requests_per_second", false),
+        ("bytes_per_second", false),
+        ("items_per_second", false),
+        ("requests_per_second", true),
+    ] {
+        for at in EVERYWHERE {
+            stage.accept(at);
+            let limits = json!({limit: 1_000_000_000u64, "remote_write_throttle_as_unavailable": as_unavailable});
+            stage.limits(limits).await;
+            let seen = stage.ship(at).await;
+            assert_cell(&SUCCESS, at, "under its rates", &seen);
+            // One more passes, into debt; what comes next waits for some seconds.
+            stage.limits(json!({limit: 1})).await;
+            for _ in 0..2 {
+                stage.ship(at).await;
+            }
+            let seen = stage.ship(at).await;
+            let row = if as_unavailable {
+                THROTTLED_503
+            } else {
+                THROTTLED
+            };
+            assert_cell(&row, at, limit, &seen);
+            stage.limits(json!({limit: 0})).await;
+            let seen = stage.ship(at).await;
+            assert_cell(&SUCCESS, at, "without a rate", &seen);
+        }
+    }
+    report("rates");
+}
+
 /// A held delivery runs to its end whatever happens: its destination has to answer first.
 async fn release_hold(stage: &Stage) {
     stage.limits(json!({"concurrency_max": 0})).await;
