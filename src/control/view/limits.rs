@@ -1,0 +1,189 @@
+//! Limits of accounts: those that hold, those that an account has set itself, and one table of what each may be.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{control::record::AccountRow, model::Limits};
+
+/// The same names stand in what holds and in what is set.
+macro_rules! limits {
+    ($($(#[$doc:meta])* $name:ident: $kind:ident,)*) => {
+        /// Ceilings of one account on one gateway; 0 means none where it may be set.
+        #[derive(Clone, Debug, Serialize, ToSchema)]
+        pub(in crate::control) struct AccountLimits {
+            $($(#[$doc])* $name: $kind,)*
+        }
+
+        /// Limits that are set; others are the parent's, or the default.
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+        #[serde(default, deny_unknown_fields)]
+        pub(in crate::control) struct LimitsSet {
+            $(#[serde(skip_serializing_if = "Option::is_none")] $name: Option<$kind>,)*
+        }
+    };
+}
+
+limits! {
+    /// Log bulk: bytes of a body.
+    bulk_body_bytes_max: u64,
+    /// Log bulk: bytes of a line.
+    bulk_line_bytes_max: u64,
+    /// OTLP: bytes of a body after inflation.
+    otlp_body_bytes_max: u64,
+    /// Remote write: bytes of a body after inflation.
+    remote_write_body_bytes_max: u64,
+    /// Body bytes in memory at once.
+    in_flight_bytes_max: u64,
+    /// Requests at once.
+    concurrency_max: u64,
+    /// Remote write over a ceiling: 503 instead of 429.
+    remote_write_throttle_as_unavailable: bool,
+}
+
+/// A limit that is a number, its bounds, and where it stands.
+struct Number {
+    name: &'static str,
+    least: u64,
+    most: u64,
+    set: fn(&mut LimitsSet) -> &mut Option<u64>,
+    holds: fn(&mut Limits) -> &mut u64,
+}
+
+/// A limit that is a yes or a no.
+struct Flag {
+    name: &'static str,
+    set: fn(&mut LimitsSet) -> &mut Option<bool>,
+    holds: fn(&mut Limits) -> &mut bool,
+}
+
+macro_rules! number {
+    ($name:ident, $least:expr, $most:expr, $($place:tt)+) => {
+        Number {
+            name: stringify!($name),
+            least: $least,
+            most: $most,
+            set: |set| &mut set.$name,
+            holds: |limits| &mut limits.$($place)+,
+        }
+    };
+}
+
+/// The feed could not tell a size of 0 from the gateway's default.
+const NUMBERS: [Number; 6] = [
+    number!(bulk_body_bytes_max, 1, u64::MAX, bulk_body_bytes_max),
+    number!(bulk_line_bytes_max, 1, u64::MAX, bulk_line_bytes_max),
+    number!(otlp_body_bytes_max, 1, u64::MAX, otlp_body_bytes_max),
+    number!(
+        remote_write_body_bytes_max,
+        1,
+        u64::MAX,
+        remote_write_body_bytes_max
+    ),
+    number!(in_flight_bytes_max, 0, u64::MAX, in_flight_bytes_max),
+    number!(concurrency_max, 0, u64::MAX, concurrency_max),
+];
+
+const FLAGS: [Flag; 1] = [Flag {
+    name: "remote_write_throttle_as_unavailable",
+    set: |set| &mut set.remote_write_throttle_as_unavailable,
+    holds: |limits| &mut limits.remote_write_throttle_as_unavailable,
+}];
+
+/// What a number may be, by the name of its limit.
+pub(in crate::control) fn limit_bounds(name: &str) -> Option<(u64, u64)> {
+    let number = NUMBERS.iter().find(|number| number.name == name)?;
+    Some((number.least, number.most))
+}
+
+/// Every limit there is.
+pub(in crate::control) fn limit_names() -> impl Iterator<Item = &'static str> {
+    let numbers = NUMBERS.iter().map(|number| number.name);
+    numbers.chain(FLAGS.iter().map(|flag| flag.name))
+}
+
+// === impl AccountLimits ===
+
+impl From<&AccountRow> for AccountLimits {
+    fn from(row: &AccountRow) -> Self {
+        let limits = &row.account.limits;
+        Self {
+            bulk_body_bytes_max: limits.bulk_body_bytes_max,
+            bulk_line_bytes_max: limits.bulk_line_bytes_max,
+            otlp_body_bytes_max: limits.otlp_body_bytes_max,
+            remote_write_body_bytes_max: limits.remote_write_body_bytes_max,
+            in_flight_bytes_max: limits.in_flight_bytes_max,
+            concurrency_max: limits.concurrency_max,
+            remote_write_throttle_as_unavailable: limits.remote_write_throttle_as_unavailable,
+        }
+    }
+}
+
+// === impl LimitsSet ===
+
+impl LimitsSet {
+    /// What holds when the rest is `base`.
+    pub(in crate::control) fn over(&self, base: &Limits) -> Limits {
+        let (mut own, mut limits) = (self.clone(), base.clone());
+        for number in &NUMBERS {
+            let place = (number.holds)(&mut limits);
+            *place = (number.set)(&mut own).unwrap_or(*place);
+        }
+        for flag in &FLAGS {
+            let place = (flag.holds)(&mut limits);
+            *place = (flag.set)(&mut own).unwrap_or(*place);
+        }
+        limits
+    }
+
+    /// Also sets what `more` sets; why not, if a number is out of its bounds.
+    pub(in crate::control) fn set(&mut self, mut more: Self) -> Result<(), String> {
+        for number in &NUMBERS {
+            let Some(value) = *(number.set)(&mut more) else {
+                continue;
+            };
+            in_bounds(number.name, value, (number.least, number.most))?;
+            *(number.set)(self) = Some(value);
+        }
+        for flag in &FLAGS {
+            let place = (flag.set)(self);
+            *place = (flag.set)(&mut more).or(*place);
+        }
+        Ok(())
+    }
+
+    /// Takes a limit back, by its name; false when there is none of that name.
+    pub(in crate::control) fn unset(&mut self, name: &str) -> bool {
+        if let Some(number) = NUMBERS.iter().find(|number| number.name == name) {
+            *(number.set)(self) = None;
+        } else if let Some(flag) = FLAGS.iter().find(|flag| flag.name == name) {
+            *(flag.set)(self) = None;
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// Names of those that are not set.
+    pub(super) fn unset_names(&self) -> Vec<&'static str> {
+        let mut own = self.clone();
+        let mut names = Vec::new();
+        for number in &NUMBERS {
+            names.extend((number.set)(&mut own).is_none().then_some(number.name));
+        }
+        for flag in &FLAGS {
+            names.extend((flag.set)(&mut own).is_none().then_some(flag.name));
+        }
+        names
+    }
+}
+
+/// What is wrong with a number, in words.
+fn in_bounds(name: &str, value: u64, (least, most): (u64, u64)) -> Result<(), String> {
+    if value < least {
+        return Err(format!("{name} must be at least {least}"));
+    }
+    if value > most {
+        return Err(format!("{name} may be {most} at most"));
+    }
+    Ok(())
+}
