@@ -1,14 +1,16 @@
 //! Records as people see them, in the admin API's answers and in the audit log: no secret is in them.
 
 mod limits;
+mod rates;
 mod people;
 mod shared;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub(super) use limits::{AccountLimits, LimitsSet, limit_bounds, limit_names};
+pub(super) use limits::{AccountLimits, LimitsSet, in_bounds, limit_bounds, limit_names};
 pub(super) use people::{ApiToken, AuditRecord, User, hexadecimal};
+pub(super) use rates::{RATE_MAX, Rates};
 pub(super) use shared::{SharedFilter, SharedToken};
 
 use super::record::{AccountRow, DestinationRow, Settings, TokenRow, rfc3339, rfc3339_seconds};
@@ -112,6 +114,7 @@ pub(super) struct Token {
     description: String,
     /// Networks that it may be used from, as CIDR; none means anywhere.
     sources: Vec<String>,
+    rates: Rates,
     /// `live`, `disabled`, `revoked` or `expired`.
     state: &'static str,
     expires_at: Option<String>,
@@ -244,6 +247,7 @@ impl From<&TokenRow> for Token {
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
+            rates: (&row.token.rates).into(),
             state: row.state(clock::wall_seconds()),
             expires_at: rfc3339_seconds(row.token.expires_at),
             replaced_by: row.replaced_by,

@@ -3,12 +3,17 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{control::record::AccountRow, model::Limits};
+use super::rates::RATE_MAX;
+use crate::{
+    control::record::AccountRow,
+    model::{Limits, Measure},
+};
 
 /// The same names stand in what holds and in what is set.
 macro_rules! limits {
     ($($(#[$doc:meta])* $name:ident: $kind:ident,)*) => {
-        /// Ceilings of one account on one gateway; 0 means none where it may be set.
+        /// Ceilings and rates of one account on one gateway; 0 means none where it may be set. A burst is what comes at once
+        /// after a rest; of 0, it is what comes in a second.
         #[derive(Clone, Debug, Serialize, ToSchema)]
         pub(in crate::control) struct AccountLimits {
             $($(#[$doc])* $name: $kind,)*
@@ -38,6 +43,18 @@ limits! {
     concurrency_max: u64,
     /// Remote write over a ceiling: 503 instead of 429.
     remote_write_throttle_as_unavailable: bool,
+    /// Requests a second.
+    requests_per_second: u64,
+    requests_burst: u64,
+    /// Bytes of bodies, after inflation, a second.
+    bytes_per_second: u64,
+    bytes_burst: u64,
+    /// Lines, log records, spans, data points, samples, histograms and exemplars a second.
+    items_per_second: u64,
+    items_burst: u64,
+    /// Its requests are held to its main account's rates as well, together with those of all accounts that draw on them. Set on a
+    /// main account, it is what its sub-accounts inherit, and means nothing for the main account itself.
+    draw_on_main: bool,
 }
 
 /// A limit that is a number, its bounds, and where it stands.
@@ -53,7 +70,6 @@ struct Number {
 struct Flag {
     name: &'static str,
     set: fn(&mut LimitsSet) -> &mut Option<bool>,
-    holds: fn(&mut Limits) -> &mut bool,
 }
 
 macro_rules! number {
@@ -68,8 +84,14 @@ macro_rules! number {
     };
 }
 
+macro_rules! rate {
+    ($name:ident, $measure:ident, $part:ident) => {
+        number!($name, 0, RATE_MAX, rates.0[Measure::$measure.index()].$part)
+    };
+}
+
 /// The feed could not tell a size of 0 from the gateway's default.
-const NUMBERS: [Number; 6] = [
+const NUMBERS: [Number; 12] = [
     number!(bulk_body_bytes_max, 1, u64::MAX, bulk_body_bytes_max),
     number!(bulk_line_bytes_max, 1, u64::MAX, bulk_line_bytes_max),
     number!(otlp_body_bytes_max, 1, u64::MAX, otlp_body_bytes_max),
@@ -81,13 +103,24 @@ const NUMBERS: [Number; 6] = [
     ),
     number!(in_flight_bytes_max, 0, u64::MAX, in_flight_bytes_max),
     number!(concurrency_max, 0, u64::MAX, concurrency_max),
+    rate!(requests_per_second, Requests, per_second),
+    rate!(requests_burst, Requests, burst),
+    rate!(bytes_per_second, Bytes, per_second),
+    rate!(bytes_burst, Bytes, burst),
+    rate!(items_per_second, Items, per_second),
+    rate!(items_burst, Items, burst),
 ];
 
-const FLAGS: [Flag; 1] = [Flag {
-    name: "remote_write_throttle_as_unavailable",
-    set: |set| &mut set.remote_write_throttle_as_unavailable,
-    holds: |limits| &mut limits.remote_write_throttle_as_unavailable,
-}];
+const FLAGS: [Flag; 2] = [
+    Flag {
+        name: "remote_write_throttle_as_unavailable",
+        set: |set| &mut set.remote_write_throttle_as_unavailable,
+    },
+    Flag {
+        name: "draw_on_main",
+        set: |set| &mut set.draw_on_main,
+    },
+];
 
 /// What a number may be, by the name of its limit.
 pub(in crate::control) fn limit_bounds(name: &str) -> Option<(u64, u64)> {
@@ -106,6 +139,7 @@ pub(in crate::control) fn limit_names() -> impl Iterator<Item = &'static str> {
 impl From<&AccountRow> for AccountLimits {
     fn from(row: &AccountRow) -> Self {
         let limits = &row.account.limits;
+        let [requests, bytes, items] = Measure::ALL.map(|measure| limits.rates.of(measure));
         Self {
             bulk_body_bytes_max: limits.bulk_body_bytes_max,
             bulk_line_bytes_max: limits.bulk_line_bytes_max,
@@ -114,6 +148,16 @@ impl From<&AccountRow> for AccountLimits {
             in_flight_bytes_max: limits.in_flight_bytes_max,
             concurrency_max: limits.concurrency_max,
             remote_write_throttle_as_unavailable: limits.remote_write_throttle_as_unavailable,
+            requests_per_second: requests.per_second,
+            requests_burst: requests.burst,
+            bytes_per_second: bytes.per_second,
+            bytes_burst: bytes.burst,
+            items_per_second: items.per_second,
+            items_burst: items.burst,
+            draw_on_main: match row.parent {
+                Some(_) => row.account.draws_on.is_some(),
+                None => row.set.limits.draws_on_main().unwrap_or(false),
+            },
         }
     }
 }
@@ -128,11 +172,14 @@ impl LimitsSet {
             let place = (number.holds)(&mut limits);
             *place = (number.set)(&mut own).unwrap_or(*place);
         }
-        for flag in &FLAGS {
-            let place = (flag.holds)(&mut limits);
-            *place = (flag.set)(&mut own).unwrap_or(*place);
-        }
+        let place = &mut limits.remote_write_throttle_as_unavailable;
+        *place = own.remote_write_throttle_as_unavailable.unwrap_or(*place);
         limits
+    }
+
+    /// Whether the main account's rates are drawn on, if that is set.
+    pub(in crate::control) fn draws_on_main(&self) -> Option<bool> {
+        self.draw_on_main
     }
 
     /// Also sets what `more` sets; why not, if a number is out of its bounds.
@@ -178,7 +225,11 @@ impl LimitsSet {
 }
 
 /// What is wrong with a number, in words.
-fn in_bounds(name: &str, value: u64, (least, most): (u64, u64)) -> Result<(), String> {
+pub(in crate::control) fn in_bounds(
+    name: &str,
+    value: u64,
+    (least, most): (u64, u64),
+) -> Result<(), String> {
     if value < least {
         return Err(format!("{name} must be at least {least}"));
     }

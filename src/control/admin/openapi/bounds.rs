@@ -45,7 +45,7 @@ pub(super) fn state(document: &mut Value) {
     let Some(schemas) = document["components"]["schemas"].as_object_mut() else {
         return;
     };
-    for name in ["LimitsSet", "DestinationsBody", "TlsBody"] {
+    for name in ["LimitsSet", "RatesBody", "DestinationsBody", "TlsBody"] {
         bodies.push(format!("#/components/schemas/{name}"));
     }
     for body in bodies {
