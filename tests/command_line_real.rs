@@ -47,6 +47,12 @@ async fn accounts_and_destinations_are_made_changed_and_deleted() {
     assert_eq!(set["enforcement"]["enforced"], 1);
     assert_eq!(set["limits"]["concurrency_max"], 9);
     assert_eq!(set["limits"]["bulk_body_bytes_max"], 1 << 20);
+    let rates =
+        "--limit requests_per_second=1000 --limit bytes_per_second=5MiB --limit draw_on_main=true";
+    let set = shell.object(&format!("account set acme2 {rates}"));
+    assert_eq!(set["limits"]["requests_per_second"], 1000);
+    assert_eq!(set["limits"]["bytes_per_second"], 5 << 20);
+    assert_eq!(set["limits"]["draw_on_main"], true);
     let list = shell.says("account list");
     assert!(
         list.contains("2   acme2  -       community  active  loki     archive     archive    "),
@@ -130,6 +136,28 @@ async fn a_token_lives_by_what_the_command_line_says_of_it() {
         shell
             .fails("token delete 4", 1)
             .contains("there is no token 4")
+    );
+    let create = "token create --account acme --signal metrics --name slow --rate requests_per_second=100 \
+        --rate bytes_per_second=5MiB";
+    shell.says(create);
+    let slow = json!({"requests_per_second": 100, "bytes_per_second": 5 << 20});
+    assert_eq!(shell.object("token show slow")["rates"], slow);
+    let set = "token set slow --rate requests_per_second=0 --rate items_burst=7";
+    let slow = json!({"bytes_per_second": 5 << 20, "items_burst": 7});
+    assert_eq!(shell.object(set)["rates"], slow);
+    let listed = shell.object("token list --name slow");
+    assert_eq!(listed["items"][0]["rates"], slow);
+    let wrong = shell.fails("token set slow --rate bytes_per_second=true", 2);
+    assert!(wrong.contains("is not a number or a size"), "{wrong}");
+    let wrong = shell.fails("token set slow --rate bytes_per_second=2TB", 1);
+    assert!(
+        wrong.contains("bytes_per_second may be 1000000000000 at most"),
+        "{wrong}"
+    );
+    let wrong = shell.fails("token set slow --rate bytes_per_minute=1", 1);
+    assert!(
+        wrong.contains("unknown field `bytes_per_minute`"),
+        "{wrong}"
     );
     let given = shell.folder.path().join("given");
     std::fs::write(&given, "made-by-somebody-else-7\n").expect("written");

@@ -9,7 +9,7 @@ use super::{
     end::End,
     output::{cell, name_and_id, table},
     usage::Buckets,
-    words::{fields, filtered},
+    words::{fields, filtered, number, object},
 };
 use crate::model::Signal;
 
@@ -96,7 +96,8 @@ pub(super) struct Settings {
     /// Where a signal goes: `logs=archive`, a name or an id; `logs=` for nowhere. Repeatable.
     #[arg(long = "destination", value_name = "SIGNAL=DESTINATION", value_parser = destination)]
     destinations: Vec<(Signal, Value)>,
-    /// A ceiling: `bulk_body_bytes_max=5MiB`, `concurrency_max=64`. Repeatable; `account list --json` shows all.
+    /// A ceiling or a rate: `bulk_body_bytes_max=5MiB`, `concurrency_max=64`, `requests_per_second=1000`. Repeatable; `account
+    /// list --json` shows all.
     #[arg(long = "limit", value_name = "LIMIT=VALUE", value_parser = limit)]
     limits: Vec<(String, Value)>,
     /// `community`, `pro`, `enterprise`, `trial` or `unlimited`.
@@ -292,20 +293,13 @@ fn limit(text: &str) -> Result<(String, Value), String> {
     let (name, value) = text
         .split_once('=')
         .ok_or("expected LIMIT=VALUE, such as concurrency_max=64")?;
-    let parsed = match value {
+    let value = match value {
         "true" => json!(true),
         "false" => json!(false),
-        number => match number.parse::<u64>() {
-            Ok(number) => json!(number),
-            Err(_) => {
-                let size: bytesize::ByteSize = number
-                    .parse()
-                    .map_err(|_| format!("{number:?} is not a number, a size or true or false"))?;
-                json!(size.as_u64())
-            }
-        },
+        text => number(text)
+            .ok_or_else(|| format!("{text:?} is not a number, a size or true or false"))?,
     };
-    Ok((name.to_owned(), parsed))
+    Ok((name.to_owned(), value))
 }
 
 // === impl Settings ===
@@ -313,14 +307,10 @@ fn limit(text: &str) -> Result<(String, Value), String> {
 impl Settings {
     fn body(self) -> Map<String, Value> {
         let named = self.destinations.into_iter();
-        let destinations: Map<_, _> = named
-            .map(|(signal, value)| (signal.name().to_owned(), value))
-            .collect();
-        let limits: Map<_, _> = self.limits.into_iter().collect();
-        let some = |map: Map<String, Value>| (!map.is_empty()).then_some(Value::Object(map));
+        let destinations = named.map(|(signal, value)| (signal.name().to_owned(), value));
         fields([
-            ("destinations", some(destinations)),
-            ("limits", some(limits)),
+            ("destinations", object(destinations.collect())),
+            ("limits", object(self.limits)),
             ("plan", self.plan.map(Value::from)),
             End::field(self.trial_until, "trial_until", "trial_seconds"),
             ("accessible", self.accessible.map(Value::from)),

@@ -14,7 +14,7 @@ use super::{
     import::Import,
     output::{SecretFile, cell, table},
     usage,
-    words::fields,
+    words::{fields, number, object},
 };
 use named::{Filter, Means, Named};
 
@@ -50,6 +50,9 @@ pub(super) enum Verb {
         /// A network that it is good from, such as 192.0.2.0/24; anywhere without one. Repeatable.
         #[arg(long = "source", value_name = "NETWORK")]
         sources: Vec<String>,
+        /// How fast it may ship: `requests_per_second=100`, `bytes_per_second=5MiB`, `items_burst=10000`. Repeatable.
+        #[arg(long = "rate", value_name = "RATE=NUMBER", value_parser = rate)]
+        rates: Vec<(String, Value)>,
         /// When it ends: `30d` from now, or a time such as 2027-01-31T00:00:00Z.
         #[arg(long, value_parser = End::parse)]
         expires: Option<End>,
@@ -135,6 +138,9 @@ pub(super) struct Change {
     /// Good from anywhere again.
     #[arg(long)]
     anywhere: bool,
+    /// How fast it may ship: `requests_per_second=100`, `bytes_per_second=5MiB`; 0 for no such rate. Repeatable.
+    #[arg(long = "rate", value_name = "RATE=NUMBER", value_parser = rate)]
+    rates: Vec<(String, Value)>,
     /// When it ends: `30d` from now, or a time such as 2027-01-31T00:00:00Z.
     #[arg(long, value_parser = end::time, conflicts_with = "never_expires")]
     expires: Option<String>,
@@ -187,6 +193,7 @@ impl Verb {
                 name,
                 description,
                 sources,
+                rates,
                 expires,
                 token_file,
                 out,
@@ -205,6 +212,7 @@ impl Verb {
                     ("name", Some(name.into())),
                     ("description", description.map(Value::from)),
                     ("sources", has_sources.then(|| sources.into())),
+                    ("rates", object(rates)),
                     End::field(expires, "expires_at", "expires_in_seconds"),
                     ("token", token.map(|token| token.reveal().into())),
                 ]);
@@ -264,6 +272,14 @@ impl Verb {
             }
         }
     }
+}
+
+fn rate(text: &str) -> Result<(String, Value), String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or("expected RATE=NUMBER, such as requests_per_second=100")?;
+    let value = number(value).ok_or_else(|| format!("{value:?} is not a number or a size"))?;
+    Ok((name.to_owned(), value))
 }
 
 fn created(token: &Value) -> String {
@@ -345,6 +361,7 @@ impl Change {
             ("name", self.name.map(Value::from)),
             ("description", self.description.map(Value::from)),
             ("sources", has_sources.then(|| self.sources.into())),
+            ("rates", object(self.rates)),
             ("expires_at", has_end.then(|| self.expires.into())),
         ]);
         body.into()

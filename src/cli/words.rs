@@ -22,3 +22,17 @@ pub(super) fn fields<const N: usize>(all: [(&str, Option<Value>); N]) -> Map<Str
         .filter_map(|(key, value)| Some((key.to_owned(), value?)))
         .collect()
 }
+
+/// An object of what is named, if anything is.
+pub(super) fn object(named: Vec<(String, Value)>) -> Option<Value> {
+    let named: Map<_, _> = named.into_iter().collect();
+    (!named.is_empty()).then_some(named.into())
+}
+
+/// A number, or a size such as 5MiB.
+pub(super) fn number(text: &str) -> Option<Value> {
+    let number = text.parse::<u64>().ok();
+    let size = || text.parse::<bytesize::ByteSize>().ok();
+    let number = number.or_else(|| size().map(|size| size.as_u64()))?;
+    Some(number.into())
+}

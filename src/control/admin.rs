@@ -21,6 +21,7 @@ mod written;
 mod accounts;
 mod destinations;
 mod endpoint;
+mod rates;
 mod tokens;
 mod given;
 mod import;

@@ -16,6 +16,7 @@ mod accounts;
 mod deleting;
 mod admins;
 mod rotating;
+mod rates;
 mod held;
 mod imports;
 mod sessions;

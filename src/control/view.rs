@@ -1,18 +1,22 @@
 //! Records as people see them, in the admin API's answers and in the audit log: no secret is in them.
 
+mod limits;
+mod rates;
 mod people;
 mod shared;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub(super) use limits::{AccountLimits, LimitsSet, in_bounds, limit_bounds, limit_names};
 pub(super) use people::{ApiToken, AuditRecord, User, hexadecimal};
+pub(super) use rates::{RATE_MAX, Rates};
 pub(super) use shared::{SharedFilter, SharedToken};
 
 use super::record::{AccountRow, DestinationRow, Settings, TokenRow, rfc3339, rfc3339_seconds};
 use crate::{
     clock,
-    model::{AccountId, AccountState, Compression, Credentials, DestinationId, Limits, Signal},
+    model::{AccountId, AccountState, Compression, Credentials, DestinationId, Signal},
 };
 
 /// An account.
@@ -41,45 +45,6 @@ pub(super) struct Account {
     inherited: Option<Vec<&'static str>>,
     pub(super) created_at: String,
     revision: u64,
-}
-
-/// Ceilings of one account on one gateway; 0 in the last two means none.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub(super) struct AccountLimits {
-    /// Log bulk: bytes of a body.
-    bulk_body_bytes_max: u64,
-    /// Log bulk: bytes of a line.
-    bulk_line_bytes_max: u64,
-    /// OTLP: bytes of a body after inflation.
-    otlp_body_bytes_max: u64,
-    /// Remote write: bytes of a body after inflation.
-    remote_write_body_bytes_max: u64,
-    /// Body bytes in memory at once.
-    in_flight_bytes_max: u64,
-    /// Requests at once.
-    concurrency_max: u64,
-    /// Remote write over a ceiling: 503 instead of 429.
-    remote_write_throttle_as_unavailable: bool,
-}
-
-/// Ceilings that are set; others are the parent's, or the default.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct LimitsSet {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bulk_body_bytes_max: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bulk_line_bytes_max: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    otlp_body_bytes_max: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    remote_write_body_bytes_max: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    in_flight_bytes_max: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    concurrency_max: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    remote_write_throttle_as_unavailable: Option<bool>,
 }
 
 /// Ids of destinations by signal; null refuses the signal.
@@ -149,6 +114,7 @@ pub(super) struct Token {
     description: String,
     /// Networks that it may be used from, as CIDR; none means anywhere.
     sources: Vec<String>,
+    rates: Rates,
     /// `live`, `disabled`, `revoked` or `expired`.
     state: &'static str,
     expires_at: Option<String>,
@@ -178,7 +144,7 @@ impl From<&AccountRow> for Account {
                 Some(reason) => Some(reason.clone()),
                 None => is_suspended.then(|| "its main account is suspended".to_owned()),
             },
-            limits: (&row.account.limits).into(),
+            limits: row.into(),
             destinations: Destinations {
                 logs: to(Signal::Logs),
                 metrics: to(Signal::Metrics),
@@ -188,127 +154,6 @@ impl From<&AccountRow> for Account {
             created_at: rfc3339(row.created_at),
             revision: row.revision,
         }
-    }
-}
-
-// === impl AccountLimits ===
-
-impl From<&Limits> for AccountLimits {
-    fn from(limits: &Limits) -> Self {
-        Self {
-            bulk_body_bytes_max: limits.bulk_body_bytes_max,
-            bulk_line_bytes_max: limits.bulk_line_bytes_max,
-            otlp_body_bytes_max: limits.otlp_body_bytes_max,
-            remote_write_body_bytes_max: limits.remote_write_body_bytes_max,
-            in_flight_bytes_max: limits.in_flight_bytes_max,
-            concurrency_max: limits.concurrency_max,
-            remote_write_throttle_as_unavailable: limits.remote_write_throttle_as_unavailable,
-        }
-    }
-}
-
-// === impl LimitsSet ===
-
-impl LimitsSet {
-    /// What holds when the rest is `base`.
-    pub(super) fn over(&self, base: &Limits) -> Limits {
-        Limits {
-            bulk_body_bytes_max: self.bulk_body_bytes_max.unwrap_or(base.bulk_body_bytes_max),
-            bulk_line_bytes_max: self.bulk_line_bytes_max.unwrap_or(base.bulk_line_bytes_max),
-            otlp_body_bytes_max: self.otlp_body_bytes_max.unwrap_or(base.otlp_body_bytes_max),
-            remote_write_body_bytes_max: self
-                .remote_write_body_bytes_max
-                .unwrap_or(base.remote_write_body_bytes_max),
-            in_flight_bytes_max: self.in_flight_bytes_max.unwrap_or(base.in_flight_bytes_max),
-            concurrency_max: self.concurrency_max.unwrap_or(base.concurrency_max),
-            remote_write_throttle_as_unavailable: self
-                .remote_write_throttle_as_unavailable
-                .unwrap_or(base.remote_write_throttle_as_unavailable),
-            rates: base.rates,
-        }
-    }
-
-    /// Also sets what `more` sets.
-    pub(super) fn set(&mut self, more: Self) {
-        let Self {
-            bulk_body_bytes_max,
-            bulk_line_bytes_max,
-            otlp_body_bytes_max,
-            remote_write_body_bytes_max,
-            in_flight_bytes_max,
-            concurrency_max,
-            remote_write_throttle_as_unavailable,
-        } = more;
-        let places = [
-            (&mut self.bulk_body_bytes_max, bulk_body_bytes_max),
-            (&mut self.bulk_line_bytes_max, bulk_line_bytes_max),
-            (&mut self.otlp_body_bytes_max, otlp_body_bytes_max),
-            (
-                &mut self.remote_write_body_bytes_max,
-                remote_write_body_bytes_max,
-            ),
-            (&mut self.in_flight_bytes_max, in_flight_bytes_max),
-            (&mut self.concurrency_max, concurrency_max),
-        ];
-        for (place, value) in places {
-            *place = value.or(*place);
-        }
-        let place = &mut self.remote_write_throttle_as_unavailable;
-        *place = remote_write_throttle_as_unavailable.or(*place);
-    }
-
-    /// Names of sizes that are set to 0, which the feed could not tell from the gateway's default.
-    pub(super) fn nothing(&self) -> Option<&'static str> {
-        [
-            ("bulk_body_bytes_max", self.bulk_body_bytes_max),
-            ("bulk_line_bytes_max", self.bulk_line_bytes_max),
-            ("otlp_body_bytes_max", self.otlp_body_bytes_max),
-            (
-                "remote_write_body_bytes_max",
-                self.remote_write_body_bytes_max,
-            ),
-        ]
-        .into_iter()
-        .find_map(|(name, value)| (value == Some(0)).then_some(name))
-    }
-
-    /// Takes a limit back, by its name; false when there is none of that name.
-    pub(super) fn unset(&mut self, name: &str) -> bool {
-        let place = match name {
-            "bulk_body_bytes_max" => &mut self.bulk_body_bytes_max,
-            "bulk_line_bytes_max" => &mut self.bulk_line_bytes_max,
-            "otlp_body_bytes_max" => &mut self.otlp_body_bytes_max,
-            "remote_write_body_bytes_max" => &mut self.remote_write_body_bytes_max,
-            "in_flight_bytes_max" => &mut self.in_flight_bytes_max,
-            "concurrency_max" => &mut self.concurrency_max,
-            "remote_write_throttle_as_unavailable" => {
-                self.remote_write_throttle_as_unavailable = None;
-                return true;
-            }
-            _ => return false,
-        };
-        *place = None;
-        true
-    }
-
-    fn unset_names(&self) -> impl Iterator<Item = &'static str> {
-        [
-            ("bulk_body_bytes_max", self.bulk_body_bytes_max.is_none()),
-            ("bulk_line_bytes_max", self.bulk_line_bytes_max.is_none()),
-            ("otlp_body_bytes_max", self.otlp_body_bytes_max.is_none()),
-            (
-                "remote_write_body_bytes_max",
-                self.remote_write_body_bytes_max.is_none(),
-            ),
-            ("in_flight_bytes_max", self.in_flight_bytes_max.is_none()),
-            ("concurrency_max", self.concurrency_max.is_none()),
-            (
-                "remote_write_throttle_as_unavailable",
-                self.remote_write_throttle_as_unavailable.is_none(),
-            ),
-        ]
-        .into_iter()
-        .filter_map(|(name, is_unset)| is_unset.then_some(name))
     }
 }
 
@@ -402,6 +247,7 @@ impl From<&TokenRow> for Token {
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
+            rates: (&row.token.rates).into(),
             state: row.state(clock::wall_seconds()),
             expires_at: rfc3339_seconds(row.token.expires_at),
             replaced_by: row.replaced_by,

@@ -120,6 +120,9 @@ impl Worker {
             body["sources"] = json!(["192.0.2.0/24", "2001:db8::/32"]);
         }
         if self.dice.below(4) == 0 {
+            body["rates"] = json!({"bytes_per_second": self.dice.below(1_000_000)});
+        }
+        if self.dice.below(4) == 0 {
             body["expires_at"] = json!("2099-01-01T00:00:00Z");
         }
         let (status, made) = plane.ask("POST", "/tokens", body).await;
@@ -212,8 +215,12 @@ impl Worker {
         let Some(at) = self.some_token() else {
             return false;
         };
-        let body = match self.dice.below(4) {
+        let body = match self.dice.below(6) {
             0 => json!({"sources": []}),
+            4 => {
+                json!({"rates": {"requests_per_second": self.dice.below(100), "requests_burst": 7}})
+            }
+            5 => json!({"rates": {"bytes_per_second": null}}),
             1 => json!({"sources": [format!("10.{}.0.0/16", self.dice.below(256))]}),
             2 => json!({"expires_at": null}),
             _ => json!({"expires_at": "2098-01-01T00:00:00Z", "name": "changed"}),

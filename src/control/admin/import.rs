@@ -87,9 +87,10 @@ struct Import {
     published: Option<Published>,
 }
 
-/// Takes in tokens, one a line: `{"token", "account", "signal", "name", "description", "sources", "expires_at", "enabled"}`, of
-/// which only the token must be there when the query says account and signal, or the bare token. What is there already is
-/// left as it is, so that a file can be sent again; under an `Idempotency-Key` it is answered again, too, unless it broke off.
+/// Takes in tokens, one a line: `{"token", "account", "signal", "name", "description", "sources", "rates", "expires_at",
+/// "enabled"}`, of which only the token must be there when the query says account and signal, or the bare token. What is there
+/// already is left as it is, so that a file can be sent again; under an `Idempotency-Key` it is answered again, too, unless it
+/// broke off.
 /// What the plan has no room for is refused, line by line: disabled and expired ones, too, past 1,000 of an account and signal.
 /// Nothing that it changes has an ETag: it takes no `If-Match`.
 #[utoipa::path(post, path = "/tokens/import", request_body(content = String, content_type = "application/x-ndjson"),

@@ -15,6 +15,7 @@ use super::{
     },
     given::{self, Giver},
     problem::Problem,
+    rates::{RatesBody, rates},
     usage::{UsedToken, used, used_one},
     written,
 };
@@ -49,6 +50,8 @@ pub(super) struct TokenBody {
     expires_in_seconds: Option<u32>,
     /// Networks that it may be used from, as CIDR, 64 at most; none for anywhere.
     sources: Option<Vec<String>>,
+    /// How fast its payloads may come, beside its account's rates.
+    rates: Option<RatesBody>,
     /// A token that somebody else has made, 16 to 128 of `[A-Za-z0-9_-]`; without one, it is made here. One of Wharfinger's own
     /// form is taken from operators alone, unless it is a token of the caller's already (409).
     token: Option<String>,
@@ -62,6 +65,8 @@ pub(super) struct TokenChange {
     description: Option<String>,
     /// Networks that it may be used from from now on; none for anywhere.
     sources: Option<Vec<String>>,
+    /// Rates from now on; those that are not named stay.
+    rates: Option<RatesBody>,
     /// RFC 3339; null for never.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
@@ -170,6 +175,7 @@ pub(super) async fn create(
     let details = Details {
         description: description(new.description.unwrap_or_default())?,
         sources: sources(&new.sources.unwrap_or_default())?,
+        rates: rates(new.rates)?,
         token: new.token.map(given::token).transpose()?,
     };
     let giver = Giver::of(&control, &permit, details.token.is_some()).await?;
@@ -195,7 +201,7 @@ pub(super) async fn create(
     answer(&control, published, wait, StatusCode::CREATED, made).await
 }
 
-/// Changes a token's name, description, expiry or sources. An earlier expiry that has passed, or comes within ten minutes, ends
+/// Changes a token's name, description, expiry, sources or rates. An earlier expiry that has passed, or comes within ten minutes, ends
 /// it: refused, unless forced, where disabling it would be; and so are sources that shut out who was seen with a rotated token,
 /// or with the last enabled one, within ten minutes. A later expiry lets a rotated token's overlap last longer, up
 /// to 30 days after the rotation; past that, or with none, it is one of its own again, and counts against the plan.
@@ -212,6 +218,7 @@ pub(super) async fn change(
     let name = change.name.map(name).transpose()?;
     let description = change.description.map(description).transpose()?;
     let sources = change.sources.as_deref().map(sources).transpose()?;
+    let rates = change.rates.map(RatesBody::checked).transpose()?;
     let expires_at = match change.expires_at {
         None => None,
         Some(None) => Some(0),
@@ -221,6 +228,9 @@ pub(super) async fn change(
         row.name = name.unwrap_or(std::mem::take(&mut row.name));
         row.description = description.unwrap_or(std::mem::take(&mut row.description));
         row.token.sources = sources.unwrap_or(std::mem::take(&mut row.token.sources));
+        if let Some(rates) = rates {
+            rates.apply(&mut row.token.rates);
+        }
         row.token.expires_at = expires_at.unwrap_or(row.token.expires_at);
     })
     .await
@@ -349,6 +359,8 @@ pub(super) async fn rotate(
         description: old.description.clone(),
         // Nor one that is good from everywhere.
         sources: old.token.sources.clone(),
+        // Nor one that is faster.
+        rates: old.token.rates,
         token: None,
     };
     let (row, secret) = commit.insert_detailed(new, details).await?;

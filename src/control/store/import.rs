@@ -13,7 +13,7 @@ use super::{
     bounds::keeps_no_more,
     database::{Query, Value, query},
     digest_of, get_some_u64, get_u64, group, signal_of, signed,
-    tokens::{Details, place, sources_text},
+    tokens::{Details, place, rates_text, sources_text},
 };
 use crate::{
     clock,
@@ -24,7 +24,7 @@ use crate::{
 /// Rows of one statement, and digests asked for in one. In powers of two, so that few statements are prepared.
 const ROWS_MAX: usize = 256;
 /// Of a row that is written.
-const COLUMNS: usize = 13;
+const COLUMNS: usize = 14;
 
 /// Said to whoever doesn't reach everything of a token in our own form that is none of theirs.
 const OWN_FORM: &str = "a token of Wharfinger's own form is taken in by an operator alone: leave it out, and one is made";
@@ -340,7 +340,7 @@ fn text(rows: usize) -> String {
     let rows: Vec<_> = (0..rows).map(row).collect();
     format!(
         "INSERT INTO shipping_tokens (created_at, updated_at, revision, id, account_id, signal, name, digest, sealed, \
-         enabled, expires_at, description, sources) VALUES {}",
+         enabled, expires_at, description, sources, rates) VALUES {}",
         rows.join(", ")
     )
 }
@@ -364,6 +364,7 @@ impl Row<'_> {
             i64::from(given.expires_at).into(),
             (&given.details.description).into(),
             sources_text(&given.details.sources).into(),
+            rates_text(&given.details.rates).into(),
         ]
     }
 
@@ -380,7 +381,7 @@ impl Row<'_> {
             },
             expires_at: given.expires_at,
             sources: given.details.sources.clone(),
-            rates: crate::model::Rates::default(),
+            rates: given.details.rates,
         }
     }
 }

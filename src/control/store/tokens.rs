@@ -1,6 +1,10 @@
 //! Tokens in the store: digest and sealed text; a row is never removed.
 
+mod texts;
+
 use serde_json::json;
+
+pub(super) use texts::{rates_text, sources_text};
 
 use super::{
     Commit, Store,
@@ -12,7 +16,7 @@ use crate::{
     clock,
     control::{Error, record::TokenRow, view},
     model::{
-        AccountId, Change, Network, Secret, Signal, Sources, Token, TokenId, TokenKind, TokenState,
+        AccountId, Change, Rates, Secret, Signal, Sources, Token, TokenId, TokenKind, TokenState,
     },
 };
 
@@ -30,6 +34,7 @@ pub(crate) struct NewToken {
 pub(crate) struct Details {
     pub(crate) description: String,
     pub(crate) sources: Sources,
+    pub(crate) rates: Rates,
     /// The token itself, well formed, when somebody else has made it.
     pub(crate) token: Option<Secret>,
 }
@@ -48,7 +53,7 @@ pub(crate) struct Filter {
 
 /// Hidden ones too; what follows begins with a blank and `WHERE`.
 pub(super) const ALL: &str = "SELECT t.id, t.account_id, a.name AS account_name, t.signal, t.name, t.digest, \
-     t.enabled, t.expires_at, t.revoked_at, t.description, t.sources, t.replaced_by, t.created_at, t.updated_at, t.revision, \
+     t.enabled, t.expires_at, t.revoked_at, t.description, t.sources, t.rates, t.replaced_by, t.created_at, t.updated_at, t.revision, \
      t.deleted_at FROM shipping_tokens t JOIN accounts a ON a.id = t.account_id";
 
 /// Only conditions that are asked for stand in it, and one of them chooses the index: a name, else an account, else a
@@ -120,15 +125,15 @@ impl Store {
         one(&self.reader, id).await
     }
 
-    /// For a snapshot: every token after `after`, hidden ones too.
+    /// For a snapshot: every token after `after` as gateways are told of it, hidden ones too.
     pub(crate) async fn token_page(&self, after: u64, limit: u32) -> Result<Vec<Token>, Error> {
         query(
-            "SELECT id, account_id, signal, digest, enabled, expires_at, revoked_at, sources \
+            "SELECT id, account_id, signal, digest, enabled, expires_at, revoked_at, sources, rates \
              FROM shipping_tokens WHERE id > $1 ORDER BY id LIMIT $2",
         )
         .bind(signed(after))
         .bind(limit)
-        .read_all(&self.reader, read_token)
+        .read_all(&self.reader, |row| read_token(row).map(told))
         .await
     }
 
@@ -203,7 +208,7 @@ impl Commit {
                 state: TokenState::Live,
                 expires_at: new.expires_at,
                 sources: details.sources,
-                rates: crate::model::Rates::default(),
+                rates: details.rates,
             },
             account_name: account.account.name,
             name: new.name,
@@ -216,8 +221,8 @@ impl Commit {
         let sealed = self.sealer.seal(&place(id), secret.reveal().as_bytes());
         query(
             "INSERT INTO shipping_tokens (id, account_id, signal, name, digest, sealed, enabled, \
-             expires_at, description, sources, created_at, updated_at, revision) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, 0)",
+             expires_at, description, sources, rates, created_at, updated_at, revision) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, 0)",
         )
         .bind(signed(id))
         .bind(signed(row.token.account.0))
@@ -229,6 +234,7 @@ impl Commit {
         .bind(i64::from(row.token.expires_at))
         .bind(&row.description)
         .bind(sources_text(&row.token.sources))
+        .bind(rates_text(&row.token.rates))
         .bind(signed(row.created_at))
         .execute(self.connection()?)
         .await?;
@@ -236,7 +242,7 @@ impl Commit {
         Ok((row, secret))
     }
 
-    /// Replaces name, description, state, expiry, sources and successor. A revoked token is past that.
+    /// Replaces name, description, state, expiry, sources, rates and successor. A revoked token is past that.
     pub(crate) async fn update_token(
         &mut self,
         action: &'static str,
@@ -253,7 +259,7 @@ impl Commit {
         let revoked_at = (new.token.state == TokenState::Revoked).then_some(signed(self.now));
         query(
             "UPDATE shipping_tokens SET name = $1, enabled = $2, revoked_at = $3, expires_at = $4, \
-             replaced_by = $5, updated_at = $6, description = $7, sources = $8, version = version + 1 WHERE id = $9",
+             replaced_by = $5, updated_at = $6, description = $7, sources = $8, rates = $9, version = version + 1 WHERE id = $10",
         )
         .bind(&new.name)
         .bind(new.token.state == TokenState::Live)
@@ -263,6 +269,7 @@ impl Commit {
         .bind(signed(new.updated_at))
         .bind(&new.description)
         .bind(sources_text(&new.token.sources))
+        .bind(rates_text(&new.token.rates))
         .bind(signed(id))
         .execute(self.connection()?)
         .await?;
@@ -336,7 +343,7 @@ impl Commit {
 
     fn tell_token(&mut self, action: &'static str, old: Option<&TokenRow>, new: &TokenRow) {
         let id = new.token.id.0;
-        self.change(Change::Token(new.token.clone()));
+        self.change(Change::Token(told(new.token.clone())));
         self.stamp(Table::Tokens, id);
         self.count_token(old, new);
         self.drop_token(old, new);
@@ -350,19 +357,12 @@ pub(super) fn place(id: u64) -> String {
     format!("token/{id}")
 }
 
-/// With a blank between two; empty for anywhere.
-pub(super) fn sources_text(sources: &Sources) -> String {
-    let networks: Vec<_> = sources.networks().iter().map(Network::to_string).collect();
-    networks.join(" ")
-}
-
-fn sources(text: &str) -> Result<Sources, Error> {
-    if text.is_empty() {
-        return Ok(Sources::ANYWHERE);
+/// What gateways are told of a token. Nothing is paid from a revoked one, and tombstones stay for ever, so they stay small.
+fn told(mut token: Token) -> Token {
+    if token.state == TokenState::Revoked {
+        token.rates = Rates::default();
     }
-    let networks = text.split(' ').map(str::parse);
-    let networks = networks.collect::<Result<Vec<Network>, _>>();
-    networks.map(Sources::only).map_err(Error::damaged)
+    token
 }
 
 fn read_token(row: &Row) -> Result<Token, Error> {
@@ -379,8 +379,8 @@ fn read_token(row: &Row) -> Result<Token, Error> {
         signal: signal_of(row.get("signal")?)?,
         state,
         expires_at: expiry_of(row)?,
-        sources: sources(row.get("sources")?)?,
-        rates: crate::model::Rates::default(),
+        sources: texts::sources(row.get("sources")?)?,
+        rates: texts::rates(row.get("rates")?)?,
     })
 }
 

@@ -83,7 +83,7 @@ async fn a_file_of_tokens_makes_each_once_says_what_is_wrong_and_reaches_the_gat
     let hand = operator(&people).await;
     let mut lines: Vec<String> = (0..6_000).map(given).collect();
     lines[10] = json!({"token": given(10), "account": other, "signal": "traces", "name": "n", "description": "d",
-        "sources": ["192.0.2.0/24"], "expires_at": "2030-01-01T00:00:00Z"})
+        "sources": ["192.0.2.0/24"], "rates": {"items_per_second": 9}, "expires_at": "2030-01-01T00:00:00Z"})
     .to_string();
     lines[11] = json!({"token": given(11), "account": "other", "enabled": false}).to_string();
     lines[20] = given(0);
@@ -119,11 +119,13 @@ async fn a_file_of_tokens_makes_each_once_says_what_is_wrong_and_reaches_the_gat
         panic!("{of_other:?}");
     };
     assert!(bound.sources.is_restricted() && !disabled.sources.is_restricted());
+    assert!(!bound.rates.is_unlimited() && disabled.rates.is_unlimited());
     let shown = people
         .ok(&hand, "GET", &format!("/tokens/{}", bound.id), Value::Null)
         .await;
     assert_eq!(shown["description"], "d");
     assert_eq!(shown["sources"], json!(["192.0.2.0/24"]));
+    assert_eq!(shown["rates"], json!({"items_per_second": 9}));
     assert_eq!(shown["revision"], head + 1);
 
     let (status, again) = import(&people, &hand, query, file).await;

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
@@ -169,9 +169,7 @@ async fn gateways_follow_a_copy_without_a_snapshot_and_the_original_has_lost_its
     for _ in 0..300 {
         world.token("x").await;
     }
-    world
-        .ok("POST", "/tokens/2/rotate", serde_json::json!({}))
-        .await;
+    world.ok("POST", "/tokens/2/rotate", json!({})).await;
     world.ok("POST", "/tokens/3/revoke", Value::Null).await;
     follower.until(250).await;
     let kept = follower.kept.clone();
@@ -204,6 +202,47 @@ async fn gateways_follow_a_copy_without_a_snapshot_and_the_original_has_lost_its
     let folder = closed(world).await;
     let world = World::within(from, folder).await;
     assert_ne!(world.control.inner.store.id(), id);
+}
+
+#[tokio::test]
+async fn rates_stand_in_the_store_again_after_a_restart_and_in_a_copy() {
+    let folder = TempDir::new().expect("a folder");
+    let from = on_sqlite(&folder.path().join("store.sqlite"));
+    let to = elsewhere(folder.path()).await;
+    let world = World::within(from.clone(), folder).await;
+    let token = json!({"account": "main", "signal": "logs", "name": "slow",
+        "rates": {"bytes_per_second": 5_000, "items_burst": 3}});
+    let token = world.ok("POST", "/tokens", token).await["id"].clone();
+    let limits = json!({"limits": {"requests_per_second": 7, "draw_on_main": true}});
+    world.ok("PATCH", "/accounts/1", limits).await;
+    let sub = json!({"name": "sub", "parent": "main"});
+    world.ok("POST", "/accounts", sub).await;
+    let (state, places) = (
+        world.state().await,
+        [from.clone(), from.clone(), to.clone()],
+    );
+    let mut folder = closed(world).await;
+    for (at, place) in places.into_iter().enumerate() {
+        if at == 2 {
+            let done = copied(folder.path(), &from, &to).await;
+            done.expect("copied");
+        }
+        let world = World::within(place, folder).await;
+        assert_eq!(world.state().await, state, "opened for the {at}th time");
+        let shown = world
+            .ok("GET", &format!("/tokens/{token}"), Value::Null)
+            .await;
+        let rates = json!({"bytes_per_second": 5_000, "items_burst": 3});
+        assert_eq!(shown["rates"], rates);
+        let shown = world.ok("GET", "/accounts/2", Value::Null).await;
+        assert_eq!(shown["limits"]["requests_per_second"], 7);
+        assert_eq!(shown["limits"]["draw_on_main"], true);
+        let mut follower = world.follow("a", Kept::default()).await;
+        follower.until(world.control.feed_state().head).await;
+        assert_eq!(follower.kept.state, state);
+        drop(follower);
+        folder = closed(world).await;
+    }
 }
 
 #[tokio::test]

@@ -198,11 +198,7 @@ pub(super) async fn apply(
         set.destinations[signal.index()] = Some(destination);
     }
     let limits = limits.unwrap_or_default();
-    if let Some(name) = limits.nothing() {
-        return Err(Problem::invalid(format!("{name} must be at least 1")));
-    }
-    set.limits.set(limits);
-    Ok(())
+    set.limits.set(limits).map_err(Problem::invalid)
 }
 
 async fn destination_id(

@@ -7,6 +7,7 @@ use super::super::{
     extract::{self, Reference, description, name, sources},
     given,
     problem::Problem,
+    rates::{RatesBody, rates},
     tokens::signal,
 };
 use crate::{
@@ -38,6 +39,7 @@ struct Line {
     name: Option<String>,
     description: Option<String>,
     sources: Option<Vec<String>>,
+    rates: Option<RatesBody>,
     expires_at: Option<String>,
     enabled: Option<bool>,
 }
@@ -108,6 +110,7 @@ impl Defaults {
             details: Details {
                 description: description(line.description.unwrap_or_default())?,
                 sources,
+                rates: rates(line.rates)?,
                 token: None,
             },
         };
@@ -118,6 +121,7 @@ impl Defaults {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Measure;
 
     const TOKEN: &str = "0123456789abcdef";
 
@@ -132,13 +136,15 @@ mod tests {
         assert_eq!((bare.token.signal, &*bare.token.name), (Signal::Logs, NAME));
         let text = format!(
             r#" {{"token":"{TOKEN}","account":"acme","signal":"traces","name":"n","enabled":false,
-            "sources":["192.0.2.0/24"],"expires_at":"2030-01-01T00:00:00Z","description":"d"}} "#
+            "sources":["192.0.2.0/24"],"expires_at":"2030-01-01T00:00:00Z","description":"d",
+            "rates":{{"items_burst":7,"bytes_burst":null}}}} "#
         );
         let said = defaults().read(text.as_bytes()).expect("good");
         assert_eq!(said.account, Reference::Name("acme".to_owned()));
         assert_eq!(said.token.signal, Signal::Traces);
         assert!(!said.token.is_enabled && said.token.expires_at > 0);
         assert!(said.token.details.sources.is_restricted());
+        assert_eq!(said.token.details.rates.of(Measure::Items).burst, 7);
     }
 
     #[test]
@@ -158,6 +164,8 @@ mod tests {
             format!("{{\"token\":\"{TOKEN}\",\"signal\":\"smells\"}}"),
             format!("{{\"token\":\"{TOKEN}\",\"sources\":[\"10.0.0.1/8\"]}}"),
             format!("{{\"token\":\"{TOKEN}\",\"sources\":[\"{secret}\"]}}"),
+            format!("{{\"token\":\"{TOKEN}\",\"rates\":{{\"bytes_burst\":1000000000001}}}}"),
+            format!("{{\"token\":\"{TOKEN}\",\"rates\":{{\"{secret}\":1}}}}"),
             format!("{{\"token\":\"{TOKEN}\",\"expires_at\":\"{secret}\"}}"),
             format!("{{\"token\":\"{TOKEN}\",\"account\":\"{secret}\\u0000\"}}"),
             format!("{{\"token\":\"{TOKEN}\",\"name\":\"\"}}"),

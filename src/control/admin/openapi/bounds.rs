@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::{etag, extract::IN_SECONDS_MAX, rule::Rule};
-use crate::control::plan::Plan;
+use crate::control::{plan::Plan, view};
 
 /// Ids and counts.
 const NUMBER_MAX: u64 = u64::MAX;
@@ -13,16 +13,6 @@ const KEY: &str = "^[!-~]{1,255}$";
 const NO_CONTROL: &str = r"^[^\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]*$";
 /// A token that somebody else has made; one of ours has a checksum, which no pattern can say.
 const GIVEN: &str = "^(?!whf_)[A-Za-z0-9_-]{16,128}$";
-
-const LIMITS: [&str; 7] = [
-    "bulk_body_bytes_max",
-    "bulk_line_bytes_max",
-    "otlp_body_bytes_max",
-    "remote_write_body_bytes_max",
-    "in_flight_bytes_max",
-    "concurrency_max",
-    "remote_write_throttle_as_unavailable",
-];
 
 /// Says it in every parameter of the document, and in every field that a request may have.
 pub(super) fn state(document: &mut Value) {
@@ -55,7 +45,7 @@ pub(super) fn state(document: &mut Value) {
     let Some(schemas) = document["components"]["schemas"].as_object_mut() else {
         return;
     };
-    for name in ["LimitsSet", "DestinationsBody", "TlsBody"] {
+    for name in ["LimitsSet", "RatesBody", "DestinationsBody", "TlsBody"] {
         bodies.push(format!("#/components/schemas/{name}"));
     }
     for body in bodies {
@@ -205,7 +195,7 @@ fn reference() -> Value {
 /// What a sub-account may have from its parent.
 fn inherited() -> Vec<&'static str> {
     let signals = ["logs", "metrics", "traces"];
-    signals.into_iter().chain(LIMITS).collect()
+    signals.into_iter().chain(view::limit_names()).collect()
 }
 
 /// Adds to a request's field what its type can't say; null stays what it is.
@@ -243,9 +233,10 @@ fn narrow(schema_name: &str, field: &str, schema: &mut Value) {
         "expires_in_seconds" | "trial_seconds" => number(1, IN_SECONDS_MAX.into()),
         "scopes" => json!({"minItems": 1}),
         "inherit" => json!({"items": {"type": "string", "enum": inherited()}}),
-        "in_flight_bytes_max" | "concurrency_max" => number(0, NUMBER_MAX),
-        field if field.ends_with("_bytes_max") => number(1, NUMBER_MAX),
-        _ => return,
+        field => match view::limit_bounds(field) {
+            Some((least, most)) => number(least, most),
+            None => return,
+        },
     };
     let is_nullable = schema["type"]
         .as_array()

@@ -46,8 +46,12 @@ pub(super) fn read(row: &Row) -> Result<AccountRow, Error> {
         }
     }
     let mut base = Limits::default();
-    if parent.is_some() {
-        base = limits(row, "main_limits", id)?.over(&base);
+    let mut draws_on = None;
+    if let Some(main) = parent {
+        let of_main = limits(row, "main_limits", id)?;
+        let draws = set.limits.draws_on_main().or(of_main.draws_on_main());
+        draws_on = draws.unwrap_or(false).then_some(AccountId(main));
+        base = of_main.over(&base);
     }
     let is_suspended: bool = row.get("suspended")?;
     let main_suspended: Option<bool> = row.get("main_suspended")?;
@@ -62,7 +66,7 @@ pub(super) fn read(row: &Row) -> Result<AccountRow, Error> {
             name: row.get("name")?,
             state,
             limits: set.limits.over(&base),
-            draws_on: None,
+            draws_on,
             destinations,
         },
         parent: parent.map(AccountId),
