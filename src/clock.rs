@@ -5,8 +5,6 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use crate::model::Moment;
-
 /// Since 1970, by the wall clock.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
 pub fn wall() -> Duration {
@@ -32,11 +30,11 @@ pub fn steady_ms() -> u64 {
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Now, by a clock that nobody sets, from the first call on.
-pub fn moment() -> Moment {
+/// Nanoseconds since the first call, by a clock that nobody sets.
+pub fn steady_ns() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     let passed = START.get_or_init(Instant::now).elapsed();
-    Moment(u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX))
+    u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A wall clock that is wrong, or set while we run; of one thread, so that tests don't disturb each other.

@@ -14,7 +14,7 @@ use dashmap::DashMap;
 use super::{paying::Paying, table::SLOT_NONE};
 use crate::{
     clock,
-    model::{self, AccountId, Books, Buckets, InFlight, Rates, TokenId},
+    model::{self, AccountId, Books, Buckets, InFlight, Moment, Rates, TokenId},
 };
 
 const PAGE_BITS: u32 = 8;
@@ -84,7 +84,7 @@ impl Registers {
             in_flight,
             buckets,
         } = self.accounts.entry(record.id).or_default().clone();
-        buckets.set(&record.limits.rates, clock::moment());
+        buckets.set(&record.limits.rates, Moment(clock::steady_ns()));
         let main = record.draws_on.filter(|main| *main != record.id);
         let main = main.map(|main| self.accounts.entry(main).or_default().buckets.clone());
         Arc::new(Account {

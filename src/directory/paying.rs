@@ -11,7 +11,7 @@ use dashmap::DashMap;
 
 use crate::{
     clock,
-    model::{Buckets, Rates, TokenId},
+    model::{Buckets, Moment, Rates, TokenId},
 };
 
 /// Full ones are looked for when there are so many, and then at twice as many as were left.
@@ -41,7 +41,7 @@ impl Paying {
         if let Some(found) = self.tokens.get(&id).filter(|found| found.0 == *rates) {
             return Arc::clone(&found.1);
         }
-        let now = clock::moment();
+        let now = Moment(clock::steady_ns());
         let buckets = {
             let mut found = self.tokens.entry(id).or_default();
             found.1.set(rates, now);
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn a_tokens_debt_outlives_a_change_of_its_rates_and_full_buckets_go() {
         let paying = Paying::default();
-        let now = clock::moment();
+        let now = Moment(clock::steady_ns());
         let owing = paying.buckets(TokenId(1), &SLOW);
         owing.of(Measure::Bytes).charge(1000, now);
         let faster = Rates(

@@ -103,26 +103,31 @@ fn judge(
         rejection,
         token: Some(entry.token),
     };
+    // What may be taken back is only said by a table that would know of it: senders throw data away on a 401.
+    let refused_for_now = |rejection| match directory.is_fresh() {
+        true => refused(rejection),
+        false => refused(Rejection::DirectoryStale),
+    };
     match entry.state {
         // A damaged kept copy may lack this very token's revocation.
         TokenState::Live if directory.is_doubtful() => {
             return Err(refused(Rejection::DirectoryStale));
         }
         TokenState::Live => {}
-        TokenState::Disabled => return Err(refused(Rejection::DisabledToken)),
+        TokenState::Disabled => return Err(refused_for_now(Rejection::DisabledToken)),
         TokenState::Revoked => return Err(refused(Rejection::RevokedToken)),
     }
     if entry.expires_at != 0 && clock::wall_seconds() >= entry.expires_at {
-        return Err(refused(Rejection::ExpiredToken));
+        return Err(refused_for_now(Rejection::ExpiredToken));
     }
     let Some(account) = entry.account else {
-        return Err(refused(Rejection::SuspendedAccount));
+        return Err(refused_for_now(Rejection::SuspendedAccount));
     };
     if account.record.state == AccountState::Suspended {
-        return Err(refused(Rejection::SuspendedAccount));
+        return Err(refused_for_now(Rejection::SuspendedAccount));
     }
     if !entry.sources.allow(peer) {
-        return Err(refused(Rejection::SourceNotAllowed));
+        return Err(refused_for_now(Rejection::SourceNotAllowed));
     }
     Ok(Caller {
         account,

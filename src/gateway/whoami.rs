@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     clock,
-    model::{Bucket, Measure, Rate, Rejection},
+    model::{Bucket, Measure, Moment, Rate, Rejection},
 };
 
 const ALLOW: &str = "GET, HEAD";
@@ -78,7 +78,7 @@ impl Gateway {
     fn describe(&self, caller: &Caller) -> Value {
         let account = &caller.account.record;
         let limits = &account.limits;
-        let now = clock::moment();
+        let now = Moment(clock::steady_ns());
         let Headroom {
             bytes_held,
             bytes_free,

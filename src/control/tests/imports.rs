@@ -9,7 +9,7 @@ use super::{
     stores,
     world::{Kept, World},
 };
-use crate::model::{Change, TokenKind};
+use crate::model::{Change, Rates, TokenKind};
 
 fn given(n: u32) -> String {
     format!("imported-token-{n:06}")
@@ -119,7 +119,7 @@ async fn a_file_of_tokens_makes_each_once_says_what_is_wrong_and_reaches_the_gat
         panic!("{of_other:?}");
     };
     assert!(bound.sources.is_restricted() && !disabled.sources.is_restricted());
-    assert!(!bound.rates.is_unlimited() && disabled.rates.is_unlimited());
+    assert!(bound.rates != Rates::default() && disabled.rates == Rates::default());
     let shown = people
         .ok(&hand, "GET", &format!("/tokens/{}", bound.id), Value::Null)
         .await;

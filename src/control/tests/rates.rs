@@ -6,7 +6,7 @@ use super::{
     people::{People, id},
     world::{Follower, Kept},
 };
-use crate::model::{Account, AccountId, Change, Rate, Token, TokenState};
+use crate::model::{Account, AccountId, Change, Rate, Rates, Token, TokenState};
 
 fn account(follower: &Follower, id: u64) -> Account {
     match &follower.kept.state[&format!("account/{id}")] {
@@ -166,7 +166,7 @@ async fn a_token_has_rates_of_its_own_from_its_making_to_its_end() {
     follower.until(people.world.control.feed_state().head).await;
     let ended = token(&follower, id(&made));
     assert_eq!(ended.state, TokenState::Revoked);
-    assert!(ended.rates.is_unlimited());
+    assert!(ended.rates == Rates::default());
     agree(&people, &follower).await;
     people.world.control.verify_audit().await.expect("intact");
 }

@@ -47,7 +47,7 @@ impl Charge {
         if charge.is_free() {
             return Ok(charge);
         }
-        let now = clock::moment();
+        let now = Moment(clock::steady_ns());
         charge.all_have_something(now)?;
         charge.pay(Measure::Requests, 1, now)?;
         charge.pay(Measure::Bytes, announced_bytes.unwrap_or(0), now)?;
@@ -65,7 +65,7 @@ impl Charge {
         if self.is_free() {
             return Ok(());
         }
-        let now = clock::moment();
+        let now = Moment(clock::steady_ns());
         self.read_bytes = read.bytes;
         self.pay(
             Measure::Bytes,
@@ -147,7 +147,7 @@ impl Drop for Charge {
         if self.is_free() || self.read_bytes == paid {
             return;
         }
-        let now = clock::moment();
+        let now = Moment(clock::steady_ns());
         for (_, buckets) in self.payers() {
             let bucket = buckets.of(Measure::Bytes);
             bucket.give_back(paid.saturating_sub(self.read_bytes));

@@ -25,6 +25,11 @@ const TEN_YEARS: i64 = 10 * 365 * 86_400;
 const STEPS: [i64; 5] = [0, TEN_YEARS, -TEN_YEARS, 3, -3];
 
 fn directory(expires_at: u32) -> Directory {
+    directory_with(AccountState::Active, |token| token.expires_at = expires_at)
+}
+
+/// One account of that state, and one live token of it that is `changed`.
+fn directory_with(account: AccountState, changed: impl FnOnce(&mut Token)) -> Directory {
     let directory = Directory::new(Config {
         fresh_within: FRESH_WITHIN,
         ..Config::default()
@@ -35,21 +40,23 @@ fn directory(expires_at: u32) -> Directory {
     collected.push(Change::Account(Account {
         id: AccountId(1),
         name: "acme".into(),
-        state: AccountState::Active,
+        state: account,
         limits: Limits::default(),
         draws_on: None,
         destinations: [None; 3],
     }));
-    collected.push(Change::Token(Token {
+    let mut token = Token {
         id: TokenId(1),
         digest,
         account: AccountId(1),
         signal: Signal::Logs,
         state: TokenState::Live,
-        expires_at,
+        expires_at: 0,
         sources: Sources::default(),
         rates: Rates::default(),
-    }));
+    };
+    changed(&mut token);
+    collected.push(Change::Token(token));
     directory.install(collected, Vec::new(), Revision(1));
     directory
 }
@@ -95,6 +102,48 @@ fn unknown_is_told_from_dead_by_how_long_ago_the_feed_was_heard_and_by_no_clock(
     steps::set(0);
     println!("{cases} pairs of clocks");
     assert_eq!(cases, STEPS.len() * STEPS.len());
+}
+
+#[test]
+fn what_may_have_been_taken_back_is_not_called_dead_by_a_table_that_would_not_know() {
+    type Case = (AccountState, fn(&mut Token), Rejection);
+    let cases: [Case; 5] = [
+        (
+            AccountState::Active,
+            |token| token.state = TokenState::Disabled,
+            Rejection::DisabledToken,
+        ),
+        (
+            AccountState::Active,
+            |token| token.expires_at = 1,
+            Rejection::ExpiredToken,
+        ),
+        (
+            AccountState::Active,
+            |token| token.sources = Sources::only([]),
+            Rejection::SourceNotAllowed,
+        ),
+        (
+            AccountState::Active,
+            |token| token.account = AccountId(2),
+            Rejection::SuspendedAccount,
+        ),
+        (AccountState::Suspended, |_| (), Rejection::SuspendedAccount),
+    ];
+    for (account, changed, rejection) in cases {
+        let directory = directory_with(account, changed);
+        let stale = Some(Rejection::DirectoryStale);
+        assert_eq!(refused(&directory, KNOWN), stale, "{rejection:?}");
+        directory.heard(Revision(1), Instant::now());
+        assert_eq!(refused(&directory, KNOWN), Some(rejection.clone()));
+        thread::sleep(FRESH_WITHIN + Duration::from_millis(20));
+        assert_eq!(refused(&directory, KNOWN), stale, "{rejection:?}");
+    }
+    // What is final stays so, however old the table is.
+    let directory = directory_with(AccountState::Active, |token| {
+        token.state = TokenState::Revoked;
+    });
+    assert_eq!(refused(&directory, KNOWN), Some(Rejection::RevokedToken));
 }
 
 #[test]
