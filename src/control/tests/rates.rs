@@ -248,3 +248,24 @@ async fn readers_set_no_rates_and_admins_none_of_their_account() {
     let seen = people.ok(&reader, "GET", &token, Value::Null).await;
     assert_eq!(seen["rates"], slow);
 }
+
+#[tokio::test]
+async fn the_document_says_what_a_rate_may_be() {
+    let people = People::new().await;
+    let document = people.operate("GET", "/openapi.json", Value::Null).await;
+    let schemas = &document["components"]["schemas"];
+    for schema in ["LimitsSet", "RatesBody"] {
+        for field in ["requests_per_second", "bytes_burst", "items_burst"] {
+            let field = &schemas[schema]["properties"][field];
+            let bounds = [&field["minimum"], &field["maximum"]];
+            assert_eq!(bounds, [0_u64, 1_000_000_000_000], "{schema}: {field}");
+            let is_nullable = field["type"].as_array().is_some();
+            assert!(is_nullable, "{schema}: {field}");
+        }
+    }
+    let inherit = &schemas["AccountChange"]["properties"]["inherit"]["items"]["enum"];
+    for name in ["items_per_second", "draw_on_main", "concurrency_max"] {
+        let names = inherit.as_array().expect("names");
+        assert!(names.contains(&json!(name)), "{name}");
+    }
+}
