@@ -29,6 +29,13 @@ const ROUNDS: u32 = 20;
 /// What is on its way to a process has come to it by then.
 const STILL: Duration = Duration::from_millis(100);
 
+/// What a control plane may take to stream a snapshot, whatever its size.
+const STREAM_MIB: u64 = 256;
+
+/// What a gateway may take with a small table, and for each token beside it while one is put together.
+const PROCESS_MIB: u64 = 192;
+const TABLE_BYTES_OF_TOKEN: u64 = 64;
+
 /// What gateways log.
 const BEGINS: &str = "a snapshot begins";
 const ENFORCED: &str = "a snapshot is enforced";
@@ -217,6 +224,10 @@ async fn a_snapshot_takes_bounded_memory_and_survives_kills_in_its_middle() {
         gateway.1,
         gateway.0
     );
+    // What streams holds chunks; what is built holds a table, and what it was made of.
+    let table = (tokens as u64 * TABLE_BYTES_OF_TOKEN) >> 20;
+    assert!(control.1 <= before.0 + STREAM_MIB, "{control:?}");
+    assert!(gateway.1 <= PROCESS_MIB + table, "{gateway:?}");
     serves(cluster.gateways[0].bulk, count).await;
 
     let (id, text) = cluster.create().await;

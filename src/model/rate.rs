@@ -1,6 +1,6 @@
 //! Rates: how fast payloads may come, and the buckets that they are paid from.
 //!
-//! A bucket is one number, the moment at which it will be full again. Whoever finds it not empty passes and pays in full, into
+//! A bucket is one number, the moment at which it will be full again. Whoever finds one at least in it passes and pays in full, into
 //! debt if need be: a body larger than a burst passes too, and the next one waits for it. So what passes over any time is the
 //! rate, one burst and one request at most.
 
@@ -48,7 +48,7 @@ pub struct Bucket {
     burst: AtomicU64,
     /// How long it takes to fill, in nanoseconds.
     depth: AtomicU64,
-    /// In nanoseconds. In the past: full. Further ahead than `depth`: empty, or in debt.
+    /// In nanoseconds. In the past: full. Further ahead than `depth`: in debt.
     full_at: AtomicU64,
 }
 
@@ -161,14 +161,10 @@ impl Bucket {
 
     fn wait_from(&self, full_at: u64, paid_nanos: u64, now: Moment) -> Duration {
         let ahead = full_at.saturating_sub(paid_nanos).saturating_sub(now.0);
-        match self.is_limited() {
-            // Something is in it from the first nanosecond after it was empty.
-            true => {
-                let depth = self.depth.load(Ordering::Acquire).max(1);
-                Duration::from_nanos(ahead.saturating_add(1).saturating_sub(depth))
-            }
-            false => Duration::ZERO,
-        }
+        // A whole one: of a burst of two requests the third one waits for its own.
+        let one = nanos_of(1, self.per_second.load(Ordering::Acquire));
+        let depth = self.depth.load(Ordering::Acquire);
+        Duration::from_nanos(ahead.saturating_add(one).saturating_sub(depth))
     }
 
     /// Takes `cost`, whatever is in it.
