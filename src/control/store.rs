@@ -72,6 +72,7 @@ pub(super) use tokens::{Details, Filter, NewToken};
 pub(super) use usage::{Clocks, Cursor, Filed, Group, SeenSender, Select, Series, Step, TokenUse};
 pub(super) use users::{NewUser, SessionBounds, UserFilter};
 pub(super) use whose::Whose;
+pub(super) use witness::{Keeper, Sought};
 
 use database::{On, Pool, Row, query};
 use herald::Herald;
