@@ -74,12 +74,28 @@ pub(super) async fn tell(
     }
 }
 
-/// What the gateway has kept of this store's log.
+/// What the gateway has kept of this store's log, under any name that the store had.
 fn kept(store: &Store, hello: &Hello) -> Option<AuditHead> {
     let said = hello.audit.as_ref()?;
     let hash = said.hash.as_slice().try_into().ok()?;
     let seq = said.seq;
-    (said.store == store.id() && seq != 0).then_some(AuditHead { seq, hash })
+    if said.store != store.id() {
+        // A copy has what its original had up to the copy.
+        let last = store.last_record_as(&said.store)?;
+        if seq > last {
+            // Written by the original afterwards, lost with a backup, or cut away: they look alike from here.
+            tracing::warn!(
+                gateway = hello.gateway,
+                record = seq,
+                last,
+                former = said.store,
+                "a gateway was told of a record of this store under its former name that the audit log never had, or has \
+                 no more; see store.renamed in it"
+            );
+            return None;
+        }
+    }
+    (seq != 0).then_some(AuditHead { seq, hash })
 }
 
 /// The newest record, if there is one; nothing as long as what the gateway was told is gone and that can't be put on record.

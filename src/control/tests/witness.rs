@@ -257,6 +257,85 @@ async fn a_dispute_without_room_is_told_by_the_gateway_again_and_written_once_th
     }
 }
 
+/// Starts the world's control plane again on a store that takes itself for a copy.
+async fn renamed(world: World) -> World {
+    let folder = world.folder.path();
+    stores::alter(folder, "UPDATE meta SET value = '' WHERE name = 'home'").await;
+    let World {
+        control, folder, ..
+    } = world;
+    control.close().await;
+    World::within(crate::control::Config::default(), folder).await
+}
+
+#[tokio::test]
+async fn a_store_that_gets_another_name_says_so_and_must_have_what_it_had_under_those_before() {
+    let world = World::new().await;
+    let mut follower = world.follow("a", Kept::default()).await;
+    world.token("one").await;
+    let seq = records(&world).await;
+    told(&mut follower, seq).await;
+    let shared = follower.kept.clone();
+    world.token("two").await;
+    told(&mut follower, seq + 1).await;
+    let cut_away = follower.kept.clone();
+    drop(follower);
+    let before = world.control.inner.store.id().to_owned();
+    cut(&world, seq + 1).await;
+
+    let world = renamed(world).await;
+    let after = world.control.inner.store.id().to_owned();
+    assert_ne!(after, before);
+    let list = world
+        .ok("GET", "/audit?action=store.renamed", Value::Null)
+        .await;
+    let record = &list["items"][0];
+    assert_eq!(record["seq"], seq + 1);
+    assert_eq!(record["subject"], format!("store/{after}"));
+    let head = shared.audit.as_ref().expect("told");
+    let hash = blake3::Hash::from_slice(&head.hash).expect("32 bytes");
+    assert_eq!(record["old"]["store"], before);
+    assert_eq!(record["old"]["seq"], seq);
+    assert_eq!(record["old"]["hash"], hash.to_string());
+    // What the original may have gone on with is no dispute, nor what both have.
+    for kept in [cut_away, shared.clone()] {
+        let mut follower = world.follow("a", kept).await;
+        told(&mut follower, seq + 1).await;
+    }
+    assert_eq!(disputes(&world).await.len(), 0);
+    assert_eq!(verify(&world, "").await["is_intact"], true);
+
+    // Twice renamed, and written anew before the first time.
+    let world = renamed(world).await;
+    let mut kept = shared;
+    if let Some(head) = &mut kept.audit {
+        head.hash = vec![7; 32];
+    }
+    let mut follower = world.follow("a", kept).await;
+    told(&mut follower, seq + 3).await;
+    let said = disputes(&world).await;
+    assert_eq!(said.len(), 1);
+    assert_eq!(said[0]["subject"], format!("audit/{seq}"));
+    assert_eq!(verify(&world, "").await["is_intact"], false);
+}
+
+#[tokio::test]
+async fn the_last_few_names_of_a_store_are_kept() {
+    let mut world = World::new().await;
+    let first = world.control.inner.store.id().to_owned();
+    let mut second = String::new();
+    for times in 1..=9 {
+        world = renamed(world).await;
+        if times == 1 {
+            second = world.control.inner.store.id().to_owned();
+        }
+    }
+    let store = &world.control.inner.store;
+    assert_eq!(store.last_record_as(&first), None);
+    assert!(store.last_record_as(&second).is_some());
+    world.control.verify_audit().await.expect("intact");
+}
+
 #[tokio::test]
 async fn what_a_gateway_was_told_by_another_store_and_what_is_no_head_is_not_looked_for() {
     let world = World::new().await;
