@@ -334,9 +334,11 @@ fn reset_password(config: &Config, name: &str) -> anyhow::Result<()> {
         reset
     });
     let path = path.map_err(|error| match error {
-        control::Error::Locked(_) => anyhow::Error::from(Unusable(format!(
-            "{error}; stop it first: passwords are reset offline"
-        ))),
+        control::Error::Locked(_) | control::Error::StoreLocked(_) => {
+            anyhow::Error::from(Unusable(format!(
+                "{error}; stop it first: passwords are reset offline"
+            )))
+        }
         error => error.into(),
     })?;
     output::line(&format!(

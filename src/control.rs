@@ -12,6 +12,7 @@ mod record;
 mod terms;
 mod view;
 mod secret_file;
+mod lock;
 mod password;
 mod people;
 mod publish;
@@ -25,9 +26,7 @@ mod tests;
 
 use std::{
     collections::HashSet,
-    fs::{File, OpenOptions, TryLockError},
     io,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
@@ -48,6 +47,7 @@ use crate::{
     },
 };
 use admin::{Refusals, Throttle};
+use lock::Lock;
 use password::Passwords;
 use plan::Plan;
 use record::{Settings, TokenRow};
@@ -146,7 +146,7 @@ struct Inner {
     passwords: Passwords,
     usage: usage::Desk,
     stop: CancellationToken,
-    lock: File,
+    lock: Lock,
 }
 
 /// What there is after a first start; also after every later one.
@@ -230,14 +230,15 @@ impl Config {
 // === impl Control ===
 
 impl Control {
-    /// Opens the store, made when there is none, and locks the data folder until [`Control::close`].
+    /// Opens the store, made when there is none, and locks it and the data folder until [`Control::close`].
     ///
     /// # Errors
-    /// The folder is locked or unusable, the store can't be reached, a key is missing or wrong, the store is damaged.
+    /// The folder or the store is locked or unusable, the store can't be reached, a key is missing or wrong, the store is damaged.
     pub async fn open(config: &Config, data: &Path) -> Result<Self, Error> {
         secret_file::make_folder(data)?;
-        let lock = lock(data)?;
-        let store = Store::open(data, config.place(data)?, config.keep_changes).await?;
+        let place = config.place(data)?;
+        let lock = Lock::take(data, &[&place])?;
+        let store = Store::open(data, place, config.keep_changes).await?;
         let join_key = join_key(config, data)?;
         store.publisher().gateways.remember(store.gateways().await?);
         Ok(Self {
@@ -427,9 +428,7 @@ impl Control {
         if let Err(error) = self.inner.store.close().await {
             tracing::warn!(%error, "the store did not close cleanly");
         }
-        if let Err(error) = self.inner.lock.unlock() {
-            tracing::warn!(%error, "the data folder's lock could not be released");
-        }
+        self.inner.lock.release();
     }
 }
 
@@ -439,22 +438,6 @@ fn found<T>(row: Result<T, Error>) -> Result<Option<T>, Error> {
         Ok(row) => Ok(Some(row)),
         Err(Error::NotFound(_)) => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-fn lock(data: &Path) -> Result<File, Error> {
-    let path = data.join("lock");
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|source| secret_file::failed("open", &path, source))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Locked(data.to_owned())),
-        Err(TryLockError::Error(source)) => Err(secret_file::failed("lock", &path, source)),
     }
 }
 

@@ -20,6 +20,13 @@ pub enum Error {
     /// Another process has the data folder.
     #[error("the data folder {} is in use by another wharfinger process", .0.display())]
     Locked(PathBuf),
+    /// Another process has the store's file, perhaps with another data folder.
+    #[error(
+        "the store {} is in use by another wharfinger process, which holds {}.lock: a store on SQLite has one control plane, \
+         whatever its data folder",
+        .0.display(), .0.display()
+    )]
+    StoreLocked(PathBuf),
     /// The store was sealed with another master key.
     #[error("the master key is not the one that this store was sealed with")]
     WrongMasterKey,
@@ -145,6 +152,7 @@ impl Error {
         matches!(
             self,
             Self::Locked(_)
+                | Self::StoreLocked(_)
                 | Self::WrongMasterKey
                 | Self::MissingMasterKey(_)
                 | Self::BadKey(_)

@@ -4,6 +4,7 @@ mod database;
 mod place;
 mod seal;
 mod open;
+mod renamed;
 mod herald;
 mod group;
 mod writer;
@@ -72,9 +73,11 @@ pub(super) use tokens::{Details, Filter, NewToken};
 pub(super) use usage::{Clocks, Cursor, Filed, Group, SeenSender, Select, Series, Step, TokenUse};
 pub(super) use users::{NewUser, SessionBounds, UserFilter};
 pub(super) use whose::Whose;
+pub(super) use witness::{Keeper, Sought};
 
 use database::{On, Pool, Row, query};
 use herald::Herald;
+use renamed::FormerName;
 use writer::Writer;
 
 use super::{Error, publish::Publisher};
@@ -94,6 +97,8 @@ pub(super) struct Store {
     sealer: Arc<Sealer>,
     digest_key: DigestKey,
     id: String,
+    /// Names that it had before, the latest first.
+    former: Vec<FormerName>,
     publisher: Arc<Publisher>,
     herald: Arc<Herald>,
     disputes: witness::Disputes,
@@ -144,6 +149,7 @@ impl Store {
             sealer,
             digest_key: identity.digest_key,
             id: identity.id,
+            former: identity.former,
             publisher,
             herald,
             disputes: witness::Disputes::default(),
@@ -154,6 +160,12 @@ impl Store {
     /// Which store this is, among all there are.
     pub(super) fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The last record that it wrote under that name; none if it was never called that.
+    pub(super) fn last_record_as(&self, name: &str) -> Option<u64> {
+        let former = self.former.iter().find(|former| former.store == name)?;
+        Some(former.seq)
     }
 
     pub(super) fn digest_key(&self) -> &DigestKey {

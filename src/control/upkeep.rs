@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use super::{
-    Config, Error, lock, secret_file,
+    Config, Error,
+    lock::Lock,
+    secret_file,
     store::{self, Place},
 };
 
@@ -19,16 +21,17 @@ pub struct Named<'a> {
 /// that was copied is a copy itself from then on.
 ///
 /// # Errors
-/// The data folder is in use, one of the two can't be reached, the target is not empty, the master key is another.
+/// The data folder or one of the two is in use, one of them can't be reached, the target is not empty, the master key is another.
 pub async fn copy(
     data: &Path,
     from: Named<'_>,
     to: Named<'_>,
 ) -> Result<Vec<(String, u64)>, Error> {
     secret_file::make_folder(data)?;
-    let lock = lock(data)?;
     let place = |named: Named<'_>| Place::new(named.url, named.password_file, data);
-    let counts = store::copy(data, &place(from)?, &place(to)?).await;
+    let (from, to) = (place(from)?, place(to)?);
+    let lock = Lock::take(data, &[&from, &to])?;
+    let counts = store::copy(data, &from, &to).await;
     drop(lock);
     counts
 }
@@ -36,19 +39,23 @@ pub async fn copy(
 /// Writes the store into a new file, also while it is served.
 ///
 /// # Errors
-/// It is on PostgreSQL, or one of the files can't be used.
+/// It is on PostgreSQL, one of the files can't be used, or a store is served from the new one.
 pub async fn backup(config: &Config, data: &Path, file: &Path) -> Result<(), Error> {
-    store::backup(&config.place(data)?, file).await
+    let lock = Lock::take_former(file)?;
+    let written = store::backup(&config.place(data)?, file).await;
+    drop(lock);
+    written
 }
 
 /// Puts a backup in the store's place.
 ///
 /// # Errors
-/// The data folder is in use, the store is on PostgreSQL, the backup is damaged or of another master key.
+/// The data folder or the store is in use, the store is on PostgreSQL, the backup is damaged or of another master key.
 pub async fn restore(config: &Config, data: &Path, file: &Path) -> Result<(), Error> {
     secret_file::make_folder(data)?;
-    let lock = lock(data)?;
-    let restored = store::restore(data, &config.place(data)?, file).await;
+    let place = config.place(data)?;
+    let lock = Lock::take(data, &[&place])?;
+    let restored = store::restore(data, &place, file).await;
     drop(lock);
     restored
 }

@@ -87,11 +87,7 @@ impl Desk {
         }
         let held = self.pruned_at.lock().await;
         let began = Instant::now();
-        let filed = control
-            .inner
-            .store
-            .file_usage(gateway, &report, clocks)
-            .await?;
+        let filed = control.inner.store.file_usage(&report, clocks).await?;
         if let Filed::Applied { unknown } = filed
             && unknown + left_out.tokens > 0
         {
@@ -135,7 +131,7 @@ impl Desk {
         }
         // As long as the longest of what they were counted into: a gateway that was away for so long is a new one.
         store
-            .prune_usage_reports(before(config.keep_usage_days))
+            .prune_usage_epochs(before(config.keep_usage_days))
             .await?;
         store.prune_answers().await
     }

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! *Why deltas.* A report says what was counted since the last one, not a total: totals would make the control plane
-//! remember every token of every gateway to tell the difference. It remembers one row per gateway and epoch instead.
+//! remember every token of every gateway to tell the difference. It remembers one row per epoch, which is a process of a gateway, instead.
 //!
 //! *Why it is exact.* What is counted is in one place at a time: a page, a minute's sum, or a report. A report has its
 //! number before it is written down and is written down before it is sent, so that whoever starts again on the same disk

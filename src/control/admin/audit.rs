@@ -56,7 +56,8 @@ pub(super) struct Verified {
     /// The last record's hash. Kept elsewhere, together with the number of records, it shows later that nothing up to here
     /// was written anew or cut away.
     head: Option<String>,
-    /// The first record that is altered or missing, or that is not the one kept as `head`.
+    /// The first record that is altered or missing, that was not counted, or that is not the one kept as `head`; 0 where one
+    /// stands before the first.
     broken_at: Option<u64>,
     /// Records that tell of one that a gateway has kept and the log doesn't have any more (`audit.disputed`), a hundred of
     /// them at most, each as `seq:hash`.

@@ -139,6 +139,7 @@ impl From<Error> for Problem {
             | Error::WentBack { .. }
             | Error::Together(_)
             | Error::Locked(_)
+            | Error::StoreLocked(_)
             | Error::WrongMasterKey
             | Error::MissingMasterKey(_)
             | Error::BadKey(_)

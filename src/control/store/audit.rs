@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    Store, Whose, counter,
+    Store, Whose,
     database::{Connection, On, Query, Row, Value as Cell, query},
     get_some_u64, get_u64, signed,
 };
@@ -39,6 +39,13 @@ pub(crate) struct AuditFilter {
     pub(crate) subject: Option<String>,
     pub(crate) from: Option<Millis>,
     pub(crate) to: Option<Millis>,
+}
+
+/// By its counter, and by the records themselves.
+struct Extent {
+    counted: i64,
+    lowest: i64,
+    newest: i64,
 }
 
 struct Record<'a> {
@@ -236,11 +243,16 @@ impl Store {
         &self,
         kept: Option<&AuditHead>,
     ) -> Result<(u64, Vec<u8>), Error> {
-        let counted = counter(&self.reader, "audit").await?;
-        let written = kept.map_or(counted, |kept| counted.max(kept.seq));
+        let extent = extent(&self.lister).await?;
+        if extent.lowest < 1 {
+            return Err(Error::AuditBroken { seq: 0 });
+        }
+        let kept_seq = kept.map_or(0, |kept| signed(kept.seq));
+        // By whichever goes furthest: each of them can be set back without the others.
+        let written = extent.counted.max(extent.newest).max(kept_seq);
         let mut previous = NOTHING.to_vec();
         let mut seq = 0;
-        while seq < written {
+        while signed(seq) < written {
             let rows = query("SELECT * FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2")
                 .bind(signed(seq))
                 .bind(PAGE_ROWS)
@@ -258,8 +270,34 @@ impl Store {
                 }
             }
         }
-        Ok((seq, previous))
+        if extent.counted == extent.newest {
+            return Ok((seq, previous));
+        }
+        // The first that nobody counted.
+        let counted = u64::try_from(extent.counted).unwrap_or(0);
+        Err(Error::AuditBroken { seq: counted + 1 })
     }
+}
+
+/// How far the log goes at one moment.
+async fn extent(on: impl Into<On<'_>>) -> Result<Extent, Error> {
+    let extent = |row: &Row| {
+        // What is no number stands behind every record, and is found there.
+        let of = |column, none| row.get(column).unwrap_or(Some(i64::MAX)).unwrap_or(none);
+        Ok(Extent {
+            counted: of("counted", 0),
+            lowest: of("lowest", 1),
+            newest: of("newest", 0),
+        })
+    };
+    // In one statement: records are written meanwhile.
+    query(
+        "SELECT (SELECT value FROM counters WHERE name = 'audit') AS counted, \
+         (SELECT min(seq) FROM audit) AS lowest, (SELECT max(seq) FROM audit) AS newest",
+    )
+    .read_optional(on, extent)
+    .await?
+    .ok_or_else(|| Error::damaged("no counters"))
 }
 
 /// Whether the record is still the one of that number that somebody has kept.

@@ -6,6 +6,7 @@ use super::{
     Place, Sealer,
     database::{Connection, query},
     meta,
+    renamed::{self, FormerName},
     seal::random,
 };
 use crate::{
@@ -26,6 +27,7 @@ const LOCK_CLASS: i64 = 0x7768_6172;
 /// What every store has.
 pub(super) struct Identity {
     pub(super) id: String,
+    pub(super) former: Vec<FormerName>,
     pub(super) digest_key: DigestKey,
     pub(super) sealer: Sealer,
 }
@@ -114,6 +116,7 @@ async fn identify(
         settle(connection, place).await?;
         return Ok(Identity {
             id,
+            former: Vec::new(),
             digest_key: DigestKey::new(DIGEST_KEY_ID, key),
             sealer,
         });
@@ -123,6 +126,7 @@ async fn identify(
     let key = <[u8; 32]>::try_from(key.as_slice()).map_err(|_| Error::damaged("the digest key"))?;
     Ok(Identity {
         id: same_or_new_id(connection, place).await?,
+        former: renamed::former(connection).await?,
         digest_key: DigestKey::new(DIGEST_KEY_ID, key),
         sealer,
     })
@@ -148,6 +152,7 @@ async fn same_or_new_id(connection: &mut Connection, place: &Place) -> Result<St
         and every gateway takes a snapshot");
     write(connection, "store", new.clone().into_bytes()).await?;
     write(connection, HOME, here).await?;
+    renamed::note(connection, &id, &new).await?;
     Ok(new)
 }
 
@@ -188,7 +193,11 @@ async fn home(connection: &mut Connection, place: &Place) -> Result<String, Erro
     }
 }
 
-async fn write(connection: &mut Connection, name: &str, value: Vec<u8>) -> Result<(), Error> {
+pub(super) async fn write(
+    connection: &mut Connection,
+    name: &str,
+    value: Vec<u8>,
+) -> Result<(), Error> {
     query(
         "INSERT INTO meta (name, value) VALUES ($1, $2) \
          ON CONFLICT (name) DO UPDATE SET value = excluded.value",

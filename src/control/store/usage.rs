@@ -112,7 +112,6 @@ impl Store {
     /// Applies a report unless that was done before.
     pub(crate) async fn file_usage(
         &self,
-        gateway: &str,
         report: &UsageReport,
         clocks: Clocks,
     ) -> Result<Filed, Error> {
@@ -134,7 +133,7 @@ impl Store {
             })
             .collect();
         let mut commit = self.begin("usage").await?;
-        if !commit.claim_report(gateway, report).await? {
+        if !commit.claim_report(report).await? {
             return Ok(Filed::Before);
         }
         for step in Step::ALL {
@@ -195,8 +194,8 @@ impl Store {
     }
 
     /// Forgets processes of gateways that were last heard of before `before`.
-    pub(crate) async fn prune_usage_reports(&self, before: Millis) -> Result<(), Error> {
-        let oldest: Option<Option<i64>> = query("SELECT MIN(at) FROM usage_reports")
+    pub(crate) async fn prune_usage_epochs(&self, before: Millis) -> Result<(), Error> {
+        let oldest: Option<Option<i64>> = query("SELECT MIN(at) FROM usage_epochs")
             .fetch_value(&self.reader)
             .await?;
         if oldest
@@ -206,7 +205,7 @@ impl Store {
             return Ok(());
         }
         let mut commit = self.begin("usage").await?;
-        query("DELETE FROM usage_reports WHERE at < $1")
+        query("DELETE FROM usage_epochs WHERE at < $1")
             .bind(signed(before))
             .execute(commit.connection()?)
             .await?;
@@ -239,16 +238,15 @@ fn count(value: u64) -> Value {
 // === impl Commit ===
 
 impl Commit {
-    /// Takes the report's number, once for all control planes of this store: whoever comes second waits for the first one's
-    /// commit, and finds it taken.
-    async fn claim_report(&mut self, gateway: &str, report: &UsageReport) -> Result<bool, Error> {
+    /// Takes the report's number, once for all control planes of this store and whatever the gateway is called: whoever comes
+    /// second waits for the first one's commit, and finds it taken.
+    async fn claim_report(&mut self, report: &UsageReport) -> Result<bool, Error> {
         let now = signed(self.now);
         let taken = query(
-            "INSERT INTO usage_reports (gateway, epoch, sequence, at) VALUES ($1, $2, $3, $4) \
-             ON CONFLICT (gateway, epoch) DO UPDATE SET sequence = excluded.sequence, at = excluded.at \
-             WHERE usage_reports.sequence < excluded.sequence",
+            "INSERT INTO usage_epochs (epoch, sequence, at) VALUES ($1, $2, $3) \
+             ON CONFLICT (epoch) DO UPDATE SET sequence = excluded.sequence, at = excluded.at \
+             WHERE usage_epochs.sequence < excluded.sequence",
         )
-        .bind(gateway)
         .bind(format!("{:016x}", report.epoch))
         .bind(signed(report.sequence))
         .bind(now)

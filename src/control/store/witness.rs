@@ -20,12 +20,45 @@ use crate::control::{
 
 /// What tells of a record that is not there any more.
 const DISPUTED: &str = "audit.disputed";
-/// So many of those are written in an hour: whoever holds the join key can say anything.
-const DISPUTES_MAX: usize = 10;
+/// So many of those are written in an hour for one gateway: whoever holds the join key can say anything.
+const DISPUTES_EACH_MAX: usize = 10;
+/// And for all of them, however many gateways somebody makes up.
+const DISPUTES_MAX: usize = 100;
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// When the last of those were written.
-pub(super) type Disputes = tokio::sync::Mutex<VecDeque<Instant>>;
+/// When the last of those were written, and for which data folder of a gateway's.
+pub(super) type Disputes = tokio::sync::Mutex<VecDeque<(Instant, String)>>;
+
+/// A gateway that has kept a record.
+#[derive(Clone, Copy)]
+pub(crate) struct Keeper<'a> {
+    pub(crate) name: &'a str,
+    /// Drawn once for its data folder; old ones have none.
+    pub(crate) instance: &'a str,
+}
+
+/// What became of a record that somebody has kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sought {
+    /// The log has it.
+    Found,
+    /// It is gone, and that is on record.
+    Disputed,
+    /// It is gone, and that is not on record: too many others are.
+    NoRoom,
+}
+
+// === impl Keeper ===
+
+impl Keeper<'_> {
+    /// One that changes its name is the same one.
+    fn key(self) -> String {
+        match self.instance {
+            "" => format!("name {}", self.name),
+            instance => format!("instance {instance}"),
+        }
+    }
+}
 
 // === impl Store ===
 
@@ -35,36 +68,45 @@ impl Store {
         audit::newest(&self.reader).await
     }
 
-    /// Whether the log still has a record that somebody has kept. If it has not, that is put on record, once.
-    pub(crate) async fn still_has(&self, kept: &AuditHead, keeper: &str) -> Result<bool, Error> {
+    /// Looks for a record that somebody has kept. That the log no longer has it is put on record, once, as soon as there is
+    /// room.
+    pub(crate) async fn seek(&self, kept: &AuditHead, keeper: Keeper<'_>) -> Result<Sought, Error> {
         if is_there(&self.reader, kept).await? {
-            return Ok(true);
+            return Ok(Sought::Found);
         }
         // Held up to the commit: of two who say the same, the later one finds what was written for the first.
         let mut written = self.disputes.lock().await;
         if is_disputed(&self.reader, kept).await? {
-            return Ok(false);
+            return Ok(Sought::Disputed);
         }
-        written.retain(|at| at.elapsed() < HOUR);
-        if written.len() >= DISPUTES_MAX {
-            // Not taken for told: it is said again until there is room.
-            return Err(Error::Conflict(format!(
-                "more than {DISPUTES_MAX} records of the audit log that others have kept are gone; what becomes of \
-                 record {} is written down later",
-                kept.seq
-            )));
+        written.retain(|(at, _)| at.elapsed() < HOUR);
+        let key = keeper.key();
+        let of_this = written.iter().filter(|(_, by)| *by == key).count();
+        if of_this >= DISPUTES_EACH_MAX || written.len() >= DISPUTES_MAX {
+            return Ok(Sought::NoRoom);
         }
         let mut commit = self.begin("feed").await?;
         if is_there(commit.connection()?, kept).await? {
-            return Ok(true);
+            return Ok(Sought::Found);
         }
         if !is_disputed(commit.connection()?, kept).await? {
-            commit.dispute(kept, keeper).await?;
+            commit.dispute(kept, keeper.name).await?;
             // Before the end: a commit goes through even where nobody waits for it any more.
-            written.push_back(Instant::now());
-            commit.finish_unpublished().await?;
+            written.push_back((Instant::now(), key));
+            if let Err(error) = commit.finish_unpublished().await {
+                written.pop_back();
+                return Err(error);
+            }
         }
-        Ok(false)
+        Ok(Sought::Disputed)
+    }
+
+    /// As if that hour were over.
+    #[cfg(test)]
+    pub(crate) async fn an_hour_passes(&self) {
+        let before = |at: &mut Instant| at.checked_sub(HOUR).expect("a clock that can go back");
+        let mut written = self.disputes.lock().await;
+        written.iter_mut().for_each(|(at, _)| *at = before(at));
     }
 
     /// Records that tell of one that is not there any more, `limit` at most: those after the one that was accepted, if the

@@ -252,3 +252,63 @@ async fn records_are_narrowed_to_an_account_by_its_name_too() {
         assert_eq!(status, 404, "{unseen}");
     }
 }
+
+#[tokio::test]
+async fn what_stands_behind_the_count_or_before_the_first_record_is_looked_at_too() {
+    let people = People::new().await;
+    for name in ["alpha", "beta", "gamma", "delta"] {
+        people.account(name, "pro").await;
+    }
+    let folder = people.world.folder.path();
+    let written = people.world.control.verify_audit().await.expect("intact");
+    let broken_at = async || {
+        let verified = people.operate("GET", "/audit/verify", Value::Null).await;
+        assert_eq!(verified["is_intact"], false);
+        verified["broken_at"].clone()
+    };
+    let count = async |count: i64| {
+        let count = format!("UPDATE counters SET value = {count} WHERE name = 'audit'");
+        stores::alter(folder, &count).await;
+    };
+    // Set back alone.
+    for (set_back, first_uncounted) in [(written as i64 - 3, written - 2), (0, 1), (-7, 1)] {
+        count(set_back).await;
+        assert_eq!(broken_at().await, first_uncounted, "{set_back}");
+    }
+    count(written as i64 - 3).await;
+    let set = |value: &str| format!("UPDATE audit SET {value} WHERE seq = {}", written - 1);
+    stores::alter(folder, &set("actor = actor || 'x'")).await;
+    assert_eq!(broken_at().await, written - 1, "altered behind the count");
+    let back = "actor = substr(actor, 1, length(actor) - 1)";
+    stores::alter(folder, &set(back)).await;
+    count(written as i64).await;
+    people
+        .world
+        .control
+        .verify_audit()
+        .await
+        .expect("as it was");
+
+    for before in [0, -1, i64::MIN] {
+        let put = format!(
+            "INSERT INTO audit (seq, revision, at, actor, action, subject, previous, hash) \
+             SELECT {before}, revision, at, actor, action, subject, previous, hash FROM audit WHERE seq = 1"
+        );
+        stores::alter(folder, &put).await;
+        assert_eq!(broken_at().await, 0, "{before}");
+        stores::alter(folder, &format!("DELETE FROM audit WHERE seq = {before}")).await;
+    }
+    people
+        .world
+        .control
+        .verify_audit()
+        .await
+        .expect("as it was");
+    stores::alter(
+        folder,
+        &format!("DELETE FROM audit WHERE seq = {}", written - 1),
+    )
+    .await;
+    count(written as i64 - 3).await;
+    assert_eq!(broken_at().await, written - 1, "removed behind the count");
+}

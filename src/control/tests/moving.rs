@@ -11,6 +11,7 @@ use super::{
 };
 use crate::control::{
     Config, Control, Error,
+    lock::Lock,
     upkeep::{self, Named},
 };
 
@@ -261,4 +262,44 @@ async fn half_a_copy_is_served_by_nobody() {
     assert!(matches!(served, Some(Error::HalfCopied(_))), "{served:?}");
     let again = copied(folder.path(), &from, &to).await;
     assert!(matches!(again, Err(Error::HalfCopied(_))), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_store_in_a_file_has_one_process_whatever_the_data_folders_and_by_whichever_path() {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("control/store.sqlite");
+    let config = on_sqlite(&file);
+    let world = World::within(config.clone(), folder).await;
+    let data = world.folder.path();
+    let other = TempDir::new().expect("a folder");
+    fs::copy(data.join("master.key"), other.path().join("master.key")).expect("copied");
+    let link = other.path().join("link.sqlite");
+    std::os::unix::fs::symlink(&file, &link).expect("linked");
+    let free = on_sqlite(&other.path().join("free.sqlite"));
+    for by in [config.clone(), on_sqlite(&link)] {
+        let second = Control::open(&by, other.path()).await.err();
+        assert!(matches!(second, Some(Error::StoreLocked(_))), "{second:?}");
+        let said = second.expect("refused").to_string();
+        assert!(said.contains("control/store.sqlite.lock"), "{said}");
+        let from = copied(other.path(), &by, &free).await;
+        assert!(matches!(from, Err(Error::StoreLocked(_))), "{from:?}");
+        let to = copied(other.path(), &free, &by).await;
+        assert!(matches!(to, Err(Error::StoreLocked(_))), "{to:?}");
+        let restored = upkeep::restore(&by, other.path(), &other.path().join("none")).await;
+        assert!(
+            matches!(restored, Err(Error::StoreLocked(_))),
+            "{restored:?}"
+        );
+    }
+    let over = upkeep::backup(&config, data, &file).await;
+    assert!(matches!(over, Err(Error::StoreLocked(_))), "{over:?}");
+    // What only reads goes on, from everywhere.
+    let backup = other.path().join("backup");
+    let taken = upkeep::backup(&config, other.path(), &backup).await;
+    taken.expect("taken");
+    let folder = closed(world).await;
+    let second = Control::open(&config, other.path()).await.expect("free");
+    second.close().await;
+    let place = config.place(folder.path()).expect("a place");
+    Lock::take(folder.path(), &[&place, &place]).expect("not in its own way");
 }

@@ -104,6 +104,21 @@ async fn a_report_counts_once_over_reconnects_duplicates_and_a_restart() {
 }
 
 #[tokio::test]
+async fn a_report_counts_once_where_its_gateway_has_got_another_name() {
+    let world = World::new().await;
+    let mut before = world.follow("before", Kept::default()).await;
+    before.until(1).await;
+    tell(&mut before, report(7, 1, vec![token(1, 10)])).await;
+    let kept = before.kept.clone();
+    drop(before);
+    let mut after = world.follow("after", kept).await;
+    tell(&mut after, report(7, 1, vec![token(1, 10)])).await;
+    assert_eq!(items(&world).await, 10);
+    tell(&mut after, report(7, 2, vec![token(1, 5)])).await;
+    assert_eq!(items(&world).await, 15);
+}
+
+#[tokio::test]
 async fn strangers_tokens_and_impossible_counts_are_left_out_and_the_stream_goes_on() {
     let world = World::new().await;
     let mut follower = world.follow("a", Kept::default()).await;

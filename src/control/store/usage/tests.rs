@@ -80,7 +80,7 @@ fn clocks() -> Clocks {
 }
 
 async fn file(store: &Store, report: &UsageReport) -> Filed {
-    let filed = store.file_usage("g", report, clocks()).await;
+    let filed = store.file_usage(report, clocks()).await;
     filed.expect("stored")
 }
 
@@ -183,14 +183,12 @@ async fn old_reports_strangers_tokens_and_absurd_sums_change_nothing_they_should
         let late = report(sequence, 0, &[(1, 1_000)]);
         assert_eq!(file(&store, &late).await, Filed::Before, "{sequence}");
     }
-    // Another gateway, and another epoch, count for themselves.
-    let other = store
-        .file_usage("h", &report(1, 0, &[(1, 1)]), clocks())
-        .await;
-    assert_eq!(other.expect("stored"), Filed::Applied { unknown: 0 });
-    let mut epoch = report(1, 0, &[(1, 1)]);
-    epoch.epoch = 3;
-    assert_eq!(file(&store, &epoch).await, Filed::Applied { unknown: 0 });
+    // Other epochs count for themselves.
+    for epoch in [3, 4] {
+        let mut other = report(1, 0, &[(1, 1)]);
+        other.epoch = epoch;
+        assert_eq!(file(&store, &other).await, Filed::Applied { unknown: 0 });
+    }
     let strangers = report(6, 0, &[(1, 1), (999, 7), (u64::MAX, 7)]);
     assert_eq!(
         file(&store, &strangers).await,
@@ -294,10 +292,10 @@ async fn what_is_past_its_time_goes_a_few_rows_at_a_time_and_the_rest_stays() {
         series(&store, &all(1, Step::Hour, Group::Token)).await,
         before
     );
-    store.prune_usage_reports(0).await.expect("prunes");
+    store.prune_usage_epochs(0).await.expect("prunes");
     assert_eq!(file(&store, &report(1, 0, &tokens)).await, Filed::Before);
     store
-        .prune_usage_reports(u64::MAX / 2)
+        .prune_usage_epochs(u64::MAX / 2)
         .await
         .expect("prunes");
     assert_eq!(
@@ -331,7 +329,7 @@ async fn a_token_remembers_its_last_use_and_its_last_five_senders_by_our_clock()
         for n in senders {
             usage.seen(sender(n, theirs - 100 + 10 * sequence + u64::from(n)));
         }
-        let filed = store.file_usage("g", &report, clocks).await;
+        let filed = store.file_usage(&report, clocks).await;
         assert_eq!(filed.expect("stored"), Filed::Applied { unknown: 0 });
     }
     let uses = store.token_uses(&[1, 2]).await.expect("read");
@@ -354,4 +352,29 @@ async fn a_token_remembers_its_last_use_and_its_last_five_senders_by_our_clock()
             ("agent/2", 78_000)
         ]
     );
+}
+
+#[tokio::test]
+async fn reports_that_were_applied_under_names_of_gateways_are_known_by_their_epoch() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = stores::place(folder.path()).await;
+    let mut connection = place.connect().await.expect("opens");
+    let to = Some(18);
+    let made = crate::control::store::open::migrate(&mut connection, to).await;
+    made.expect("made");
+    for (gateway, sequence) in [("before", 4), ("after", 7)] {
+        query("INSERT INTO usage_reports (gateway, epoch, sequence, at) VALUES ($1, $2, $3, 1)")
+            .bind(gateway)
+            .bind(format!("{:016x}", u64::MAX))
+            .bind(signed(sequence))
+            .execute(&mut connection)
+            .await
+            .expect("written");
+    }
+    connection.close().await.expect("closed");
+    let store = stocked(folder.path()).await;
+    let before = report(7, 0, &[(1, 10)]);
+    assert_eq!(file(&store, &before).await, Filed::Before);
+    let next = report(8, 0, &[(1, 10)]);
+    assert_eq!(file(&store, &next).await, Filed::Applied { unknown: 0 });
 }
