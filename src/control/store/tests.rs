@@ -373,7 +373,7 @@ async fn a_store_of_the_first_schema_is_brought_up_to_date_with_its_rows() {
     let tokens = store.token_page(0, 10).await.expect("read");
     assert_eq!(tokens.len(), 2);
     assert!(tokens[1].state == TokenState::Revoked);
-    assert!(tokens.iter().all(|token| token.rates.is_unlimited()));
+    assert!(tokens.iter().all(|token| token.rates == Default::default()));
     let mut commit = store.begin("test").await.expect("begun");
     insert(&mut commit).await;
     assert_eq!(commit.finish().await.expect("committed").revision, 1);

@@ -119,7 +119,7 @@ async fn a_file_of_tokens_makes_each_once_says_what_is_wrong_and_reaches_the_gat
         panic!("{of_other:?}");
     };
     assert!(bound.sources.is_restricted() && !disabled.sources.is_restricted());
-    assert!(!bound.rates.is_unlimited() && disabled.rates.is_unlimited());
+    assert!(bound.rates != Default::default() && disabled.rates == Default::default());
     let shown = people
         .ok(&hand, "GET", &format!("/tokens/{}", bound.id), Value::Null)
         .await;

@@ -166,7 +166,7 @@ async fn a_token_has_rates_of_its_own_from_its_making_to_its_end() {
     follower.until(people.world.control.feed_state().head).await;
     let ended = token(&follower, id(&made));
     assert_eq!(ended.state, TokenState::Revoked);
-    assert!(ended.rates.is_unlimited());
+    assert!(ended.rates == Default::default());
     agree(&people, &follower).await;
     people.world.control.verify_audit().await.expect("intact");
 }
