@@ -262,6 +262,16 @@ impl Commit {
         other.map(drop).ok_or_else(why)
     }
 
+    /// Whether somebody of the account itself runs it.
+    pub(crate) async fn has_own_admin(&mut self, account: u64) -> Result<bool, Error> {
+        let admin: Option<i64> =
+            query("SELECT id FROM users WHERE role = 'admin' AND account_id = $1 LIMIT 1")
+                .bind(signed(account))
+                .fetch_value(self.connection()?)
+                .await?;
+        Ok(admin.is_some())
+    }
+
     /// Whether it is still so that this person's password is what it was hashed to.
     pub(crate) async fn has_password(&mut self, id: u64, hash: &str) -> Result<bool, Error> {
         let current: Option<String> = query("SELECT password FROM users WHERE id = $1")
