@@ -294,7 +294,7 @@ async fn a_token_that_was_pasted_into_the_wrong_place_does_not_come_back() {
             format!("limit={token}"),
             format!("after={token}"),
             format!("state={token}"),
-            format!("{token}"),
+            token.to_owned(),
         ] {
             let path = format!("/tokens?{query}");
             let (status, said) = world.call("GET", &path, Value::Null).await;
