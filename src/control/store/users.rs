@@ -245,8 +245,7 @@ impl Commit {
             ),
             Some(account) => {
                 let row = self.account(account).await?;
-                let main = row.parent.filter(|_| row.accessible);
-                let run_it = [account, main.map_or(account, |main| main.0)];
+                let run_it = [account, row.reached_from().unwrap_or(account)];
                 let run_it = run_it.map(|id| signed(id).into());
                 (
                     others.and(" AND role = 'admin' AND account_id IN ($, $)", run_it),
