@@ -16,6 +16,7 @@ mod etag;
 mod idempotency;
 mod problem;
 mod extract;
+mod unsaid;
 mod enforced;
 mod written;
 mod accounts;

@@ -97,14 +97,17 @@ pub enum Error {
         /// Of which version it is.
         version: u64,
     },
-    /// It would take many live tokens away at once, and the caller has not said that so many are meant.
+    /// It would take many live tokens away, by itself or with what others have taken away within the last minute, and the caller
+    /// has not said that so many are meant.
     #[error(
-        "this would take {dropped} of {live} live shipping tokens away at once, and is held; if that is meant, ask again \
-         with confirm=dropped-{dropped}"
+        "this would take {dropped} of {live} live shipping tokens away at once{}, and is held; if that is meant, ask again \
+         with confirm=dropped-{dropped}", beside(*.lately)
     )]
     Held {
         /// Live tokens that it would end.
         dropped: u64,
+        /// Live tokens that others have ended within the last minute, without a confirmation.
+        lately: u64,
         /// Live tokens that there are.
         live: u64,
     },
@@ -114,6 +117,14 @@ pub enum Error {
     /// The control plane is going down.
     #[error("the control plane is going down")]
     Closed,
+}
+
+/// What a held change was weighed with.
+fn beside(lately: u64) -> String {
+    match lately {
+        0 => String::new(),
+        lately => format!(", after {lately} within the last minute"),
+    }
 }
 
 // The cause stands in the sentence, so it is no source: whoever prints the chain would say it twice.

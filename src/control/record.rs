@@ -73,6 +73,12 @@ pub(super) struct AccountRow {
     pub(super) revision: u64,
 }
 
+/// Whose people and API tokens reach an account beside its own: its main account's, unless it is withdrawn. Nobody else says
+/// so; for lists the store has the same in SQL.
+pub(super) fn reached_from(parent: Option<u64>, is_accessible: bool) -> Option<u64> {
+    parent.filter(|_| is_accessible)
+}
+
 /// What an account has set; the rest is its parent's, or the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Settings {
@@ -196,6 +202,15 @@ impl From<&str> for Who {
             name: name.to_owned(),
             address: None,
         }
+    }
+}
+
+// === impl AccountRow ===
+
+impl AccountRow {
+    /// See [`reached_from`].
+    pub(super) fn reached_from(&self) -> Option<u64> {
+        reached_from(self.parent.map(|main| main.0), self.accessible)
     }
 }
 

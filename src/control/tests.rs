@@ -18,6 +18,7 @@ mod admins;
 mod rotating;
 mod rates;
 mod held;
+mod gives;
 mod imports;
 mod sessions;
 mod audit;

@@ -104,6 +104,10 @@ pub(super) async fn create(
             None
         }
     };
+    // Nobody of its own is in a new one.
+    if new.accessible == Some(false) && permit.home().is_some() {
+        return Err(body::out_of_reach());
+    }
     if parent.is_some() && new.plan.is_some() {
         return Err(body::plan_of_a_sub_account());
     }
@@ -130,7 +134,8 @@ pub(super) async fn create(
 /// Changes an account. Its name and who reaches it are its admins'; the rest is the operators'. What a main account
 /// changes, its sub-accounts have at once where they have not set it themselves. The receipt of a suspension says when any
 /// token of the account and of its sub-accounts was last accepted. A suspension that would end more than a tenth
-/// of all live shipping tokens, and a thousand at least, is held until it is confirmed.
+/// of all live shipping tokens, and a thousand at least, is held until it is confirmed. What others have ended within the last
+/// minute without a confirmation is weighed with it. Who is no operator withdraws only a sub-account that has an admin of its own.
 #[utoipa::path(patch, path = "/accounts/{id}", request_body = AccountChange,
     params(("id" = u64, Path), ("confirm" = Option<String>, Query, description = "`dropped-N`: so many live tokens are meant to end"),
     ("wait" = Option<String>, Query), ("timeout_ms" = Option<u64>, Query)),
@@ -172,6 +177,10 @@ pub(super) async fn change(
                 StatusCode::CONFLICT,
                 "accessible is for sub-accounts: nobody stands over a main account",
             ));
+        }
+        let is_withdrawn = old.accessible && !accessible;
+        if is_withdrawn && permit.home().is_some() && !commit.has_own_admin(id).await? {
+            return Err(body::out_of_reach());
         }
         edit.accessible = accessible;
     }

@@ -14,7 +14,10 @@ use utoipa::{
     openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type},
 };
 
-use super::problem::Problem;
+use super::{
+    problem::Problem,
+    unsaid::{is_field, unsaid},
+};
 use crate::{
     clock,
     model::{Network, Sources, text::is_hidden},
@@ -76,7 +79,7 @@ impl<S: Send + Sync, T: de::DeserializeOwned> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let bytes = buffered(request.into_body()).await?;
-        object(&bytes, |error| error.to_string()).map(Self)
+        object(&bytes, |error| unsaid(&error.to_string())).map(Self)
     }
 }
 
@@ -146,9 +149,10 @@ impl<S: Send + Sync> FromRequest<S> for NoBody {
         let Body(fields) = Body::<Map<String, Value>>::from_request(request, state).await?;
         match fields.keys().next() {
             None => Ok(Self),
-            Some(field) => Err(Problem::invalid(format!(
+            Some(field) if is_field(field) => Err(Problem::invalid(format!(
                 "this call takes no body, or {{}}; it knows no field {field:?}"
             ))),
+            Some(_) => Err(Problem::invalid("this call takes no body, or {}")),
         }
     }
 }
@@ -174,7 +178,10 @@ impl<S: Send + Sync, T: de::DeserializeOwned> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         axum::extract::Query::<T>::try_from_uri(&parts.uri)
             .map(|query| Self(query.0))
-            .map_err(|error| Problem::invalid(format!("the query does not fit: {error}")))
+            .map_err(|error| {
+                let said = unsaid(&error.to_string());
+                Problem::invalid(format!("the query does not fit: {said}"))
+            })
     }
 }
 
@@ -337,8 +344,10 @@ pub(super) fn sources(texts: &[String]) -> Result<Sources, Problem> {
         )));
     }
     let mut networks: Vec<Network> = Vec::with_capacity(texts.len());
-    for text in texts {
-        let network: Network = text.parse().map_err(Problem::invalid)?;
+    for (at, text) in texts.iter().enumerate() {
+        let network: Network = text.parse().map_err(|_| {
+            Problem::invalid(format!("sources[{at}] is not a network such as 10.0.0.0/8"))
+        })?;
         let canonical = network.canonical();
         if network.has_host_bits() {
             return Err(Problem::invalid(format!(
@@ -380,9 +389,9 @@ pub(super) fn seconds(text: &str) -> Result<u32, Problem> {
         .and_then(|at| u32::try_from(at.as_secs()).ok())
         .filter(|seconds| *seconds != 0)
         .ok_or_else(|| {
-            Problem::invalid(format!(
-                "{text:?} is not a time like 2030-01-31T12:00:00Z (RFC 3339, UTC, before 2106)"
-            ))
+            Problem::invalid(
+                "what was given is not a time like 2030-01-31T12:00:00Z (RFC 3339, UTC, before 2106)",
+            )
         })
 }
 

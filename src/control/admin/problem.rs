@@ -39,6 +39,8 @@ pub(super) struct Problem {
 struct Held {
     /// Live shipping tokens that it would end.
     dropped: u64,
+    /// Live shipping tokens that other changes have ended within the last minute, and that it was weighed with.
+    lately: u64,
     /// Live shipping tokens that there are.
     live: u64,
     /// What to pass as `confirm` to do it all the same; a change that has grown since is held again.
@@ -106,10 +108,16 @@ impl From<Error> for Problem {
         {
             return Self::invalid("a text has a NUL in it");
         }
-        if let Error::Held { dropped, live } = error {
+        if let Error::Held {
+            dropped,
+            lately,
+            live,
+        } = error
+        {
             return Self {
                 held: Some(Held {
                     dropped,
+                    lately,
                     live,
                     confirm: format!("dropped-{dropped}"),
                 }),

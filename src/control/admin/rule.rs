@@ -171,7 +171,7 @@ impl Place {
             name,
             account: Some(Reached {
                 id: row.account.id.0,
-                from: row.parent.filter(|_| row.accessible).map(|id| id.0),
+                from: row.reached_from(),
             }),
         }
     }

@@ -12,6 +12,7 @@ use super::{
     commit::Table,
     database::{On, Query, Value, query},
     get_u64, positive, signed,
+    whose::REACHED,
 };
 use crate::{
     control::{
@@ -79,10 +80,7 @@ fn select(after: u64, limit: u32, filter: &AccountFilter) -> Query {
     }
     if let Some(home) = filter.home {
         let home = || Value::from(signed(home));
-        select = select.and(
-            " AND (a.id = $ OR (a.parent_id = $ AND a.accessible))",
-            [home(), home()],
-        );
+        select = select.and(&format!(" AND a.id IN {REACHED}"), [home(), home()]);
     }
     select.and(" ORDER BY a.id LIMIT $", [limit.into()])
 }

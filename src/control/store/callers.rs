@@ -198,8 +198,7 @@ impl Commit {
         match (found.home, place) {
             (Some(home), Some((name, account))) if account != home.id => {
                 let row = Error::found(self.account(account).await)?;
-                let from = row.and_then(|row| row.parent.filter(|_| row.accessible));
-                match from.is_some_and(|main| main.0 == home.id) {
+                match row.and_then(|row| row.reached_from()) == Some(home.id) {
                     true => Ok(()),
                     false => Err(Error::NotFound(format!("there is no {name}"))),
                 }

@@ -94,6 +94,11 @@ impl Commit {
         self.writer.as_mut().ok_or(Error::Closed)?.connection()
     }
 
+    /// Live tokens that other works have taken away lately, those that commit with this one too.
+    pub(super) fn dropped_lately(&mut self) -> Result<u64, Error> {
+        Ok(self.writer.as_mut().ok_or(Error::Closed)?.dropped_lately())
+    }
+
     /// The next number of that counter; never given twice.
     pub(super) async fn next_id(&mut self, counter: &'static str) -> Result<u64, Error> {
         group::next(self.connection()?, counter).await
@@ -192,6 +197,7 @@ impl Commit {
             changes: std::mem::take(&mut self.changes),
             stamps: std::mem::take(&mut self.stamps),
             audit: std::mem::take(&mut self.audit),
+            dropped: self.dropped.unconfirmed(),
             answer,
         });
         let mut outcome = outcome.await?;

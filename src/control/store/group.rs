@@ -61,6 +61,8 @@ pub(super) struct Work {
     pub(super) changes: Vec<Change>,
     pub(super) stamps: Vec<(Table, u64)>,
     pub(super) audit: Vec<audit::Entry>,
+    /// Live tokens that it takes away, and nobody has confirmed.
+    pub(super) dropped: u64,
     /// An answer that was written down with it.
     pub(super) answer: Option<Digest>,
 }
@@ -74,6 +76,7 @@ pub(super) struct Group {
     stamps: Vec<(Table, u64)>,
     answers: Vec<Digest>,
     audit: Vec<(Who, record::Millis, Vec<audit::Entry>)>,
+    dropped: u64,
     waiting: Vec<oneshot::Sender<Outcome>>,
 }
 
@@ -99,6 +102,7 @@ impl Group {
             stamps: Vec::new(),
             answers: Vec::new(),
             audit: Vec::new(),
+            dropped: 0,
             waiting: Vec::new(),
         }
     }
@@ -106,6 +110,11 @@ impl Group {
     /// No work is in it yet.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// What its works take away together.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// Nobody else is waited for.
@@ -131,6 +140,7 @@ impl Group {
         self.answers
             .extend(work.answer.filter(|_| work.is_published));
         self.audit.push((work.who, work.at, work.audit));
+        self.dropped += work.dropped;
         let (outcome, heard) = oneshot::channel();
         self.waiting.push(outcome);
         heard

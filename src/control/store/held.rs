@@ -1,5 +1,11 @@
 //! A change that takes many live tokens away at once is held inside its transaction, before it has a revision, until its
-//! caller says that this many are meant.
+//! caller says that this many are meant. It is weighed together with what others have taken away within the last minute, or
+//! many small ones would do, in one revision or in a row, what a large one may not.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use super::{Commit, database::query, positive, signed};
 use crate::{
@@ -15,6 +21,11 @@ use crate::{
 const DROPPED_MIN: u64 = 1_000;
 const SHARE: u64 = 10;
 
+/// How long what was taken away is weighed with what comes after it.
+const LATELY: Duration = Duration::from_secs(60);
+/// What is taken away within so long is remembered as one.
+const STEP: Duration = Duration::from_secs(1);
+
 /// Accounts of one statement.
 const ACCOUNTS: usize = 64;
 
@@ -24,9 +35,16 @@ const LIVE: &str = "enabled AND revoked_at IS NULL AND (expires_at = 0 OR expire
 /// What a commit takes away.
 #[derive(Default)]
 pub(super) struct Dropped {
-    tokens: u64,
+    /// Tokens that were changed themselves.
+    ended: u64,
+    /// Tokens of accounts that were suspended.
+    suspended: u64,
     confirmed: u64,
 }
+
+/// What this process has taken away within the last minute, and nobody has confirmed. A restart forgets it.
+#[derive(Default)]
+pub(super) struct Lately(VecDeque<(Instant, u64)>);
 
 /// `rest` is what stays live.
 fn is_held(dropped: u64, rest: u64) -> bool {
@@ -36,6 +54,54 @@ fn is_held(dropped: u64, rest: u64) -> bool {
 /// With so many left, the dropped ones are a tenth of all, and not more.
 fn rest_max(dropped: u64) -> u64 {
     dropped.saturating_mul(SHARE - 1)
+}
+
+// === impl Dropped ===
+
+impl Dropped {
+    fn tokens(&self) -> u64 {
+        self.ended + self.suspended
+    }
+
+    /// Meant as it is: the number was stated, or it is the one token that the call names. A revocation must never wait for
+    /// what others do.
+    fn is_meant(&self) -> bool {
+        self.tokens() <= self.confirmed || (self.suspended == 0 && self.ended <= 1)
+    }
+
+    /// What those who come after it are weighed with.
+    pub(super) fn unconfirmed(&self) -> u64 {
+        if self.is_meant() { 0 } else { self.tokens() }
+    }
+}
+
+// === impl Lately ===
+
+impl Lately {
+    pub(super) fn add(&mut self, tokens: u64, now: Instant) {
+        if tokens == 0 {
+            return;
+        }
+        match self.0.back_mut() {
+            Some((since, sum)) if now.duration_since(*since) < STEP => *sum += tokens,
+            _ => self.0.push_back((now, tokens)),
+        }
+        self.forget(now);
+    }
+
+    pub(super) fn sum(&mut self, now: Instant) -> u64 {
+        self.forget(now);
+        self.0.iter().map(|(_, tokens)| tokens).sum()
+    }
+
+    fn forget(&mut self, now: Instant) {
+        // The last of a step counts for a minute, too.
+        while let Some((since, _)) = self.0.front()
+            && now.duration_since(*since) >= LATELY + STEP
+        {
+            self.0.pop_front();
+        }
+    }
 }
 
 // === impl Commit ===
@@ -51,7 +117,7 @@ impl Commit {
         let now = clock::wall_seconds();
         let was_live = old.is_some_and(|row| row.state(now) == "live");
         if was_live && new.state(now) != "live" {
-            self.dropped.tokens += 1;
+            self.dropped.ended += 1;
         }
     }
 
@@ -77,16 +143,21 @@ impl Commit {
                 count = count.and(if at == 0 { "$" } else { ", $" }, [(*id).into()]);
             }
             let count = count.and(")", []).fetch_one(self.connection()?).await?;
-            self.dropped.tokens += positive(count)?;
+            self.dropped.suspended += positive(count)?;
         }
         Ok(())
     }
 
-    /// Refuses what takes too much away. What stays is counted only where much is taken, and no further than it matters: a
-    /// single token's end costs nothing here.
+    /// Refuses what takes too much away, by itself or with what was taken away lately. What stays is counted only where much
+    /// is taken, and no further than it matters: a single token's end costs nothing here.
     pub(super) async fn not_held(&mut self) -> Result<(), Error> {
-        let Dropped { tokens, confirmed } = self.dropped;
-        if tokens < DROPPED_MIN || tokens <= confirmed {
+        if self.dropped.is_meant() {
+            return Ok(());
+        }
+        let dropped = self.dropped.tokens();
+        let lately = self.dropped_lately()?;
+        let sum = dropped.saturating_add(lately);
+        if sum < DROPPED_MIN {
             return Ok(());
         }
         let rest = query("SELECT count(*) FROM (SELECT 1 FROM shipping_tokens WHERE ")
@@ -94,15 +165,16 @@ impl Commit {
             .and(
                 " AND account_id NOT IN (SELECT a.id FROM accounts a LEFT JOIN accounts p ON p.id = a.parent_id \
                  WHERE a.suspended OR p.suspended) LIMIT $) AS live",
-                [signed(rest_max(tokens)).into()],
+                [signed(rest_max(sum)).into()],
             )
             .fetch_one(self.connection()?)
             .await?;
         let rest = positive(rest)?;
-        if is_held(tokens, rest) {
+        if is_held(sum, rest) {
             return Err(Error::Held {
-                dropped: tokens,
-                live: tokens + rest,
+                dropped,
+                lately,
+                live: dropped + rest,
             });
         }
         Ok(())
@@ -125,6 +197,41 @@ mod tests {
             (u64::MAX, 1, true),
         ] {
             assert_eq!(is_held(dropped, rest), held, "{dropped} beside {rest}");
+        }
+    }
+    #[test]
+    fn what_was_taken_away_counts_for_a_minute_and_is_kept_by_the_second() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut lately = Lately::default();
+        for millis in (0..10_000).step_by(10) {
+            lately.add(1, at(millis));
+        }
+        lately.add(0, at(20_000));
+        assert_eq!(lately.0.len(), 10);
+        assert_eq!(lately.sum(at(60_000)), 1_000);
+        // The first second is forgotten when its last one is a minute old.
+        assert_eq!(lately.sum(at(60_999)), 1_000);
+        assert_eq!(lately.sum(at(61_000)), 900);
+        assert_eq!(lately.sum(at(80_000)), 0);
+        assert!(lately.0.is_empty());
+    }
+
+    #[test]
+    fn what_is_meant_is_one_token_by_its_name_or_no_more_than_was_confirmed() {
+        for (ended, suspended, confirmed, unconfirmed) in [
+            (1, 0, 0, 0),
+            (2, 0, 0, 2),
+            (0, 1, 0, 1),
+            (2, 1, 2, 3),
+            (2, 1, 3, 0),
+        ] {
+            let dropped = Dropped {
+                ended,
+                suspended,
+                confirmed,
+            };
+            assert_eq!(dropped.unconfirmed(), unconfirmed, "{ended}, {suspended}");
         }
     }
 }

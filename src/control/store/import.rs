@@ -17,7 +17,10 @@ use super::{
 };
 use crate::{
     clock,
-    control::{Error, record::AccountRow},
+    control::{
+        Error,
+        record::{AccountRow, reached_from},
+    },
     model::{AccountId, Change, Digest, Secret, Signal, Token, TokenId, TokenKind, TokenState},
 };
 
@@ -194,7 +197,7 @@ impl Commit {
                 let is_accessible: bool = row.get("accessible")?;
                 let there = Found {
                     account: get_u64(&row, "account_id")?,
-                    reached_from: parent.filter(|_| is_accessible),
+                    reached_from: reached_from(parent, is_accessible),
                     signal: signal_of(row.get("signal")?)?,
                     is_revoked: row.get::<Option<i64>, _>("revoked_at")?.is_some(),
                 };

@@ -11,6 +11,7 @@ use super::{
     commit::Table,
     database::{On, Query, Row, Value, query},
     digest_of, expiry_of, get_some_u64, get_u64, signal_of, signed,
+    whose::REACHED,
 };
 use crate::{
     clock,
@@ -86,10 +87,7 @@ fn select(after: u64, limit: u32, filter: &Filter) -> Query {
     if let Some(home) = filter.home {
         let (plus, home) = (if is_chosen { "+" } else { "" }, signed(home));
         select = select.and(
-            &format!(
-                " AND {plus}t.account_id IN \
-                 (SELECT id FROM accounts WHERE id = $ OR (parent_id = $ AND accessible))"
-            ),
+            &format!(" AND {plus}t.account_id IN {REACHED}"),
             [home.into(), home.into()],
         );
     }

@@ -245,8 +245,7 @@ impl Commit {
             ),
             Some(account) => {
                 let row = self.account(account).await?;
-                let main = row.parent.filter(|_| row.accessible);
-                let run_it = [account, main.map_or(account, |main| main.0)];
+                let run_it = [account, row.reached_from().unwrap_or(account)];
                 let run_it = run_it.map(|id| signed(id).into());
                 (
                     others.and(" AND role = 'admin' AND account_id IN ($, $)", run_it),
@@ -260,6 +259,16 @@ impl Commit {
             .await?;
         let why = || Error::Conflict(format!("{:?} {why}", but.name));
         other.map(drop).ok_or_else(why)
+    }
+
+    /// Whether somebody of the account itself runs it.
+    pub(crate) async fn has_own_admin(&mut self, account: u64) -> Result<bool, Error> {
+        let admin: Option<i64> =
+            query("SELECT id FROM users WHERE role = 'admin' AND account_id = $1 LIMIT 1")
+                .bind(signed(account))
+                .fetch_value(self.connection()?)
+                .await?;
+        Ok(admin.is_some())
     }
 
     /// Whether it is still so that this person's password is what it was hashed to.

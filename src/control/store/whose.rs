@@ -5,6 +5,11 @@ use super::{
     signed,
 };
 
+/// An account, whose id stands in both places, and the sub-accounts that are reached from it, as
+/// [`reached_from`](crate::control::record::reached_from) has it.
+pub(super) const REACHED: &str =
+    "(SELECT id FROM accounts WHERE id = $ OR (parent_id = $ AND accessible))";
+
 /// Without either, everybody's.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Whose {
@@ -31,10 +36,7 @@ impl Whose {
         }
         if let Some(home) = self.home {
             let home = || Value::from(signed(home));
-            select = select.and(
-                " AND account_id IN (SELECT id FROM accounts WHERE id = $ OR (parent_id = $ AND accessible))",
-                [home(), home()],
-            );
+            select = select.and(&format!(" AND account_id IN {REACHED}"), [home(), home()]);
         }
         select
     }

@@ -3,7 +3,11 @@
 //! A work that is done leaves its transaction open for those who wait for the writer; each of them works behind a
 //! savepoint of its own. Whoever finds the transaction open after all of them commits it for everybody.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{sync::oneshot, time::timeout};
 
@@ -11,6 +15,7 @@ use super::{
     Place,
     database::{Connection, query},
     group::{Group, Outcome, Terms, Work},
+    held::Lately,
     herald::Herald,
 };
 use crate::control::Error;
@@ -28,6 +33,8 @@ pub(super) struct Writer {
     terms: Terms,
     /// Of the transaction that is open.
     group: Option<Group>,
+    /// By the transactions before it.
+    lately: Lately,
     /// Set from BEGIN until the transaction is known to be over: a panic between the two must not hand it on.
     is_open: bool,
     /// Set while a work is under way; one that was dropped half-way leaves it set.
@@ -52,6 +59,7 @@ impl Writer {
             herald,
             terms,
             group: None,
+            lately: Lately::default(),
             is_open: false,
             is_working: false,
             is_closed: false,
@@ -95,6 +103,12 @@ impl Writer {
         self.group.as_ref().is_some_and(|it| it.is_full(open_max))
     }
 
+    /// Live tokens that were taken away within the last minute, or are by the works of the transaction that is open.
+    pub(super) fn dropped_lately(&mut self) -> u64 {
+        let open = self.group.as_ref().map_or(0, Group::dropped);
+        self.lately.sum(Instant::now()).saturating_add(open)
+    }
+
     /// Keeps a transaction open for others so long; not at all, and nobody gets the writer between a work and its commit.
     #[cfg(test)]
     pub(super) fn stay_open(&mut self, open_max: Duration) {
@@ -126,6 +140,8 @@ impl Writer {
             return;
         };
         let written = within(self.place.is_shared(), self.write(&mut group)).await;
+        // Also if it failed: a COMMIT whose answer is lost may have been one.
+        self.lately.add(group.dropped(), Instant::now());
         match written {
             Ok(None) => group.tell(Ok(None)),
             Ok(Some((revision, delta))) => {

@@ -130,3 +130,47 @@ async fn a_sub_account_has_the_admins_of_its_main_account_as_long_as_that_one_re
     let (status, _) = people.call(&operator, "GET", &path, &Value::Null).await;
     assert_eq!(status, 404);
 }
+
+#[tokio::test]
+async fn a_sub_account_is_withdrawn_by_its_main_account_only_when_somebody_of_its_own_runs_it() {
+    let people = People::new().await;
+    let main = people.account("acme", "pro").await;
+    let sub = people.sub_account("acme-eu", main, true).await;
+    let anna = people.person(Some(main), "anna", "admin").await;
+    let all = ["read", "tokens", "accounts"];
+    let (_, of_main) = people.api_token(Some(main), &all).await;
+    let (_, of_sub) = people.api_token(Some(sub), &all).await;
+    people.user(Some(sub), "bert", "reader").await;
+    let path = format!("/accounts/{sub}");
+    let withdrawn = json!({"accessible": false});
+    let why = "a sub-account that has no admin of its own stays accessible to its main account; make an admin in it first";
+    for hand in [&anna, &of_main, &of_sub] {
+        let (status, refusal) = people.call(hand, "PATCH", &path, &withdrawn).await;
+        assert_eq!((status, &refusal["detail"]), (409, &json!(why)));
+    }
+    for hand in [&anna, &of_main] {
+        let body = json!({"name": "acme-board", "parent": main, "accessible": false});
+        let (status, refusal) = people.call(hand, "POST", "/accounts", &body).await;
+        assert_eq!((status, &refusal["detail"]), (409, &json!(why)));
+    }
+    let shown = people.ok(&anna, "GET", &path, Value::Null).await;
+    assert_eq!(shown["accessible"], true);
+    let body = json!({"name": "acme-us", "parent": main, "accessible": true});
+    people.ok(&anna, "POST", "/accounts", body).await;
+    people
+        .ok(&anna, "PATCH", &path, json!({"accessible": true}))
+        .await;
+
+    // Operators reach it in any case.
+    people.sub_account("acme-board", main, false).await;
+    people.operate("PATCH", &path, withdrawn.clone()).await;
+    // Nothing is withdrawn by saying once more that it is.
+    people.ok(&of_sub, "PATCH", &path, withdrawn.clone()).await;
+    people
+        .operate("PATCH", &path, json!({"accessible": true}))
+        .await;
+
+    let user = people.user(Some(sub), "carl", "admin").await;
+    people.ok(&anna, "PATCH", &path, withdrawn).await;
+    stays(&people, &[&of_sub, &people.operator()], user, sub).await;
+}

@@ -232,3 +232,128 @@ async fn a_mark_that_turns_the_direction_of_text_stands_in_no_name() {
     let body = json!({"name": "\u{5d0}\u{5d1} acme"});
     assert_eq!(world.call("POST", "/accounts", body).await.0, 201);
 }
+
+/// A token that Wharfinger has made, and one of somebody else.
+const PASTED: [&str; 2] = [
+    "whf_s_0123456789abcdefghijABCDEFGHIJ0123456789",
+    "AbCdEfGhIjKlMnOpQrStUvWxYzAbCdEf",
+];
+
+#[tokio::test]
+async fn a_token_that_was_pasted_into_the_wrong_place_does_not_come_back() {
+    let world = World::new().await;
+    let new = |field: &str, value: Value| {
+        let mut body = json!({"account": 1, "signal": "logs", "name": "n"});
+        body[field] = value;
+        body
+    };
+    for token in PASTED {
+        for (method, path, body) in [
+            ("POST", "/tokens", new("sources", json!([token]))),
+            (
+                "POST",
+                "/tokens",
+                new("sources", json!(["10.0.0.0/8", token])),
+            ),
+            ("POST", "/tokens", new("expires_at", json!(token))),
+            ("POST", "/tokens", new("expires_in_seconds", json!(token))),
+            ("POST", "/tokens", new(token, json!(1))),
+            ("PATCH", "/tokens/1", json!({"sources": [token]})),
+            ("PATCH", "/tokens/1", json!({"expires_at": token})),
+            (
+                "PATCH",
+                "/tokens/1",
+                json!({"rates": {"items_burst": token}}),
+            ),
+            ("PATCH", "/tokens/1", json!({"name": [token]})),
+            ("PATCH", "/tokens/1", json!({ token: 1 })),
+            (
+                "POST",
+                "/tokens/1/rotate",
+                json!({"overlap_seconds": token}),
+            ),
+            ("POST", "/tokens/1/reveal", json!({ token: 1 })),
+            (
+                "POST",
+                "/api-tokens",
+                json!({"name": "n", "scopes": [token], "expires_at": null}),
+            ),
+            (
+                "POST",
+                "/api-tokens",
+                json!({"name": "n", "scopes": ["read"], "expires_at": token}),
+            ),
+            ("PATCH", "/accounts/1", json!({"limits": {token: 1}})),
+        ] {
+            let (status, said) = world.call(method, path, body.clone()).await;
+            assert_eq!(status, 400, "{method} {path} {body}: {said}");
+            assert!(!said.to_string().contains(token), "{body}: {said}");
+        }
+        for query in [
+            format!("{token}=1"),
+            format!("limit={token}"),
+            format!("after={token}"),
+            format!("state={token}"),
+            token.to_owned(),
+        ] {
+            let path = format!("/tokens?{query}");
+            let (status, said) = world.call("GET", &path, Value::Null).await;
+            assert_eq!(status, 400, "{query}: {said}");
+            assert!(!said.to_string().contains(token), "{query}: {said}");
+        }
+        let path = format!("/tokens/1/disable?wait={token}");
+        let (status, said) = world.call("POST", &path, Value::Null).await;
+        assert_eq!(status, 400, "{said}");
+        assert!(!said.to_string().contains(token), "{said}");
+        assert!(said.to_string().contains("enforced"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_mistyped_name_is_said_again_and_so_is_which_field_is_wrong() {
+    let world = World::new().await;
+    for (method, path, body, words) in [
+        (
+            "PATCH",
+            "/tokens/1",
+            json!({"expires": 1}),
+            &["unknown field `expires`", "`expires_at`"][..],
+        ),
+        (
+            "PATCH",
+            "/tokens/1",
+            json!({"name": 5}),
+            &["invalid type: integer", "expected a string", "column"],
+        ),
+        (
+            "PATCH",
+            "/tokens/1",
+            json!({"sources": ["10.0.0.0/8", "10.0.0.0/33"]}),
+            &["sources[1] is not a network"],
+        ),
+        (
+            "POST",
+            "/tokens/1/reveal",
+            json!({"until": 5}),
+            &["no field \\\"until\\\""],
+        ),
+        (
+            "GET",
+            "/tokens?colour=red",
+            Value::Null,
+            &["unknown field `colour`", "`account`"],
+        ),
+        (
+            "GET",
+            "/tokens?limit=many",
+            Value::Null,
+            &["limit: invalid digit"],
+        ),
+    ] {
+        let (status, said) = world.call(method, path, body).await;
+        assert_eq!(status, 400, "{path}: {said}");
+        for word in words {
+            assert!(said.to_string().contains(word), "{word}: {said}");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! The compatible routes from outside, as the automation of others calls them.
 
 mod accounts;
+mod signals;
 
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};

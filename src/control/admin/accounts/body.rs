@@ -35,7 +35,7 @@ pub(in super::super) struct NewAccountBody {
     pub(super) trial_until: Option<String>,
     /// The same in seconds from now, in its place.
     pub(super) trial_seconds: Option<u32>,
-    /// Whether the parent's people and API tokens reach it; true unless said otherwise.
+    /// Whether the parent's people and API tokens reach it; true unless an operator says otherwise.
     pub(super) accessible: Option<bool>,
     pub(super) destinations: Option<DestinationsBody>,
     pub(super) limits: Option<LimitsSet>,
@@ -93,6 +93,14 @@ impl AccountChange {
         permit.operators_only("limits", self.limits.is_some())?;
         permit.operators_only("what is inherited", self.inherit.is_some())
     }
+}
+
+/// Nobody would be left who runs it, and only operators could let somebody in again.
+pub(super) fn out_of_reach() -> Problem {
+    Problem::new(
+        StatusCode::CONFLICT,
+        "a sub-account that has no admin of its own stays accessible to its main account; make an admin in it first",
+    )
 }
 
 pub(super) fn plan_of_a_sub_account() -> Problem {

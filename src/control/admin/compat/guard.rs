@@ -175,5 +175,5 @@ fn note(control: &Control, rule: Rule, who: Who, home: Option<u64>) {
 
 /// Whether it is a sub-account of that main account, which reaches it.
 pub(super) fn is_reached(row: &AccountRow, main: u64) -> bool {
-    row.parent.is_some_and(|parent| parent.0 == main) && row.accessible
+    row.reached_from() == Some(main)
 }

@@ -80,6 +80,16 @@ impl From<Problem> for Trouble {
 
 impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
+        // These routes have no `confirm`, and their callers need not know how many tokens others have.
+        if let Error::Held { dropped, .. } = error {
+            return Self::new(
+                StatusCode::CONFLICT,
+                format!(
+                    "this would end {dropped} live shipping tokens at once, just after many others have ended, and is held; \
+                     ask again in a minute, or revoke the tokens one by one first"
+                ),
+            );
+        }
         Problem::from(error).into()
     }
 }

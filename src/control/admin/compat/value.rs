@@ -3,7 +3,10 @@
 use axum::extract::{FromRequest, Request};
 use serde::{Deserialize, Deserializer, de};
 
-use super::{super::extract::buffered, trouble::Trouble};
+use super::{
+    super::{extract::buffered, unsaid::unsaid},
+    trouble::Trouble,
+};
 use crate::control::record::Millis;
 
 /// A JSON body; an empty one counts as `{}`. Fields that we don't know are left unread: callers send what their own
@@ -20,9 +23,10 @@ impl<S: Send + Sync, T: de::DeserializeOwned> FromRequest<S> for Loose<T> {
         if text.trim_ascii_start().first() != Some(&b'{') {
             return Err(Trouble::invalid("the body must be a JSON object"));
         }
-        serde_json::from_slice(text)
-            .map(Self)
-            .map_err(|error| Trouble::invalid(format!("the body does not fit: {error}")))
+        serde_json::from_slice(text).map(Self).map_err(|error| {
+            let said = unsaid(&error.to_string());
+            Trouble::invalid(format!("the body does not fit: {said}"))
+        })
     }
 }
 
