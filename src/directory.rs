@@ -40,7 +40,7 @@ use crate::{
     clock,
     model::{
         AccountId, Books, Buckets, Change, Destination, DestinationId, Digest, DigestKey, Position,
-        Revision, Signal, Sources, TokenId, TokenState, text,
+        Rates, Revision, Signal, Sources, TokenId, TokenState, text,
     },
 };
 
@@ -76,8 +76,8 @@ pub struct Entry {
     pub expires_at: u32,
     /// Where it may be used from.
     pub sources: Sources,
-    /// What its requests are paid from beside its account's, where it has rates of its own.
-    pub buckets: Option<Arc<Buckets>>,
+    /// Its own, beside its account's; `None` is no rate at all.
+    pub rates: Option<Arc<Rates>>,
 }
 
 /// All tokens, accounts and destinations. Shared in an [`Arc`]; look-ups take no lock.
@@ -147,7 +147,7 @@ impl Directory {
     /// `None` for a digest found before means that another table, perhaps under another key, has taken this one's place.
     #[inline]
     pub fn find(&self, digest: &Digest) -> Option<Entry> {
-        self.state.load().as_ref()?.find(digest, &self.registers)
+        self.state.load().as_ref()?.find(digest)
     }
 
     /// [`Directory::digest`] and [`Directory::find`] in one table, however it is replaced meanwhile. `None` while no key is known.
@@ -156,7 +156,12 @@ impl Directory {
         let state = self.state.load();
         let state = state.as_ref()?;
         let digest = state.key.digest(token);
-        Some((digest, state.find(&digest, &self.registers)))
+        Some((digest, state.find(&digest)))
+    }
+
+    /// What a token pays from that has rates of its own. A short lock, for those tokens alone.
+    pub fn buckets(&self, token: TokenId, rates: &Rates) -> Arc<Buckets> {
+        self.registers.of_token(token, rates)
     }
 
     /// The destination of that number. A destination stated again unchanged keeps its `Arc`.
@@ -254,7 +259,10 @@ impl Directory {
         let reached = reached.into();
         let _writer = self.writer();
         if let Some(state) = self.state.load().as_ref() {
-            state.apply(changes, &self.registers);
+            for account in state.apply(changes, &self.registers) {
+                account.enforce();
+            }
+            self.registers.sweep();
             state.reached(reached);
         }
         if self.freshness.applied(reached.revision) {
@@ -299,7 +307,12 @@ impl Directory {
             }
             taken.alarm(before, &state);
         }
-        self.state.store(Some(Arc::new(state)));
+        let state = Arc::new(state);
+        self.state.store(Some(Arc::clone(&state)));
+        for account in state.accounts.all() {
+            account.enforce();
+        }
+        self.registers.sweep();
         self.loaded.store(true, Ordering::Release);
         self.freshness.applied(reached.revision);
         if let Some(before) = before {
@@ -399,9 +412,8 @@ fn retire(state: Arc<State>) {
 
 impl State {
     #[inline]
-    fn find(&self, digest: &Digest, registers: &Registers) -> Option<Entry> {
+    fn find(&self, digest: &Digest) -> Option<Entry> {
         let (found, Terms { sources, rates }) = self.table.look_up(digest)?;
-        let buckets = rates.map(|rates| registers.of_token(found.token(), &rates));
         Some(Entry {
             token: found.token(),
             account: self.accounts.get(found.slot()),
@@ -409,7 +421,7 @@ impl State {
             state: found.state(),
             expires_at: found.expires_at(),
             sources,
-            buckets,
+            rates,
         })
     }
 }

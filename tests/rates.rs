@@ -14,7 +14,8 @@ use world::{Recorder, Sender, World, bodies, live::dose};
 
 /// A world whose accounts' payloads go to a recorder.
 async fn stage() -> (World, Recorder) {
-    let world = World::start().await;
+    // Several workers pay from the same buckets.
+    let world = World::start_with(|config| config.gateway.workers = 3).await;
     let recorder = Recorder::start().await;
     world.destination("there", "http", &recorder.url()).await;
     (world, recorder)
@@ -84,7 +85,11 @@ async fn what_is_accepted_is_the_rate_and_its_burst_whatever_is_asked_for() {
             off * 100.0
         );
         assert!(refused > accepted, "the demand was far above the rate");
-        assert!(off.abs() <= 0.01, "{accepted} of {allowed}");
+        assert!(off <= 0.01, "{accepted} of {allowed}");
+        // A busy machine leaves the bucket full before the first request and after the last one.
+        let is_quiet = std::env::var_os("WHARFINGER_DOSE").is_some();
+        let least = if is_quiet { -0.01 } else { -0.1 };
+        assert!(off >= least, "{accepted} of {allowed}");
         assert_eq!(recorder.recorded().len() as u64, accepted);
         let books = world.books(account, "logs").await;
         assert_eq!(books["delivered"]["items"], accepted * 20, "{books}");
@@ -106,8 +111,8 @@ async fn a_refusal_says_when_to_come_back_and_then_there_is_room() {
         let body = bodies::lines(items);
         world.bulk().ship("/", &token, &[], body).await
     };
-    // Thirty items of debt at ten a second.
-    assert_eq!(ship(30).await.status, 200);
+    // Forty items of debt at ten a second.
+    assert_eq!(ship(40).await.status, 200);
     let mut waits = Vec::new();
     for _ in 0..20 {
         let refused = ship(1).await;
@@ -119,7 +124,7 @@ async fn a_refusal_says_when_to_come_back_and_then_there_is_room() {
         let wait = refused.header("retry-after").expect("there");
         waits.push(wait.parse::<u64>().expect("seconds"));
     }
-    assert!(waits.iter().all(|wait| (2..=6).contains(wait)), "{waits:?}");
+    assert!(waits.iter().all(|wait| (1..=9).contains(wait)), "{waits:?}");
     waits.sort_unstable();
     waits.dedup();
     assert!(waits.len() > 1, "senders come back at different times");
@@ -141,10 +146,17 @@ async fn a_tokens_own_rate_holds_that_token_alone_and_changes_while_it_sends() {
     };
     let ship = async |token: &str| world.bulk().ship("/", token, &[], bodies::lines(1)).await;
     set(json!({"requests_per_second": 1, "requests_burst": 2})).await;
-    let statuses = [ship(&slow).await.status, ship(&slow).await.status];
-    assert_eq!(statuses, [200, 200]);
-    let refused = ship(&slow).await;
-    assert_eq!(refused.status, 429);
+    let begun = Instant::now();
+    let mut taken = 0;
+    let refused = loop {
+        let answer = ship(&slow).await;
+        if answer.status != 200 {
+            break answer;
+        }
+        taken += 1;
+        assert!(taken <= 2 + begun.elapsed().as_secs(), "{taken}");
+    };
+    assert!(taken >= 2 && refused.status == 429, "{taken} {refused:?}");
     assert_eq!(
         refused.text(),
         "The shipping token is over its limit of requests per second; try again"
@@ -179,6 +191,7 @@ async fn sub_accounts_that_are_told_to_draw_on_the_main_accounts_rate_together()
             .await;
         tokens.push(world.token(name, "logs").await.1);
     }
+    let begun = Instant::now();
     let mut taken = 0;
     for turn in 0..20 {
         let token = &tokens[turn % 2];
@@ -193,7 +206,8 @@ async fn sub_accounts_that_are_told_to_draw_on_the_main_accounts_rate_together()
             "The main account is over its limit of requests per second; try again"
         );
     }
-    assert!((10..=11).contains(&taken), "{taken}");
+    let most = 10 + begun.elapsed().as_secs();
+    assert!((10..=most).contains(&taken), "{taken} of {most}");
     for _ in 0..20 {
         let answer = world
             .bulk()
@@ -251,4 +265,40 @@ async fn a_body_that_fails_costs_its_bytes_and_one_that_is_refused_costs_nothing
     let answer = world.bulk().ship("/", &token, &gzip, body).await;
     assert_eq!(answer.status, 429, "{answer:?}");
     assert!((debt..debt + 10).contains(&level().await));
+}
+
+#[tokio::test]
+async fn what_an_account_has_no_rate_of_is_never_refused_for_it() {
+    let (world, _recorder) = stage().await;
+    let account = world.account("acme", "there").await;
+    limit(
+        &world,
+        account,
+        json!({"requests_per_second": 1_000_000_000}),
+    )
+    .await;
+    let (_, token) = world.token("acme", "logs").await;
+    let second = Duration::from_secs(1);
+    let (accepted, refused, _) = hammer(world.bulk(), &token, bodies::lines(2), second).await;
+    assert!(accepted > 100, "{accepted}");
+    assert_eq!(refused, 0, "of {accepted}");
+}
+
+#[tokio::test]
+async fn a_destination_that_fails_turns_no_503_into_a_429() {
+    let (world, recorder) = stage().await;
+    let account = world.account("acme", "there").await;
+    let limits = json!({"requests_per_second": 1, "items_per_second": 1, "bytes_per_second": 1});
+    limit(&world, account, limits).await;
+    let (_, token) = world.token("acme", "logs").await;
+    recorder.answer(world::recorder::Script::status(503));
+    for _ in 0..20 {
+        let answer = world.bulk().ship("/", &token, &[], bodies::lines(9)).await;
+        assert_eq!(answer.status, 503, "{answer:?}");
+    }
+    recorder.answer(world::recorder::Script::status(200));
+    let answer = world.bulk().ship("/", &token, &[], bodies::lines(9)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let answer = world.bulk().ship("/", &token, &[], bodies::lines(9)).await;
+    assert_eq!(answer.status, 429, "{answer:?}");
 }

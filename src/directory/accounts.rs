@@ -77,14 +77,13 @@ pub(super) struct Draft {
 // === impl Registers ===
 
 impl Registers {
-    /// The account with its own books, claims and buckets, made when there are none.
+    /// The account with its own books, claims and buckets, made when there are none. Its rates hold once [`Account::enforce`] is called.
     pub(super) fn attach(&self, record: model::Account) -> Arc<Account> {
         let Register {
             books,
             in_flight,
             buckets,
         } = self.accounts.entry(record.id).or_default().clone();
-        buckets.set(&record.limits.rates, Moment(clock::steady_ns()));
         let main = record.draws_on.filter(|main| *main != record.id);
         let main = main.map(|main| self.accounts.entry(main).or_default().buckets.clone());
         Arc::new(Account {
@@ -101,6 +100,11 @@ impl Registers {
         self.tokens.buckets(id, rates)
     }
 
+    /// Forgets what is as good as new.
+    pub(super) fn sweep(&self) {
+        self.tokens.sweep();
+    }
+
     /// The books of an account that is or once was there.
     pub(super) fn books(&self, id: AccountId) -> Option<Arc<Books>> {
         self.accounts
@@ -114,6 +118,17 @@ impl Registers {
             .iter()
             .map(|register| (*register.key(), Arc::clone(&register.books)))
             .collect()
+    }
+}
+
+// === impl Account ===
+
+impl Account {
+    /// Its rates hold from now on: buckets are shared by all records of an account, so that one which is looked at and not taken
+    /// must not set them.
+    pub(super) fn enforce(&self) {
+        let rates = &self.record.limits.rates;
+        self.buckets.set(rates, Moment(clock::steady_ns()));
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     model::{Buckets, Moment, Rates, TokenId},
 };
 
-/// Full ones are looked for when there are so many, and then at twice as many as were left.
+/// Full ones are looked for when there are more, and then at twice as many as were left.
 const SWEEP_AT: usize = 4096;
 
 /// By token. Nobody who was not authenticated gets here.
@@ -42,19 +42,22 @@ impl Paying {
             return Arc::clone(&found.1);
         }
         let now = Moment(clock::steady_ns());
-        let buckets = {
-            let mut found = self.tokens.entry(id).or_default();
-            found.1.set(rates, now);
-            found.0 = *rates;
-            Arc::clone(&found.1)
-        };
-        if self.tokens.len() > self.sweep_at.load(Ordering::Relaxed) {
-            self.tokens
-                .retain(|_, (_, buckets)| Arc::strong_count(buckets) > 1 || !buckets.is_full(now));
-            let next = (self.tokens.len() * 2).max(SWEEP_AT);
-            self.sweep_at.store(next, Ordering::Relaxed);
+        let mut found = self.tokens.entry(id).or_default();
+        found.1.set(rates, now);
+        found.0 = *rates;
+        Arc::clone(&found.1)
+    }
+
+    /// Forgets those that nobody uses and that are full. For whoever changes the table: it looks at them all.
+    pub(super) fn sweep(&self) {
+        if self.tokens.len() <= self.sweep_at.load(Ordering::Relaxed) {
+            return;
         }
-        buckets
+        let now = Moment(clock::steady_ns());
+        self.tokens
+            .retain(|_, (_, buckets)| Arc::strong_count(buckets) > 1 || !buckets.is_full(now));
+        let next = (self.tokens.len() * 2).max(SWEEP_AT);
+        self.sweep_at.store(next, Ordering::Relaxed);
     }
 }
 
@@ -93,6 +96,7 @@ mod tests {
         for id in 2..20_000 {
             paying.buckets(TokenId(id), &SLOW);
         }
+        paying.sweep();
         assert!(
             paying.tokens.len() < 2 * SWEEP_AT,
             "{}",

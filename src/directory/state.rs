@@ -79,7 +79,9 @@ impl State {
     /// Applies changes, in their order for each thing. There must be one writer at a time.
     ///
     /// Destinations come before the accounts that name them and go after; accounts come before their tokens.
-    pub(super) fn apply(&self, changes: Vec<Change>, registers: &Registers) {
+    /// The accounts are told, whose rates the caller enforces.
+    pub(super) fn apply(&self, changes: Vec<Change>, registers: &Registers) -> Vec<Arc<Account>> {
+        let mut accounts = HashMap::new();
         let mut draft = self.accounts.draft();
         let mut entries = Vec::new();
         let mut beside = Beside::new();
@@ -87,9 +89,14 @@ impl State {
         for change in changes {
             match change {
                 Change::Account(record) => {
-                    draft.set(record.id, Some(registers.attach(record)));
+                    let account = registers.attach(record);
+                    draft.set(account.record.id, Some(Arc::clone(&account)));
+                    accounts.insert(account.record.id, account);
                 }
-                Change::AccountRemoved(id) => draft.set(id, None),
+                Change::AccountRemoved(id) => {
+                    draft.set(id, None);
+                    accounts.remove(&id);
+                }
                 Change::Destination(destination) => {
                     destinations.insert(destination.id, Some(destination));
                 }
@@ -110,6 +117,7 @@ impl State {
         self.accounts.publish(draft);
         self.table.apply(entries, beside);
         self.change_destinations(went);
+        accounts.into_values().collect()
     }
 
     fn change_destinations(&self, changes: Vec<(DestinationId, Option<Destination>)>) {
@@ -252,7 +260,8 @@ impl Collected {
             history: AtomicU64::new(position.history),
         };
         if !beside.is_empty() {
-            state.apply(beside, registers);
+            // It may yet be refused.
+            let _ = state.apply(beside, registers);
         }
         state
     }

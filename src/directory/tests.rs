@@ -253,3 +253,38 @@ fn config_takes_human_durations_and_refuses_unknown_keys() {
     assert!(toml::from_str::<Config>("fresh = \"3s\"").is_err());
     assert!(toml::from_str::<Config>("fresh_within = \"soon\"").is_err());
 }
+
+fn paced(id: u64, per_second: u64) -> Change {
+    let Change::Account(mut record) = account(id) else {
+        unreachable!("an account");
+    };
+    record.limits.rates.0[0].per_second = per_second;
+    Change::Account(record)
+}
+
+#[test]
+fn rates_hold_once_they_are_told_and_never_from_a_snapshot_that_is_refused() {
+    let directory = filled(20_000);
+    let rate = || {
+        let accounts = directory.accounts();
+        let rate = accounts[0].buckets.of(model::Measure::Requests).rate();
+        assert_eq!(
+            rate.per_second,
+            accounts[0].record.limits.rates.0[0].per_second
+        );
+        rate.per_second
+    };
+    assert_eq!(rate(), 0);
+    directory.apply(Revision(2), vec![paced(1, 9), paced(1, 5)]);
+    assert_eq!(rate(), 5);
+    let mut wrong = Collected::new("another store", key(), 0);
+    wrong.push(paced(1, 1_000_000));
+    let position = Revision(7).into();
+    let refused = directory.install_guarded(wrong, vec![paced(1, 2_000_000)], position);
+    assert!(refused.is_err());
+    assert_eq!(rate(), 5);
+    let mut again = Collected::new("store", key(), 0);
+    again.push(paced(1, 6));
+    directory.install(again, vec![paced(1, 7)], Revision(3));
+    assert_eq!(rate(), 7);
+}

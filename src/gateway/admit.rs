@@ -68,14 +68,11 @@ pub fn admit(
             bytes_max: body_bytes_max,
         });
     }
-    let charge = Charge::enter(&caller, announced_bytes)?;
-    let claim = match memory.enter(&caller.account) {
-        Ok(claim) => claim,
-        Err(rejection) => {
-            charge.give_back();
-            return Err(rejection);
-        }
-    };
+    // A gateway that goes down says so, not when it would have room.
+    memory.check_open()?;
+    let mut charge = Charge::check(&caller)?;
+    let claim = memory.enter(&caller.account)?;
+    charge.enter()?;
     let line_type = line_type(entrance.door, head);
     Ok(Permit {
         line: Line::open(&caller, meter, !is_rehearsal),
@@ -178,6 +175,9 @@ impl Permit {
 
     /// Everything read so far is refused.
     pub fn refused(&mut self, rejection: &Rejection) {
+        if rejection.is_ours() {
+            self.charge.give_back();
+        }
         self.line.refuse(rejection.index(), self.line.open);
     }
 

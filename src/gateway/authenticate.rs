@@ -81,7 +81,10 @@ pub fn identify(
     let (digest, entry) = directory
         .look_up(token.reveal().as_bytes())
         .ok_or(Rejection::DirectoryStale)?;
-    judge(directory, digest, entry, peer)
+    let rates = entry.as_ref().and_then(|entry| entry.rates.clone());
+    let mut caller = judge(directory, digest, entry, peer)?;
+    caller.buckets = rates.map(|rates| directory.buckets(caller.token, &rates));
+    Ok(caller)
 }
 
 fn judge(
@@ -134,7 +137,7 @@ fn judge(
         token: entry.token,
         signal: entry.signal,
         expires_at: entry.expires_at,
-        buckets: entry.buckets,
+        buckets: None,
         digest,
         peer,
     })

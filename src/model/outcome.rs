@@ -224,6 +224,19 @@ impl Rejection {
         }
     }
 
+    /// Whether it is the gateway's side that fails, or what stands behind it: the sender has done nothing wrong.
+    pub const fn is_ours(&self) -> bool {
+        matches!(
+            self,
+            Self::DirectoryStale
+                | Self::Overloaded
+                | Self::Draining
+                | Self::DestinationMisconfigured(_)
+                | Self::DestinationUnavailable { .. }
+                | Self::Internal(_)
+        )
+    }
+
     /// The label in metrics, books and logs.
     pub const fn label(&self) -> &'static str {
         Self::LABELS[self.index()]

@@ -117,6 +117,9 @@ pub(super) async fn create(
         new.trial_seconds,
     )?;
     body::apply(&mut commit, &mut set, new.destinations, new.limits).await?;
+    if permit.home().is_some() {
+        set.limits.draw_on_main();
+    }
     let new = NewAccount {
         name,
         parent,

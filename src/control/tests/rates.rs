@@ -269,3 +269,38 @@ async fn the_document_says_what_a_rate_may_be() {
         assert!(names.contains(&json!(name)), "{name}");
     }
 }
+
+#[tokio::test]
+async fn a_sub_account_that_its_main_account_makes_draws_on_its_rates() {
+    let people = People::new().await;
+    let mut follower = people.world.follow("a", Kept::default()).await;
+    let main = people.account("acme", "pro").await;
+    let limits = json!({"limits": {"requests_per_second": 100}});
+    people
+        .operate("PATCH", &format!("/accounts/{main}"), limits)
+        .await;
+    let anna = people.person(Some(main), "anna", "admin").await;
+    let (_, of_main) = people.api_token(Some(main), &["read", "accounts"]).await;
+    for (name, hand) in [("acme-eu", &anna), ("acme-us", &of_main)] {
+        let body = json!({"name": name, "parent": main});
+        let made = people.ok(hand, "POST", "/accounts", body).await;
+        assert_eq!(made["limits"]["draw_on_main"], true);
+        follower
+            .until(made["revision"].as_u64().expect("a revision"))
+            .await;
+        let told = account(&follower, id(&made));
+        assert_eq!(told.draws_on, Some(AccountId(main)));
+        let path = format!("/accounts/{}", id(&made));
+        let loose = json!({"limits": {"draw_on_main": false}});
+        let (status, _) = people.call(hand, "PATCH", &path, &loose).await;
+        assert_eq!(status, 403, "what was sold is the operators'");
+        let own = json!({"limits": {"draw_on_main": false}});
+        change(&people, &mut follower, &path, own).await;
+        assert_eq!(account(&follower, id(&made)).draws_on, None);
+    }
+    let made = people.sub_account("acme-asia", main, true).await;
+    let shown = people
+        .operate("GET", &format!("/accounts/{made}"), Value::Null)
+        .await;
+    assert_eq!(shown["limits"]["draw_on_main"], false, "as operators say");
+}

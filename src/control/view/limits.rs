@@ -165,6 +165,11 @@ impl From<&AccountRow> for AccountLimits {
 // === impl LimitsSet ===
 
 impl LimitsSet {
+    /// Of a sub-account that its main account makes: what was sold to one is not multiplied.
+    pub(in super::super) fn draw_on_main(&mut self) {
+        self.draw_on_main = Some(true);
+    }
+
     /// What holds when the rest is `base`.
     pub(in crate::control) fn over(&self, base: &Limits) -> Limits {
         let (mut own, mut limits) = (self.clone(), base.clone());

@@ -1,7 +1,11 @@
 //! Rates: what a request pays from the buckets of its token, of its account, and of the main account that this one draws on.
 //!
-//! Paid is a request and its announced bytes before the body, the rest once the body is in and counted. What is refused here pays
-//! nothing, so that what passes is what the rates say; a body that fails by itself has cost its bytes.
+//! A request is paid before its body, and only where something is in every bucket, but for the bytes that are arriving with
+//! others; its bytes and items are paid once they are in and counted. So what passes is what the rates say, an announced
+//! body that never comes locks nobody out, and what fails on our side costs nothing.
+
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,14 +20,11 @@ use crate::{
 pub(super) struct Charge {
     /// Nobody without a rate is among them: most requests hold nothing here.
     payers: [Option<(Payer, Arc<Buckets>)>; 3],
-    paid: Paid,
-    read_bytes: u64,
+    arriving_bytes: u64,
+    /// A request, and what [`Charge::settle`] paid.
+    paid: [u64; 3],
     as_unavailable: bool,
 }
-
-/// Taken from each payer.
-#[derive(Clone, Copy, Debug, Default)]
-struct Paid([u64; 3]);
 
 /// The refusal of a bucket: which, and when something will be in it.
 type Empty = (Payer, Measure, Duration);
@@ -31,53 +32,80 @@ type Empty = (Payer, Measure, Duration);
 // === impl Charge ===
 
 impl Charge {
-    /// Pays for the request and the bytes that it announces, if nothing that it pays from is empty.
-    pub(super) fn enter(caller: &Caller, announced_bytes: Option<u64>) -> Result<Self, Rejection> {
+    /// Whether there is something in everything that the caller pays from. Nothing is paid yet.
+    pub(super) fn check(caller: &Caller) -> Result<Self, Rejection> {
         let account = &caller.account;
-        let mut charge = Self {
+        let charge = Self {
             payers: [
                 limited(Payer::Token, caller.buckets.as_ref()),
                 limited(Payer::Account, Some(&account.buckets)),
                 limited(Payer::MainAccount, account.main_buckets.as_ref()),
             ],
-            paid: Paid::default(),
-            read_bytes: 0,
+            arriving_bytes: 0,
+            paid: [0; 3],
             as_unavailable: account.record.limits.remote_write_throttle_as_unavailable,
         };
         if charge.is_free() {
             return Ok(charge);
         }
-        let now = Moment(clock::steady_ns());
-        charge.all_have_something(now)?;
-        charge.pay(Measure::Requests, 1, now)?;
-        charge.pay(Measure::Bytes, announced_bytes.unwrap_or(0), now)?;
-        Ok(charge)
+        let now = now();
+        let waits = charge.payers().flat_map(|(payer, buckets)| {
+            Measure::ALL.map(|measure| (*payer, measure, buckets.of(measure).wait(now)))
+        });
+        match waits.max_by_key(|(.., wait)| *wait) {
+            Some(longest) if !longest.2.is_zero() => Err(charge.refusal(longest)),
+            _ => Ok(charge),
+        }
+    }
+
+    /// Pays for the request.
+    pub(super) fn enter(&mut self) -> Result<(), Rejection> {
+        self.pay(Measure::Requests, 1)
     }
 
     /// So many more bytes are read.
     #[inline]
     pub(super) fn read(&mut self, bytes: u64) {
-        self.read_bytes += bytes;
+        if self.is_free() {
+            return;
+        }
+        self.arriving_bytes += bytes;
+        for (_, buckets) in self.payers() {
+            buckets.of(Measure::Bytes).arriving(bytes);
+        }
     }
 
-    /// Pays for a whole body what is not paid yet.
+    /// Pays for a whole body. One that finds nothing to pay from has cost its request.
     pub(super) fn settle(&mut self, read: Tally) -> Result<(), Rejection> {
         if self.is_free() {
             return Ok(());
         }
-        let now = Moment(clock::steady_ns());
-        self.read_bytes = read.bytes;
-        self.pay(
-            Measure::Bytes,
-            read.bytes.saturating_sub(self.paid.of(Measure::Bytes)),
-            now,
-        )?;
-        self.pay(Measure::Items, read.items, now)
+        self.have_arrived();
+        let paid = self.pay(Measure::Bytes, read.bytes);
+        let paid = paid.and_then(|()| {
+            self.pay(Measure::Items, read.items).inspect_err(|_| {
+                let now = now();
+                for (_, buckets) in self.payers() {
+                    buckets.of(Measure::Bytes).give_back(read.bytes, now);
+                }
+            })
+        });
+        paid.inspect_err(|_| self.payers = [const { None }; 3])
     }
 
-    /// Takes it all back, as if the request had never come.
-    pub(super) fn give_back(mut self) {
-        self.take_back();
+    /// It ended for a reason that is none of the sender's: nothing is paid.
+    pub(super) fn give_back(&mut self) {
+        if self.is_free() {
+            return;
+        }
+        self.have_arrived();
+        let now = now();
+        for (_, buckets) in self.payers.iter_mut().filter_map(Option::take) {
+            for measure in Measure::ALL {
+                let paid = self.paid[measure.index()];
+                buckets.of(measure).give_back(paid, now);
+            }
+        }
     }
 
     fn is_free(&self) -> bool {
@@ -88,42 +116,30 @@ impl Charge {
         self.payers.iter().flatten()
     }
 
-    /// A body that its size doesn't tell of is read only while there is something to pay it from.
-    fn all_have_something(&mut self, now: Moment) -> Result<(), Rejection> {
-        let waits = self.payers().flat_map(|(payer, buckets)| {
-            Measure::ALL.map(|measure| (*payer, measure, buckets.of(measure).wait(0, now)))
-        });
-        match waits.max_by_key(|(.., wait)| *wait) {
-            Some(longest) if !longest.2.is_zero() => Err(self.refuse(longest)),
-            _ => Ok(()),
-        }
-    }
-
     /// From each payer, or from none.
-    fn pay(&mut self, measure: Measure, cost: u64, now: Moment) -> Result<(), Rejection> {
-        if cost == 0 {
+    fn pay(&mut self, measure: Measure, cost: u64) -> Result<(), Rejection> {
+        if cost == 0 || self.is_free() {
             return Ok(());
         }
-        let paid = self.paid.of(measure);
+        let now = now();
         let mut empty = None;
         for (at, (payer, buckets)) in self.payers().enumerate() {
-            if let Err(wait) = buckets.of(measure).pay(cost, paid, now) {
+            if let Err(wait) = buckets.of(measure).pay(cost, now) {
                 empty = Some((at, (*payer, measure, wait)));
                 break;
             }
         }
         let Some((at, empty)) = empty else {
-            self.paid.0[measure.index()] += cost;
+            self.paid[measure.index()] = cost;
             return Ok(());
         };
         for (_, buckets) in self.payers().take(at) {
-            buckets.of(measure).give_back(cost);
+            buckets.of(measure).give_back(cost, now);
         }
-        Err(self.refuse(empty))
+        Err(self.refusal(empty))
     }
 
-    fn refuse(&mut self, (payer, measure, wait): Empty) -> Rejection {
-        self.take_back();
+    fn refusal(&self, (payer, measure, wait): Empty) -> Rejection {
         Rejection::Throttled {
             over: Over::Rate(payer, measure),
             retry_after: wait,
@@ -131,27 +147,25 @@ impl Charge {
         }
     }
 
-    /// Nobody is left to pay.
-    fn take_back(&mut self) {
-        for (_, buckets) in self.payers.iter_mut().filter_map(Option::take) {
-            for measure in Measure::ALL {
-                buckets.of(measure).give_back(self.paid.of(measure));
-            }
+    /// What was read is on its way no more: how much that was.
+    fn have_arrived(&mut self) -> u64 {
+        let bytes = std::mem::take(&mut self.arriving_bytes);
+        for (_, buckets) in self.payers() {
+            buckets.of(Measure::Bytes).arrived(bytes);
         }
+        bytes
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        let paid = self.paid.of(Measure::Bytes);
-        if self.is_free() || self.read_bytes == paid {
-            return;
-        }
-        let now = Moment(clock::steady_ns());
-        for (_, buckets) in self.payers() {
-            let bucket = buckets.of(Measure::Bytes);
-            bucket.give_back(paid.saturating_sub(self.read_bytes));
-            bucket.charge(self.read_bytes.saturating_sub(paid), now);
+        // A body that failed by itself has cost what was read of it.
+        let bytes = self.have_arrived();
+        if bytes > 0 {
+            let now = now();
+            for (_, buckets) in self.payers() {
+                buckets.of(Measure::Bytes).charge(bytes, now);
+            }
         }
     }
 }
@@ -161,10 +175,6 @@ fn limited(payer: Payer, buckets: Option<&Arc<Buckets>>) -> Option<(Payer, Arc<B
     Some((payer, Arc::clone(buckets)))
 }
 
-// === impl Paid ===
-
-impl Paid {
-    const fn of(&self, measure: Measure) -> u64 {
-        self.0[measure.index()]
-    }
+fn now() -> Moment {
+    Moment(clock::steady_ns())
 }

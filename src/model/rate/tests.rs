@@ -33,7 +33,7 @@ proptest! {
         let mut was_refused_at = None;
         for (pause, cost) in asks {
             now.0 += pause;
-            match bucket.pay(cost, 0, now) {
+            match bucket.pay(cost, now) {
                 Ok(()) => {
                     passed += u128::from(cost);
                     largest = largest.max(cost);
@@ -42,8 +42,8 @@ proptest! {
                     prop_assert!(wait > Duration::ZERO);
                     was_refused_at = Some((now, passed));
                     let soon = Moment(now.0 + u64::try_from(wait.as_nanos()).expect("short"));
-                    prop_assert_eq!(bucket.wait(0, soon), Duration::ZERO);
-                    prop_assert!(bucket.wait(0, Moment(soon.0 - 1)) > Duration::ZERO);
+                    prop_assert_eq!(bucket.wait(soon), Duration::ZERO);
+                    prop_assert!(bucket.wait(Moment(soon.0 - 1)) > Duration::ZERO);
                 }
             }
         }
@@ -63,7 +63,7 @@ fn a_constant_demand_gets_the_rate_to_the_unit() {
     let mut passed = 0;
     for step in 0..600_000u64 {
         // Ten times the rate, over 60 seconds.
-        if bucket.pay(1, 0, Moment(step * 100_000)).is_ok() {
+        if bucket.pay(1, Moment(step * 100_000)).is_ok() {
             passed += 1;
         }
     }
@@ -74,36 +74,88 @@ fn a_constant_demand_gets_the_rate_to_the_unit() {
 #[test]
 fn a_request_larger_than_a_burst_passes_and_the_next_one_waits_for_it() {
     let bucket = bucket(100, 10);
-    assert!(bucket.pay(1_000, 0, seconds(1)).is_ok());
+    assert!(bucket.pay(1_000, seconds(1)).is_ok());
     assert_eq!(bucket.level(seconds(1)), Some(-990));
-    let wait = bucket.pay(1, 0, seconds(1)).expect_err("it is in debt");
+    let wait = bucket.pay(1, seconds(1)).expect_err("it is in debt");
     assert_eq!(wait.as_millis(), 9_910);
-    assert!(bucket.pay(1, 0, seconds(11)).is_ok());
+    assert!(bucket.pay(1, seconds(11)).is_ok());
 }
 
 #[test]
-fn what_the_asker_paid_itself_does_not_stand_in_its_way() {
+fn nobody_is_let_in_on_what_is_arriving_and_whoever_is_in_pays_all_the_same() {
     let bucket = bucket(100, 10);
-    assert!(bucket.pay(50, 0, seconds(1)).is_ok());
-    assert!(bucket.pay(5, 0, seconds(1)).is_err());
-    assert!(bucket.pay(5, 50, seconds(1)).is_ok());
-    bucket.give_back(55);
-    assert_eq!(bucket.level(seconds(1)), Some(10));
+    bucket.arriving(9);
+    assert_eq!(bucket.wait(seconds(1)), Duration::ZERO);
+    bucket.arriving(1);
+    assert_eq!(bucket.wait(seconds(1)).as_millis(), 10);
+    assert!(bucket.pay(5, seconds(1)).is_ok());
+    bucket.arrived(10);
+    assert_eq!(bucket.level(seconds(1)), Some(5));
+    bucket.give_back(1_000, seconds(1));
+    assert_eq!(bucket.level(seconds(1)), Some(10), "no more than full");
 }
 
 #[test]
-fn a_change_of_the_rate_keeps_what_is_owed() {
-    let bucket = bucket(100, 100);
-    bucket.charge(300, seconds(1));
-    assert_eq!(bucket.level(seconds(1)), Some(-200));
-    for (per_second, burst) in [(1_000, 100), (7, 100), (1_000_000_000, 100), (100, 100)] {
-        bucket.set(Rate { per_second, burst }, seconds(1));
-        let level = bucket.level(seconds(1)).expect("a rate");
-        assert!((-203..=-200).contains(&level), "{level} at {per_second}");
+fn a_change_of_the_rate_keeps_what_is_in_it_and_what_is_owed() {
+    for (first, then) in [
+        ((1_000, 0), (10, 0)),
+        ((10, 0), (1_000, 0)),
+        ((100, 10_000), (100, 100)),
+        ((7, 100), (1_000_000_000, 0)),
+        ((1_000_000_000_000, 0), (1, 1)),
+    ] {
+        for left in [-500, -1, 0, 3, 1_000_000] {
+            let bucket = bucket(first.0, first.1);
+            let full = bucket.level(seconds(1)).expect("a rate");
+            let left = full.min(left);
+            bucket.charge((full - left).unsigned_abs(), seconds(1));
+            let (per_second, burst) = then;
+            bucket.set(Rate { per_second, burst }, seconds(1));
+            let fits = i64::try_from(bucket.rate().burst).expect("small");
+            let level = bucket.level(seconds(1)).expect("a rate");
+            // Rounded down to the nanosecond, which at the fastest rate here is a thousand.
+            let rounding = i64::try_from(first.0.max(then.0) / 1_000_000_000).expect("small") + 1;
+            let off = left.min(fits) - level;
+            assert!(
+                (0..=rounding).contains(&off),
+                "{first:?} {then:?}: {left} {level}"
+            );
+        }
     }
+}
+
+#[test]
+fn without_a_rate_everything_passes_and_one_that_comes_begins_full() {
+    let bucket = Bucket::default();
+    assert!(bucket.pay(u64::MAX, seconds(5)).is_ok());
+    bucket.charge(u64::MAX, seconds(5));
+    bucket.arriving(7);
+    bucket.set(
+        Rate {
+            per_second: 10,
+            burst: 0,
+        },
+        seconds(1),
+    );
+    assert_eq!(bucket.level(seconds(1)), Some(10));
+    bucket.arrived(7);
+    bucket.give_back(u64::MAX, seconds(1));
+    assert_eq!(bucket.level(seconds(1)), Some(10));
     bucket.set(Rate::default(), seconds(1));
     assert_eq!(bucket.level(seconds(1)), None);
-    assert!(bucket.pay(u64::MAX, 0, seconds(1)).is_ok());
+    // By the clocks of workers that read them a little apart.
+    assert!(bucket.pay(1, seconds(9)).is_ok());
+    assert_eq!(bucket.wait(seconds(2)), Duration::ZERO);
+    assert!(bucket.pay(1, seconds(2)).is_ok());
+}
+
+#[test]
+fn a_burst_that_takes_longer_than_a_life_to_fill_is_no_way_around_a_rate() {
+    let bucket = bucket(1, 1_000_000_000_000);
+    for _ in 0..1_000 {
+        let _ = bucket.pay(1_000_000_000, seconds(1));
+    }
+    assert!(bucket.pay(1, seconds(1)).is_err());
 }
 
 #[test]
@@ -116,7 +168,7 @@ fn threads_together_get_no_more_than_one_would() {
             scope.spawn(move || {
                 for step in 0..100_000u64 {
                     let now = Moment(step * 1_000 + thread);
-                    if bucket.pay(100, 0, now).is_ok() {
+                    if bucket.pay(100, now).is_ok() {
                         passed.fetch_add(100, Ordering::Relaxed);
                     }
                 }

@@ -163,6 +163,8 @@ pub(super) async fn make(
         ..Kept::default()
     };
     kept.set(body)?;
+    let mut set = Settings::default();
+    set.limits.draw_on_main();
     let mut commit = control.inner.store.begin(&key.errand).await?;
     let new = NewAccount {
         name,
@@ -170,7 +172,7 @@ pub(super) async fn make(
         // A sub-account has its main account's.
         plan: Plan::Community,
         accessible: true,
-        set: Settings::default(),
+        set,
     };
     let row = commit.insert_account(new).await?;
     let id = row.account.id.0;
