@@ -28,7 +28,7 @@ pub use door::Door;
 pub use limits::{InFlight, Limits};
 pub use network::{Network, Sources};
 pub use outcome::{Delivery, Over, Payer, Rejection, Written};
-pub use rate::{Bucket, Buckets, Measure, Moment, Rate, Rates};
+pub use rate::{Bucket, Buckets, Measure, Moment, Rate, Rates, Share};
 pub use revision::{Position, Revision};
 pub use signal::Signal;
 pub use token::{Digest, DigestKey, Secret, TokenId, TokenKind, TokenState};

@@ -302,3 +302,27 @@ async fn a_destination_that_fails_turns_no_503_into_a_429() {
     let answer = world.bulk().ship("/", &token, &[], bodies::lines(9)).await;
     assert_eq!(answer.status, 429, "{answer:?}");
 }
+
+#[tokio::test]
+async fn a_slow_sender_below_the_rate_keeps_nobody_out() {
+    use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+    let (world, _recorder) = stage().await;
+    let account = world.account("acme", "there").await;
+    limit(&world, account, json!({"bytes_per_second": 200_000})).await;
+    let (_, token) = world.token("acme", "logs").await;
+    let mut slow = TcpStream::connect(world.bulk().address)
+        .await
+        .expect("connects");
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: 9000000\r\n\r\n"
+    );
+    slow.write_all(head.as_bytes()).await.expect("sent");
+    let line = [b' '; 8_000];
+    for _ in 0..30 {
+        // At two fifths of the rate, past the burst in all.
+        slow.write_all(&line).await.expect("sent");
+        sleep(Duration::from_millis(100)).await;
+        let answer = world.bulk().ship("/", &token, &[], bodies::lines(1)).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+}

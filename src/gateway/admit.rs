@@ -25,7 +25,8 @@ use crate::{
 use memory::Claim;
 use rate::Charge;
 
-/// An admitted caller's claim on memory, what it pays of its rates, and its open line in the account's books. Dropping it gives everything back.
+/// An admitted caller's claim on memory, what it has paid of its rates, and its open line in the account's books. Dropping it gives the
+/// memory back and settles the line.
 #[derive(Debug)]
 pub struct Permit {
     /// Who was admitted.
@@ -160,12 +161,12 @@ impl Permit {
         self.line.receive(tally);
     }
 
-    /// Pays for all that was read, where its rates leave anything to pay from.
+    /// A whole body is in: whether its rates leave anything for it.
     ///
     /// # Errors
     /// The rate that doesn't.
     pub fn settle(&mut self) -> Result<(), Rejection> {
-        self.charge.settle(self.line.received)
+        self.charge.settle(self.line.received.items)
     }
 
     /// From here on the sender is owed an answer: what dies now is lost, not cut off.

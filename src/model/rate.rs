@@ -6,7 +6,10 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,7 +19,7 @@ const NANOS: u128 = 1_000_000_000;
 const NANOS_MAX: u64 = 1_000_000_000_000_000_000;
 
 /// A moment by a clock that nobody sets: nanoseconds from a start that all moments of a process share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub u64);
 
 /// What is counted, and weighed against a rate.
@@ -46,13 +49,26 @@ pub struct Rates(pub [Rate; 3]);
 /// One rate's bucket. Full at first, and after every rest. Without a rate it holds everybody's everything.
 #[derive(Debug, Default)]
 pub struct Bucket {
-    per_second: AtomicU64,
-    /// What it holds when it is full.
-    burst: AtomicU64,
+    is_limited: AtomicBool,
+    /// Held for a few instructions, and only where there is a rate.
+    filling: Mutex<Filling>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Filling {
+    rate: Rate,
     /// In nanoseconds. In the past: full. Further ahead than it takes to fill: in debt.
-    full_at: AtomicU64,
-    /// Of requests that are on their way and have not paid yet: nobody else is let in on it.
-    arriving: AtomicU64,
+    full_at: u64,
+}
+
+/// What somebody has taken from a bucket, and when the first of it. Time fills a bucket whoever has emptied it, so that of this
+/// as much counts, and may be given back, as time has not given back already.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Share {
+    /// So much.
+    pub cost: u64,
+    /// Since then.
+    pub since: Moment,
 }
 
 /// A bucket for each [`Measure`]. They outlive every change of the rates that they are filled by.
@@ -111,125 +127,127 @@ impl Bucket {
             burst: rate.depth(),
             ..rate
         };
-        if self.rate() == rate {
+        let mut filling = self.lock();
+        if filling.rate == rate {
             return;
         }
-        let level = self.level(now);
-        // Nobody pays until it is whole.
-        self.per_second.store(0, Ordering::Release);
-        self.burst.store(rate.burst, Ordering::Release);
+        let level = filling.level(now);
         let full = i64::try_from(rate.burst).unwrap_or(i64::MAX);
         let missing = level.map_or(0, |level| full.saturating_sub(level.min(full)));
         let missing = nanos_of(missing.unsigned_abs(), rate.per_second);
-        let full_at = now.0.saturating_add(missing);
-        self.full_at.store(full_at, Ordering::Release);
-        self.per_second.store(rate.per_second, Ordering::Release);
+        *filling = Filling {
+            rate,
+            full_at: now.0.saturating_add(missing),
+        };
+        self.is_limited
+            .store(rate.per_second != 0, Ordering::Release);
     }
 
     /// What it is filled at, and what it holds when full.
     pub fn rate(&self) -> Rate {
-        Rate {
-            per_second: self.per_second.load(Ordering::Acquire),
-            burst: self.burst.load(Ordering::Acquire),
-        }
+        self.lock().rate
     }
 
     /// Whether there is a rate.
     #[inline]
     pub fn is_limited(&self) -> bool {
-        self.per_second.load(Ordering::Relaxed) != 0
+        self.is_limited.load(Ordering::Acquire)
     }
 
-    /// How long until something is in it, but for what is arriving; zero when something is.
-    pub fn wait(&self, now: Moment) -> Duration {
-        let rate = self.rate();
-        let arriving = nanos_of(self.arriving.load(Ordering::Acquire), rate.per_second);
-        let full_at = self.full_at.load(Ordering::Acquire).max(now.0);
-        wait_from(full_at.saturating_add(arriving), rate, now)
+    /// How long until one whole unit is in it, but for the asker's own `share`; zero when there is.
+    pub fn wait(&self, share: Share, now: Moment) -> Duration {
+        self.lock().wait(share, now)
     }
 
-    /// Takes `cost`, if anything is in it.
+    /// Takes `cost`, if one whole unit is in it: of a burst of two requests the third one waits for its own.
     ///
     /// # Errors
-    /// How long until something is.
+    /// How long until there is.
     pub fn pay(&self, cost: u64, now: Moment) -> Result<(), Duration> {
-        let rate = self.rate();
-        if rate.per_second == 0 {
-            return Ok(());
+        let mut filling = self.lock();
+        let wait = filling.wait(Share::default(), now);
+        if !wait.is_zero() {
+            return Err(wait);
         }
-        let cost = nanos_of(cost, rate.per_second);
-        let pay = |full_at: u64| {
-            let is_empty = !wait_from(full_at, rate, now).is_zero();
-            (!is_empty).then(|| full_at.max(now.0).saturating_add(cost))
-        };
-        match self
-            .full_at
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, pay)
-        {
-            Ok(_) => Ok(()),
-            Err(full_at) => Err(wait_from(full_at, rate, now)),
-        }
+        filling.take(cost, now);
+        Ok(())
     }
 
     /// Takes `cost`, whatever is in it.
     pub fn charge(&self, cost: u64, now: Moment) {
-        let per_second = self.per_second.load(Ordering::Acquire);
-        let cost = nanos_of(cost, per_second);
-        if cost > 0 {
-            self.move_full_at(|full_at| full_at.max(now.0).saturating_add(cost));
-        }
+        self.lock().take(cost, now);
     }
 
-    /// Gives back what was taken; it never holds more than when it is full.
-    pub fn give_back(&self, cost: u64, now: Moment) {
-        let per_second = self.per_second.load(Ordering::Acquire);
-        let cost = nanos_of(cost, per_second);
-        if cost > 0 {
-            self.move_full_at(|full_at| full_at.saturating_sub(cost).max(now.0));
-        }
-    }
-
-    fn move_full_at(&self, to: impl Fn(u64) -> u64) {
-        let _ = self
-            .full_at
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |at| Some(to(at)));
-    }
-
-    /// So much is on its way; [`Bucket::arrived`] must follow.
-    pub fn arriving(&self, cost: u64) {
-        self.arriving.fetch_add(cost, Ordering::AcqRel);
-    }
-
-    /// So much has been on its way, and pays now or never.
-    pub fn arrived(&self, cost: u64) {
-        self.arriving.fetch_sub(cost, Ordering::AcqRel);
+    /// Gives back what was taken.
+    pub fn give_back(&self, share: Share, now: Moment) {
+        let mut filling = self.lock();
+        let left = share.left(filling.rate.per_second, now);
+        filling.full_at = filling.full_at.saturating_sub(left);
     }
 
     /// What is in it now; below nothing in debt. `None` without a rate.
     pub fn level(&self, now: Moment) -> Option<i64> {
-        let rate = self.rate();
-        if rate.per_second == 0 {
-            return None;
-        }
-        let full = nanos_of(rate.burst, rate.per_second);
-        let ahead = self.full_at.load(Ordering::Acquire).saturating_sub(now.0);
-        let nanos = i128::from(full) - i128::from(ahead);
-        let level = (nanos * i128::from(rate.per_second)).div_euclid(NANOS as i128);
-        Some(level.try_into().unwrap_or(i64::MIN))
+        self.lock().level(now)
     }
 
     /// Whether it is as a new one is.
     pub fn is_full(&self, now: Moment) -> bool {
-        self.full_at.load(Ordering::Acquire) <= now.0
+        self.lock().full_at <= now.0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Filling> {
+        self.filling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// How long until one whole unit is in a bucket: of a burst of two requests the third one waits for its own.
-fn wait_from(full_at: u64, rate: Rate, now: Moment) -> Duration {
-    let ahead = full_at.saturating_sub(now.0);
-    let one = nanos_of(1, rate.per_second);
-    let full = nanos_of(rate.burst, rate.per_second);
-    Duration::from_nanos(ahead.saturating_add(one).saturating_sub(full))
+// === impl Filling ===
+
+impl Filling {
+    fn take(&mut self, cost: u64, now: Moment) {
+        let cost = nanos_of(cost, self.rate.per_second);
+        self.full_at = self.full_at.max(now.0).saturating_add(cost);
+    }
+
+    fn wait(&self, share: Share, now: Moment) -> Duration {
+        let Rate { per_second, burst } = self.rate;
+        if per_second == 0 {
+            return Duration::ZERO;
+        }
+        let ahead = self.full_at.saturating_sub(share.left(per_second, now));
+        let ahead = ahead.saturating_sub(now.0);
+        let one = nanos_of(1, per_second);
+        let full = nanos_of(burst, per_second);
+        Duration::from_nanos(ahead.saturating_add(one).saturating_sub(full))
+    }
+
+    fn level(&self, now: Moment) -> Option<i64> {
+        let Rate { per_second, burst } = self.rate;
+        if per_second == 0 {
+            return None;
+        }
+        let ahead = self.full_at.saturating_sub(now.0);
+        let nanos = i128::from(nanos_of(burst, per_second)) - i128::from(ahead);
+        let level = (nanos * i128::from(per_second)).div_euclid(NANOS as i128);
+        Some(level.try_into().unwrap_or(i64::MIN))
+    }
+}
+
+// === impl Share ===
+
+impl Share {
+    /// So much more.
+    pub fn add(&mut self, cost: u64, now: Moment) {
+        if self.cost == 0 {
+            self.since = now;
+        }
+        self.cost += cost;
+    }
+
+    /// What time has not given back, in nanoseconds of that rate.
+    fn left(&self, per_second: u64, now: Moment) -> u64 {
+        let passed = now.0.saturating_sub(self.since.0);
+        nanos_of(self.cost, per_second).saturating_sub(passed)
+    }
 }
 
 /// How long a rate takes for so much, rounded up: what costs something is never free. No rate takes no time.

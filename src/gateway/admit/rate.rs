@@ -1,8 +1,8 @@
 //! Rates: what a request pays from the buckets of its token, of its account, and of the main account that this one draws on.
 //!
-//! A request is paid before its body, and only where something is in every bucket, but for the bytes that are arriving with
-//! others; its bytes and items are paid once they are in and counted. So what passes is what the rates say, an announced
-//! body that never comes locks nobody out, and what fails on our side costs nothing.
+//! A request is let in where something is in every bucket, and pays for itself. Its bytes are paid as they come and its items
+//! when they are counted; a whole body is taken where something is left then but for what it has paid itself. So what passes
+//! is what the rates say, an announced body that never comes locks nobody out, and what fails on our side costs nothing.
 
 #[cfg(test)]
 mod tests;
@@ -12,17 +12,15 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     clock,
     gateway::authenticate::Caller,
-    model::{Buckets, Measure, Moment, Over, Payer, Rejection, Tally},
+    model::{Buckets, Measure, Moment, Over, Payer, Rejection, Share},
 };
 
-/// What one request has paid so far. Dropping it before [`Charge::settle`] pays for the bytes that were read.
+/// What one request has paid so far.
 #[derive(Debug)]
 pub(super) struct Charge {
     /// Nobody without a rate is among them: most requests hold nothing here.
     payers: [Option<(Payer, Arc<Buckets>)>; 3],
-    arriving_bytes: u64,
-    /// A request, and what [`Charge::settle`] paid.
-    paid: [u64; 3],
+    paid: [Share; 3],
     as_unavailable: bool,
 }
 
@@ -41,20 +39,27 @@ impl Charge {
                 limited(Payer::Account, Some(&account.buckets)),
                 limited(Payer::MainAccount, account.main_buckets.as_ref()),
             ],
-            arriving_bytes: 0,
-            paid: [0; 3],
+            paid: Default::default(),
             as_unavailable: account.record.limits.remote_write_throttle_as_unavailable,
         };
         if charge.is_free() {
             return Ok(charge);
         }
-        let now = now();
-        let waits = charge.payers().flat_map(|(payer, buckets)| {
-            Measure::ALL.map(|measure| (*payer, measure, buckets.of(measure).wait(now)))
+        charge.all_have_something(now(), &Measure::ALL)?;
+        Ok(charge)
+    }
+
+    /// But for what it has paid itself.
+    fn all_have_something(&self, now: Moment, measures: &[Measure]) -> Result<(), Rejection> {
+        let waits = self.payers().flat_map(|(payer, buckets)| {
+            measures.iter().map(|measure| {
+                let share = self.paid[measure.index()];
+                (*payer, *measure, buckets.of(*measure).wait(share, now))
+            })
         });
         match waits.max_by_key(|(.., wait)| *wait) {
-            Some(longest) if !longest.2.is_zero() => Err(charge.refusal(longest)),
-            _ => Ok(charge),
+            Some(longest) if !longest.2.is_zero() => Err(self.refusal(longest)),
+            _ => Ok(()),
         }
     }
 
@@ -63,47 +68,44 @@ impl Charge {
         self.pay(Measure::Requests, 1)
     }
 
-    /// So many more bytes are read.
+    /// Pays for so many more bytes.
     #[inline]
     pub(super) fn read(&mut self, bytes: u64) {
-        if self.is_free() {
+        if bytes == 0 || self.is_free() {
             return;
         }
-        self.arriving_bytes += bytes;
+        let now = now();
+        self.paid[Measure::Bytes.index()].add(bytes, now);
         for (_, buckets) in self.payers() {
-            buckets.of(Measure::Bytes).arriving(bytes);
+            buckets.of(Measure::Bytes).charge(bytes, now);
         }
     }
 
-    /// Pays for a whole body. One that finds nothing to pay from has cost its request.
-    pub(super) fn settle(&mut self, read: Tally) -> Result<(), Rejection> {
+    /// A whole body is in: it is taken, and its items paid, or it has cost its request alone.
+    pub(super) fn settle(&mut self, items: u64) -> Result<(), Rejection> {
         if self.is_free() {
             return Ok(());
         }
-        self.have_arrived();
-        let paid = self.pay(Measure::Bytes, read.bytes);
-        let paid = paid.and_then(|()| {
-            self.pay(Measure::Items, read.items).inspect_err(|_| {
-                let now = now();
-                for (_, buckets) in self.payers() {
-                    buckets.of(Measure::Bytes).give_back(read.bytes, now);
-                }
-            })
-        });
-        paid.inspect_err(|_| self.payers = [const { None }; 3])
+        let settled = self
+            .all_have_something(now(), &[Measure::Bytes])
+            .and_then(|()| self.pay(Measure::Items, items));
+        settled.inspect_err(|_| self.give_back_of(&[Measure::Bytes]))
     }
 
     /// It ended for a reason that is none of the sender's: nothing is paid.
     pub(super) fn give_back(&mut self) {
+        self.give_back_of(&Measure::ALL);
+    }
+
+    fn give_back_of(&mut self, measures: &[Measure]) {
         if self.is_free() {
             return;
         }
-        self.have_arrived();
         let now = now();
         for (_, buckets) in self.payers.iter_mut().filter_map(Option::take) {
-            for measure in Measure::ALL {
-                let paid = self.paid[measure.index()];
-                buckets.of(measure).give_back(paid, now);
+            for measure in measures {
+                let share = self.paid[measure.index()];
+                buckets.of(*measure).give_back(share, now);
             }
         }
     }
@@ -130,11 +132,12 @@ impl Charge {
             }
         }
         let Some((at, empty)) = empty else {
-            self.paid[measure.index()] = cost;
+            self.paid[measure.index()].add(cost, now);
             return Ok(());
         };
         for (_, buckets) in self.payers().take(at) {
-            buckets.of(measure).give_back(cost, now);
+            let share = Share { cost, since: now };
+            buckets.of(measure).give_back(share, now);
         }
         Err(self.refusal(empty))
     }
@@ -144,28 +147,6 @@ impl Charge {
             over: Over::Rate(payer, measure),
             retry_after: wait,
             as_unavailable: self.as_unavailable,
-        }
-    }
-
-    /// What was read is on its way no more: how much that was.
-    fn have_arrived(&mut self) -> u64 {
-        let bytes = std::mem::take(&mut self.arriving_bytes);
-        for (_, buckets) in self.payers() {
-            buckets.of(Measure::Bytes).arrived(bytes);
-        }
-        bytes
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        // A body that failed by itself has cost what was read of it.
-        let bytes = self.have_arrived();
-        if bytes > 0 {
-            let now = now();
-            for (_, buckets) in self.payers() {
-                buckets.of(Measure::Bytes).charge(bytes, now);
-            }
         }
     }
 }

@@ -42,8 +42,8 @@ proptest! {
                     prop_assert!(wait > Duration::ZERO);
                     was_refused_at = Some((now, passed));
                     let soon = Moment(now.0 + u64::try_from(wait.as_nanos()).expect("short"));
-                    prop_assert_eq!(bucket.wait(soon), Duration::ZERO);
-                    prop_assert!(bucket.wait(Moment(soon.0 - 1)) > Duration::ZERO);
+                    prop_assert_eq!(bucket.wait(Share::default(), soon), Duration::ZERO);
+                    prop_assert!(bucket.wait(Share::default(), Moment(soon.0 - 1)) > Duration::ZERO);
                 }
             }
         }
@@ -82,17 +82,47 @@ fn a_request_larger_than_a_burst_passes_and_the_next_one_waits_for_it() {
 }
 
 #[test]
-fn nobody_is_let_in_on_what_is_arriving_and_whoever_is_in_pays_all_the_same() {
+fn of_what_was_taken_only_what_time_has_not_given_back_counts_for_the_taker() {
     let bucket = bucket(100, 10);
-    bucket.arriving(9);
-    assert_eq!(bucket.wait(seconds(1)), Duration::ZERO);
-    bucket.arriving(1);
-    assert_eq!(bucket.wait(seconds(1)).as_millis(), 10);
-    assert!(bucket.pay(5, seconds(1)).is_ok());
-    bucket.arrived(10);
-    assert_eq!(bucket.level(seconds(1)), Some(5));
-    bucket.give_back(1_000, seconds(1));
-    assert_eq!(bucket.level(seconds(1)), Some(10), "no more than full");
+    let mut share = Share::default();
+    share.add(50, seconds(1));
+    bucket.charge(50, seconds(1));
+    assert_eq!(bucket.level(seconds(1)), Some(-40));
+    assert_eq!(bucket.wait(share, seconds(1)), Duration::ZERO, "its own");
+    bucket.charge(10, seconds(1));
+    assert_eq!(bucket.wait(share, seconds(1)).as_millis(), 10);
+    let later = Moment(seconds(1).0 + 300_000_000);
+    assert_eq!(bucket.level(later), Some(-20));
+    bucket.give_back(share, later);
+    assert_eq!(
+        bucket.level(later),
+        Some(0),
+        "twenty of its fifty were left"
+    );
+    bucket.give_back(share, seconds(9));
+    assert_eq!(bucket.level(seconds(9)), Some(10), "all of it long ago");
+}
+
+#[test]
+fn what_is_given_back_after_a_rest_is_no_second_burst() {
+    let bucket = bucket(5, 5);
+    let taken: Vec<_> = (0..40u64)
+        .filter_map(|n| {
+            let now = Moment(seconds(1).0 + n * 200_000_000);
+            let share = Share {
+                cost: 1,
+                since: now,
+            };
+            bucket.pay(1, now).is_ok().then_some(share)
+        })
+        .collect();
+    assert!(taken.len() > 38, "{}", taken.len());
+    let end = Moment(seconds(1).0 + 40 * 200_000_000);
+    let before = bucket.level(end).expect("a rate");
+    for share in taken {
+        bucket.give_back(share, end);
+    }
+    assert_eq!(bucket.level(end).expect("a rate"), before.min(5));
 }
 
 #[test]
@@ -129,7 +159,6 @@ fn without_a_rate_everything_passes_and_one_that_comes_begins_full() {
     let bucket = Bucket::default();
     assert!(bucket.pay(u64::MAX, seconds(5)).is_ok());
     bucket.charge(u64::MAX, seconds(5));
-    bucket.arriving(7);
     bucket.set(
         Rate {
             per_second: 10,
@@ -138,14 +167,19 @@ fn without_a_rate_everything_passes_and_one_that_comes_begins_full() {
         seconds(1),
     );
     assert_eq!(bucket.level(seconds(1)), Some(10));
-    bucket.arrived(7);
-    bucket.give_back(u64::MAX, seconds(1));
+    bucket.give_back(
+        Share {
+            cost: u64::MAX,
+            since: seconds(1),
+        },
+        seconds(1),
+    );
     assert_eq!(bucket.level(seconds(1)), Some(10));
     bucket.set(Rate::default(), seconds(1));
     assert_eq!(bucket.level(seconds(1)), None);
     // By the clocks of workers that read them a little apart.
     assert!(bucket.pay(1, seconds(9)).is_ok());
-    assert_eq!(bucket.wait(seconds(2)), Duration::ZERO);
+    assert_eq!(bucket.wait(Share::default(), seconds(2)), Duration::ZERO);
     assert!(bucket.pay(1, seconds(2)).is_ok());
 }
 

@@ -89,8 +89,8 @@ fn what_is_taken_is_paid_by_all_once_it_is_in() {
     let mut charge = entered(&caller);
     charge.read(100);
     charge.read(200);
-    assert_eq!(paid(&caller), [1, 0, 0], "arriving is not paid");
-    charge.settle(Tally::new(7, 300)).expect("there is room");
+    assert_eq!(paid(&caller), [1, 300, 0]);
+    charge.settle(7).expect("there is room");
     drop(charge);
     assert_eq!(paid(&caller), [1, 300, 7]);
 }
@@ -114,7 +114,7 @@ fn what_fails_on_our_side_has_cost_nothing_before_and_after_its_end() {
     assert_eq!(paid(&caller), [0; 3]);
     let mut charge = entered(&caller);
     charge.read(300);
-    charge.settle(Tally::new(7, 300)).expect("there is room");
+    charge.settle(7).expect("there is room");
     charge.give_back();
     drop(charge);
     assert_eq!(paid(&caller), [0; 3]);
@@ -130,31 +130,36 @@ fn what_one_payer_refuses_no_other_one_pays() {
             // Meanwhile others have taken all that is left.
             let bucket = all_buckets(&caller)[empty].clone();
             bucket.of(measure).charge(BURST, now());
-            let refused = charge.settle(Tally::new(7, 300)).expect_err("it is empty");
+            let refused = charge.settle(7).expect_err("it is empty");
             let payer = [Payer::Token, Payer::Account, Payer::MainAccount][empty];
             let Rejection::Throttled { over, .. } = refused else {
                 panic!("{refused:?}");
             };
             assert_eq!(over, Over::Rate(payer, measure));
             drop(charge);
-            bucket.of(measure).give_back(BURST, now());
+            let others = Share {
+                cost: BURST,
+                since: now(),
+            };
+            bucket.of(measure).give_back(others, now());
             assert_eq!(paid(&caller), [1, 0, 0], "{payer:?} {measure:?}");
         }
     }
 }
 
 #[test]
-fn an_announced_body_that_never_comes_locks_nobody_out_and_what_has_come_does() {
+fn a_body_on_its_way_counts_as_far_as_it_has_come() {
     let (_directory, caller) = caller();
     let mut slow = entered(&caller);
     slow.read(1);
     assert!(Charge::check(&caller).is_ok());
     slow.read(BURST);
-    let refused = Charge::check(&caller).expect_err("nothing is left but for what arrives");
+    let refused = Charge::check(&caller).expect_err("nothing is left");
     assert!(
         matches!(refused, Rejection::Throttled { .. }),
         "{refused:?}"
     );
-    slow.give_back();
-    assert!(Charge::check(&caller).is_ok());
+    slow.settle(7)
+        .expect("what it has paid itself is no hindrance");
+    assert_eq!(paid(&caller), [1, 1 + BURST as i64, 7]);
 }
