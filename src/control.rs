@@ -12,6 +12,7 @@ mod record;
 mod terms;
 mod view;
 mod secret_file;
+mod sayable;
 mod lock;
 mod password;
 mod people;

@@ -3,11 +3,15 @@
 use std::{
     collections::BTreeSet,
     fs::{File, OpenOptions, TryLockError},
+    io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 use super::{Error, secret_file, store::Place};
+
+/// Links that lead from one to the next before there is a file.
+const LINKS_MAX: usize = 40;
 
 /// Locks that are held until this is dropped.
 pub(super) struct Lock {
@@ -72,20 +76,31 @@ fn hold(path: &Path, taken: impl FnOnce() -> Error) -> Result<File, Error> {
 }
 
 /// Where a file is, or will be, whichever way led there. Its folder is made.
-fn true_path(path: &Path) -> Result<PathBuf, Error> {
+pub(super) fn true_path(path: &Path) -> Result<PathBuf, Error> {
     let failed = |source| secret_file::failed("look at", path, source);
-    if path.exists() {
-        return path.canonicalize().map_err(failed);
+    let mut at = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        match at.canonicalize() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            found => return found.map_err(failed),
+        }
+        let folder = match at.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        secret_file::make_folder(folder)?;
+        let folder = folder.canonicalize().map_err(failed)?;
+        // A link may be there before what it leads to.
+        at = match at.read_link() {
+            Ok(target) => folder.join(target),
+            Err(_) => {
+                return Ok(at
+                    .file_name()
+                    .map_or(folder.clone(), |name| folder.join(name)));
+            }
+        };
     }
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    secret_file::make_folder(folder)?;
-    let folder = folder.canonicalize().map_err(failed)?;
-    Ok(path
-        .file_name()
-        .map_or(folder.clone(), |name| folder.join(name)))
+    Err(failed(io::Error::other("too many links")))
 }
 
 /// Nothing in the store's own file: that one is replaced when a backup is put back.

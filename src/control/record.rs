@@ -73,8 +73,8 @@ pub(super) struct AccountRow {
     pub(super) revision: u64,
 }
 
-/// Whose people and API tokens reach an account beside its own: its main account's, unless it is withdrawn. Nobody else says
-/// so; for lists the store has the same in SQL.
+/// Whose people and API tokens reach an account beside its own: its main account's, unless it is withdrawn. Where the store
+/// lists or looks up many accounts, its SQL says the same.
 pub(super) fn reached_from(parent: Option<u64>, is_accessible: bool) -> Option<u64> {
     parent.filter(|_| is_accessible)
 }

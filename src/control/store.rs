@@ -47,7 +47,7 @@ use std::{
 use tokio::sync::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
-pub(super) use accounts::{AccountEdit, AccountFilter, NewAccount, no_account_named};
+pub(super) use accounts::{AccountEdit, AccountFilter, NewAccount};
 pub(super) use answers::Answer;
 pub(super) use api_tokens::{ApiTokenFilter, NewApiToken};
 pub(super) use audit::AuditFilter;

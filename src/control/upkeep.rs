@@ -27,9 +27,11 @@ pub async fn copy(
     from: Named<'_>,
     to: Named<'_>,
 ) -> Result<Vec<(String, u64)>, Error> {
-    secret_file::make_folder(data)?;
     let place = |named: Named<'_>| Place::new(named.url, named.password_file, data);
     let (from, to) = (place(from)?, place(to)?);
+    // Before folders and locks are made where somebody has mistyped a path.
+    from.is_there()?;
+    secret_file::make_folder(data)?;
     let lock = Lock::take(data, &[&from, &to])?;
     let counts = store::copy(data, &from, &to).await;
     drop(lock);

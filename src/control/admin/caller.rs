@@ -16,8 +16,9 @@ use crate::{
     control::{
         Control, Error,
         record::{self, Millis, Who},
+        sayable::none_named,
         scope::{Role, Scopes},
-        store::{CallerIs, CallerRow, Commit, Store, Whose, no_account_named},
+        store::{CallerIs, CallerRow, Commit, Store, Whose},
         terms::{Errand, Standing, Terms},
     },
     model::{Digest, Secret, TokenKind},
@@ -312,7 +313,7 @@ impl Permit {
                 let place = Place::account(&row);
                 // Without its id: who may not see it must not learn it either.
                 if !self.caller.reaches(place.account) {
-                    return Err(no_account_named(name).into());
+                    return Err(none_named("account", name).into());
                 }
                 self.asks(&place)?;
                 Ok(id)
@@ -350,7 +351,7 @@ impl Permit {
         let id = store.account_named(name).await?;
         let place = Place::account(&store.account(id).await?);
         if !self.caller.reaches(place.account) {
-            return Err(no_account_named(name).into());
+            return Err(none_named("account", name).into());
         }
         Ok(id)
     }

@@ -8,7 +8,10 @@ use rustls::{
 };
 
 use super::problem::Problem;
-use crate::model::{Credentials, Destination, DestinationKind, destination};
+use crate::{
+    control::sayable::is_name,
+    model::{Credentials, Destination, DestinationKind, destination},
+};
 
 // Together these keep a destination well under the feed's 1 MiB for one change.
 const ENDPOINTS_MAX: usize = 16;
@@ -75,17 +78,20 @@ fn check_headers(destination: &Destination, seen: &mut Vec<HeaderName>) -> Resul
         let is_ids_alone = !rest.contains(char::is_alphanumeric);
         if destination::is_credential_header(name.as_str()) && !is_ids_alone {
             return Err(Problem::invalid(format!(
-                "header {name} is a secret by its name: state it in secret_headers, which are sealed and never shown"
+                "{} is a secret by its name: state it in secret_headers, which are sealed and never shown",
+                shown(&name)
             )));
         }
         if HeaderValue::from_str(value).is_err() || value.len() > HEADER_BYTES_MAX {
             return Err(Problem::invalid(format!(
-                "the value of header {name} must be one line of at most {HEADER_BYTES_MAX} bytes"
+                "the value of {} must be one line of at most {HEADER_BYTES_MAX} bytes",
+                shown(&name)
             )));
         }
         if rest.contains(['{', '}']) {
             return Err(Problem::invalid(format!(
-                "header {name} may hold {{account}} and {{token_id}}, and no other braces"
+                "{} may hold {{account}} and {{token_id}}, and no other braces",
+                shown(&name)
             )));
         }
         seen.push(name);
@@ -104,7 +110,8 @@ fn check_secret_headers(
         let is_one = !value.trim().is_empty() && HeaderValue::from_str(value).is_ok();
         if !is_one || value.len() > SECRET_BYTES_MAX {
             return Err(Problem::invalid(format!(
-                "the value of secret header {name} must be one line of 1 to {SECRET_BYTES_MAX} bytes"
+                "the value of secret {} must be one line of 1 to {SECRET_BYTES_MAX} bytes",
+                shown(&name)
             )));
         }
         seen.push(name);
@@ -114,7 +121,10 @@ fn check_secret_headers(
 
 fn check_header_name(name: &str, seen: &[HeaderName]) -> Result<HeaderName, Problem> {
     let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
-        return Err(Problem::invalid(format!("{name:?} is no header name")));
+        return Err(Problem::invalid(match is_name(name) {
+            true => format!("{name:?} is no header name"),
+            false => "a header has a name that is none".to_owned(),
+        }));
     };
     if name == header::AUTHORIZATION {
         return Err(Problem::invalid(
@@ -123,15 +133,25 @@ fn check_header_name(name: &str, seen: &[HeaderName]) -> Result<HeaderName, Prob
     }
     if destination::is_refused_header(name.as_str()) {
         return Err(Problem::invalid(format!(
-            "header {name} is the gateway's own to set"
+            "{} is the gateway's own to set",
+            shown(&name)
         )));
     }
     if seen.contains(&name) {
         return Err(Problem::invalid(format!(
-            "header {name} stands there twice"
+            "{} stands there twice",
+            shown(&name)
         )));
     }
     Ok(name)
+}
+
+/// By its name, unless a token may have been put there.
+fn shown(name: &HeaderName) -> String {
+    match is_name(name.as_str()) {
+        true => format!("header {name}"),
+        false => "header with a name that is not repeated".to_owned(),
+    }
 }
 
 fn check_credentials(destination: &Destination) -> Result<(), Problem> {

@@ -14,12 +14,10 @@ use utoipa::{
     openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type},
 };
 
-use super::{
-    problem::Problem,
-    unsaid::{is_field, unsaid},
-};
+use super::{problem::Problem, unsaid::unsaid};
 use crate::{
     clock,
+    control::sayable::is_field,
     model::{Network, Sources, text::is_hidden},
 };
 

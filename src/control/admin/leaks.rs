@@ -99,6 +99,7 @@ pub(super) async fn report(
     let id = leak.id;
     let is_shipping = matches!(found.token, LeakedToken::Shipping(_));
     let mut commit = store.begin(&actor).await?;
+    commit.names_token();
     if let Some(id) = leak.account {
         // Once more, as of this transaction.
         let row = Error::found(commit.account(id).await)?.ok_or_else(unknown)?;

@@ -267,6 +267,7 @@ pub(super) async fn disable(
     let (is_forced, wait) = query.parts();
     let wait = wait.duration(&control)?;
     let mut commit = control.inner.store.begin(&actor).await?;
+    commit.names_token();
     let old = commit.token(id).await?;
     if !is_forced {
         commit.not_the_last(&old).await?;
@@ -295,6 +296,7 @@ pub(super) async fn revoke(
     let (is_forced, wait) = query.parts();
     let wait = wait.duration(&control)?;
     let mut commit = control.inner.store.begin(&actor).await?;
+    commit.names_token();
     if !is_forced {
         let old = commit.token(id).await?;
         commit.nobody_sends(&old).await?;
@@ -319,6 +321,7 @@ pub(super) async fn rotate(
 ) -> Result<Response, Problem> {
     let wait = wait.duration(&control)?;
     let mut commit = control.inner.store.begin(&actor).await?;
+    commit.names_token();
     let old = commit.token(id).await?;
     let now = clock::wall_seconds();
     match old.state(now) {
@@ -414,6 +417,7 @@ pub(super) async fn delete(
     let (is_forced, wait) = query.parts();
     let wait = wait.duration(&control)?;
     let mut commit = control.inner.store.begin(&actor).await?;
+    commit.names_token();
     commit.delete_token(id, is_forced).await?;
     let published = commit.finish().await?;
     let ended = Ended::Token(id);
@@ -431,6 +435,7 @@ async fn update(
     let (is_forced, wait) = query.parts();
     let wait = wait.duration(control)?;
     let mut commit = control.inner.store.begin(&actor.0).await?;
+    commit.names_token();
     let old = commit.token(id).await?;
     let mut new = old.clone();
     edit(&mut new);

@@ -19,6 +19,7 @@ use crate::{
         Error,
         plan::Plan,
         record::{AccountRow, Settings},
+        sayable::none_named,
         view,
     },
     model::{AccountId, Change},
@@ -130,13 +131,8 @@ impl Store {
     }
 }
 
-/// As everybody reads it who may not know whether there is one.
-pub(crate) fn no_account_named(name: &str) -> Error {
-    Error::NotFound(format!("there is no account named {name:?}"))
-}
-
 fn named(id: Option<i64>, name: &str) -> Result<u64, Error> {
-    id.map_or_else(|| Err(no_account_named(name)), positive)
+    id.map_or_else(|| Err(none_named("account", name)), positive)
 }
 
 async fn one(on: impl Into<On<'_>>, id: u64) -> Result<AccountRow, Error> {

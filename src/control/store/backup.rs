@@ -17,17 +17,12 @@ use super::{
     database::{Connection, query},
     open,
 };
-use crate::control::{Error, secret_file};
+use crate::control::{Error, lock::true_path, secret_file};
 
 /// Writes the store as it is at this moment into a new file, readable by us alone, synced.
 pub(in crate::control) async fn backup(place: &Place, file: &Path) -> Result<(), Error> {
     let path = stored(place)?;
-    if !path.exists() {
-        return Err(Error::NotFound(format!(
-            "there is no store {}",
-            place.name()
-        )));
-    }
+    place.is_there()?;
     // SQLite takes an empty file, and would make one that others can read.
     create(file)?;
     let written = write(path, file).await;
@@ -43,10 +38,8 @@ pub(in crate::control) async fn restore(
     place: &Place,
     file: &Path,
 ) -> Result<(), Error> {
-    let path = stored(place)?;
-    if let Some(folder) = path.parent() {
-        secret_file::make_folder(folder)?;
-    }
+    // A link stays one, and what it leads to is replaced.
+    let path = &true_path(stored(place)?)?;
     let beside = beside(path, ".restored");
     match fs::remove_file(&beside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

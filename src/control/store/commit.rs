@@ -96,7 +96,11 @@ impl Commit {
 
     /// Live tokens that other works have taken away lately, those that commit with this one too.
     pub(super) fn dropped_lately(&mut self) -> Result<u64, Error> {
-        Ok(self.writer.as_mut().ok_or(Error::Closed)?.dropped_lately())
+        Ok(self.writer()?.dropped_lately())
+    }
+
+    pub(super) fn writer(&mut self) -> Result<&mut Writer, Error> {
+        self.writer.as_deref_mut().ok_or(Error::Closed)
     }
 
     /// The next number of that counter; never given twice.
@@ -198,6 +202,7 @@ impl Commit {
             stamps: std::mem::take(&mut self.stamps),
             audit: std::mem::take(&mut self.audit),
             dropped: self.dropped.unconfirmed(),
+            ended: self.dropped.tokens(),
             answer,
         });
         let mut outcome = outcome.await?;

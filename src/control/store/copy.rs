@@ -23,20 +23,12 @@ struct ForeignKey {
     definition: String,
 }
 
-/// Copies into a place that holds no store yet; how many rows each table had. `data` has the master key.
+/// Copies what is there into a place that holds no store yet; how many rows each table had. `data` has the master key.
 pub(in crate::control) async fn copy(
     data: &Path,
     from: &Place,
     to: &Place,
 ) -> Result<Vec<(String, u64)>, Error> {
-    if let Place::Sqlite(path) = from
-        && !path.exists()
-    {
-        return Err(Error::NotFound(format!(
-            "there is no store {}",
-            from.name()
-        )));
-    }
     let mut source = from.connect().await?;
     open::migrate(&mut source, None).await?;
     if meta(&mut source, "digest_key").await?.is_none() {

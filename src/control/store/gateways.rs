@@ -14,6 +14,7 @@ use crate::control::{
     Error,
     publish::Publisher,
     record::{GatewayRow, Millis},
+    sayable::none_named,
 };
 
 /// Between two looks at what other control planes claim; as often as they renew it.
@@ -130,9 +131,7 @@ impl Commit {
             .execute(self.connection()?)
             .await?;
         if count == 0 {
-            return Err(Error::NotFound(format!(
-                "there is no gateway named {name:?}"
-            )));
+            return Err(none_named("gateway", name));
         }
         self.note("gateway.retire", format!("gateway/{name}"), None, None);
         Ok(())

@@ -63,6 +63,8 @@ pub(super) struct Work {
     pub(super) audit: Vec<audit::Entry>,
     /// Live tokens that it takes away, and nobody has confirmed.
     pub(super) dropped: u64,
+    /// Those that it takes away, whoever has confirmed it.
+    pub(super) ended: u64,
     /// An answer that was written down with it.
     pub(super) answer: Option<Digest>,
 }

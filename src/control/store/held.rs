@@ -23,6 +23,10 @@ const SHARE: u64 = 10;
 
 /// How long what was taken away is weighed with what comes after it.
 const LATELY: Duration = Duration::from_secs(60);
+/// How long it stands how many are live: what expires and what other control planes end meanwhile is not known here.
+const COUNTED: Duration = Duration::from_secs(5);
+/// So many times as many are looked for as a change needs, so that those after it need no count of their own.
+const AHEAD: u64 = 2;
 /// What is taken away within so long is remembered as one.
 const STEP: Duration = Duration::from_secs(1);
 
@@ -40,11 +44,23 @@ pub(super) struct Dropped {
     /// Tokens of accounts that were suspended.
     suspended: u64,
     confirmed: u64,
+    /// Whether the call names one token.
+    is_named: bool,
 }
 
-/// What this process has taken away within the last minute, and nobody has confirmed. A restart forgets it.
+/// What this process has taken away within the last minute. A restart forgets it.
 #[derive(Default)]
-pub(super) struct Lately(VecDeque<(Instant, u64)>);
+pub(super) struct Lately {
+    /// What nobody has confirmed.
+    unconfirmed: VecDeque<(Instant, u64)>,
+    live: Option<Live>,
+}
+
+/// So many tokens are live at least.
+struct Live {
+    since: Instant,
+    tokens: u64,
+}
 
 /// `rest` is what stays live.
 fn is_held(dropped: u64, rest: u64) -> bool {
@@ -59,14 +75,16 @@ fn rest_max(dropped: u64) -> u64 {
 // === impl Dropped ===
 
 impl Dropped {
-    fn tokens(&self) -> u64 {
+    /// All of them, whoever meant it.
+    pub(super) fn tokens(&self) -> u64 {
         self.ended + self.suspended
     }
 
     /// Meant as it is: the number was stated, or it is the one token that the call names. A revocation must never wait for
     /// what others do.
     fn is_meant(&self) -> bool {
-        self.tokens() <= self.confirmed || (self.suspended == 0 && self.ended <= 1)
+        let is_one = self.is_named && self.suspended == 0 && self.ended <= 1;
+        is_one || self.tokens() <= self.confirmed
     }
 
     /// What those who come after it are weighed with.
@@ -82,24 +100,48 @@ impl Lately {
         if tokens == 0 {
             return;
         }
-        match self.0.back_mut() {
+        match self.unconfirmed.back_mut() {
             Some((since, sum)) if now.duration_since(*since) < STEP => *sum += tokens,
-            _ => self.0.push_back((now, tokens)),
+            _ => self.unconfirmed.push_back((now, tokens)),
         }
         self.forget(now);
     }
 
     pub(super) fn sum(&mut self, now: Instant) -> u64 {
         self.forget(now);
-        self.0.iter().map(|(_, tokens)| tokens).sum()
+        self.unconfirmed.iter().map(|(_, tokens)| tokens).sum()
+    }
+
+    /// So many were counted, before the change in whose transaction they were.
+    pub(super) fn count(&mut self, tokens: u64, now: Instant) {
+        self.live = Some(Live { since: now, tokens });
+    }
+
+    /// A change is done that takes so many away, whoever meant it.
+    pub(super) fn end(&mut self, tokens: u64) {
+        if let Some(live) = &mut self.live {
+            live.tokens = live.tokens.saturating_sub(tokens);
+        }
+    }
+
+    /// What was counted may have been undone.
+    pub(super) fn uncount(&mut self) {
+        self.live = None;
+    }
+
+    /// So many are live as far as it is known.
+    pub(super) fn live(&self, now: Instant) -> u64 {
+        let fresh = self.live.as_ref();
+        let fresh = fresh.filter(|live| now.duration_since(live.since) < COUNTED);
+        fresh.map_or(0, |live| live.tokens)
     }
 
     fn forget(&mut self, now: Instant) {
         // The last of a step counts for a minute, too.
-        while let Some((since, _)) = self.0.front()
+        while let Some((since, _)) = self.unconfirmed.front()
             && now.duration_since(*since) >= LATELY + STEP
         {
-            self.0.pop_front();
+            self.unconfirmed.pop_front();
         }
     }
 }
@@ -110,6 +152,11 @@ impl Commit {
     /// The caller means to take so many live tokens away. More are held all the same.
     pub(crate) fn confirm(&mut self, tokens: u64) {
         self.dropped.confirmed = tokens;
+    }
+
+    /// The caller names the one token that is to end. Who says nothing is weighed, however little it is.
+    pub(crate) fn names_token(&mut self) {
+        self.dropped.is_named = true;
     }
 
     /// Every change of a token passes here.
@@ -149,7 +196,8 @@ impl Commit {
     }
 
     /// Refuses what takes too much away, by itself or with what was taken away lately. What stays is counted only where much
-    /// is taken, and no further than it matters: a single token's end costs nothing here.
+    /// is taken, and a little further than it matters: a single token's end costs nothing here, and a series of changes is counted
+    /// each time that it has doubled.
     pub(super) async fn not_held(&mut self) -> Result<(), Error> {
         if self.dropped.is_meant() {
             return Ok(());
@@ -157,7 +205,8 @@ impl Commit {
         let dropped = self.dropped.tokens();
         let lately = self.dropped_lately()?;
         let sum = dropped.saturating_add(lately);
-        if sum < DROPPED_MIN {
+        let rest = self.writer()?.live().saturating_sub(dropped);
+        if !is_held(sum, rest) {
             return Ok(());
         }
         let rest = query("SELECT count(*) FROM (SELECT 1 FROM shipping_tokens WHERE ")
@@ -165,11 +214,13 @@ impl Commit {
             .and(
                 " AND account_id NOT IN (SELECT a.id FROM accounts a LEFT JOIN accounts p ON p.id = a.parent_id \
                  WHERE a.suspended OR p.suspended) LIMIT $) AS live",
-                [signed(rest_max(sum)).into()],
+                [signed(rest_max(sum).saturating_mul(AHEAD)).into()],
             )
             .fetch_one(self.connection()?)
             .await?;
         let rest = positive(rest)?;
+        // Taken off again when this one is done.
+        self.writer()?.count_live(dropped + rest);
         if is_held(sum, rest) {
             return Err(Error::Held {
                 dropped,
@@ -208,28 +259,54 @@ mod tests {
             lately.add(1, at(millis));
         }
         lately.add(0, at(20_000));
-        assert_eq!(lately.0.len(), 10);
+        assert_eq!(lately.unconfirmed.len(), 10);
         assert_eq!(lately.sum(at(60_000)), 1_000);
         // The first second is forgotten when its last one is a minute old.
         assert_eq!(lately.sum(at(60_999)), 1_000);
         assert_eq!(lately.sum(at(61_000)), 900);
         assert_eq!(lately.sum(at(80_000)), 0);
-        assert!(lately.0.is_empty());
+        assert!(lately.unconfirmed.is_empty());
+    }
+
+    #[test]
+    fn what_was_counted_stands_for_seconds_less_what_has_ended_since() {
+        let start = Instant::now();
+        let mut lately = Lately::default();
+        lately.end(5);
+        assert_eq!(lately.live(start), 0);
+        lately.count(20_000, start);
+        lately.end(1_000);
+        assert_eq!(lately.live(start), 19_000);
+        // One that ends 600 after 1,000 passes by what is known; one that ends 1,000 has to count.
+        assert!(!is_held(1_600, lately.live(start) - 600));
+        assert!(is_held(2_000, lately.live(start) - 1_001));
+        lately.end(20_000);
+        assert_eq!(lately.live(start), 0);
+        lately.count(20_000, start);
+        assert_eq!(lately.live(start + COUNTED - STEP), 20_000);
+        assert_eq!(lately.live(start + COUNTED), 0);
+        lately.count(20_000, start);
+        lately.uncount();
+        assert_eq!(lately.live(start), 0);
     }
 
     #[test]
     fn what_is_meant_is_one_token_by_its_name_or_no_more_than_was_confirmed() {
-        for (ended, suspended, confirmed, unconfirmed) in [
-            (1, 0, 0, 0),
-            (2, 0, 0, 2),
-            (0, 1, 0, 1),
-            (2, 1, 2, 3),
-            (2, 1, 3, 0),
+        for (is_named, ended, suspended, confirmed, unconfirmed) in [
+            (true, 1, 0, 0, 0),
+            (true, 2, 0, 0, 2),
+            (true, 0, 1, 0, 1),
+            (false, 0, 0, 0, 0),
+            (false, 1, 0, 0, 1),
+            (false, 1, 0, 1, 0),
+            (false, 2, 1, 2, 3),
+            (false, 2, 1, 3, 0),
         ] {
             let dropped = Dropped {
                 ended,
                 suspended,
                 confirmed,
+                is_named,
             };
             assert_eq!(dropped.unconfirmed(), unconfirmed, "{ended}, {suspended}");
         }

@@ -168,6 +168,17 @@ impl Place {
         }
     }
 
+    /// Refuses a file that is missing, and makes nothing; what a database holds, only a connection can tell.
+    pub(in crate::control) fn is_there(&self) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(path) if !path.exists() => Err(Error::NotFound(format!(
+                "there is no store {}",
+                self.name()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// A connection that writes.
     pub(super) async fn connect(&self) -> Result<Connection, Error> {
         Ok(match self {

@@ -94,6 +94,7 @@ impl Writer {
         }
         self.is_working = false;
         let group = self.group.as_mut().ok_or(Error::Closed)?;
+        self.lately.end(work.ended);
         Ok(group.join(work))
     }
 
@@ -107,6 +108,16 @@ impl Writer {
     pub(super) fn dropped_lately(&mut self) -> u64 {
         let open = self.group.as_ref().map_or(0, Group::dropped);
         self.lately.sum(Instant::now()).saturating_add(open)
+    }
+
+    /// So many tokens are live at least, in the transaction that is open.
+    pub(super) fn live(&self) -> u64 {
+        self.lately.live(Instant::now())
+    }
+
+    /// So many were counted, with what the work that is under way takes away.
+    pub(super) fn count_live(&mut self, tokens: u64) {
+        self.lately.count(tokens, Instant::now());
     }
 
     /// Keeps a transaction open for others so long; not at all, and nobody gets the writer between a work and its commit.
@@ -149,6 +160,7 @@ impl Writer {
                 group.tell(Ok(Some(published)));
             }
             Err(error) => {
+                self.lately.uncount();
                 // After a COMMIT that failed there may be nothing left to roll back.
                 self.roll_back().await;
                 group.tell(Err(Arc::new(error)));
@@ -210,6 +222,7 @@ impl Writer {
 
     /// The transaction is lost, and with it every work in it.
     async fn fail(&mut self, error: Error) -> Error {
+        self.lately.uncount();
         self.roll_back().await;
         let error = Arc::new(error);
         if let Some(group) = self.group.take() {

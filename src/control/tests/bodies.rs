@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::world::World;
+use super::{people::People, world::World};
 
 async fn send(world: &World, path: &str, body: String) -> (u16, String) {
     let (status, _, said) = world.raw(world.request("POST", path, body)).await;
@@ -306,6 +306,123 @@ async fn a_token_that_was_pasted_into_the_wrong_place_does_not_come_back() {
         assert_eq!(status, 400, "{said}");
         assert!(!said.to_string().contains(token), "{said}");
         assert!(said.to_string().contains("enforced"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_in_the_place_of_a_name_does_not_come_back_to_anybody() {
+    let people = People::new().await;
+    let main = people.account("acme", "unlimited").await;
+    let sub = people.sub_account("acme-eu", main, true).await;
+    let scopes = ["read", "tokens", "accounts"];
+    let (_, tenant) = people.api_token(Some(main), &scopes).await;
+    let account = format!("/accounts/{sub}");
+    for token in PASTED {
+        let sink = |more: Value| {
+            let mut body = json!({"name": "sink", "kind": "http", "endpoints": ["http://a"]});
+            let more = more.as_object().expect("an object").clone();
+            body.as_object_mut().expect("an object").extend(more);
+            body
+        };
+        let header = |name: &str, value: &str| {
+            let twice = [
+                json!({"name": name, "value": value}),
+                json!({"name": name, "value": value}),
+            ];
+            ("POST", "/destinations", sink(json!({"headers": twice})))
+        };
+        let gateway = format!("/gateways/{token}");
+        let lists = ["account", "parent"].map(|field| format!("{field}={token}"));
+        let [of, under] = &lists;
+        let lists = [
+            format!("/tokens?{of}"),
+            format!("/api-tokens?{of}"),
+            format!("/users?{of}"),
+            format!("/accounts?{under}"),
+        ];
+        let mut calls = vec![
+            (
+                "PATCH",
+                account.as_str(),
+                json!({"inherit": ["logs", token]}),
+            ),
+            ("PATCH", &account, json!({"destinations": {"logs": token}})),
+            (
+                "POST",
+                "/tokens",
+                json!({"account": token, "signal": "logs", "name": "n"}),
+            ),
+            (
+                "POST",
+                "/tokens",
+                json!({"account": sub, "signal": token, "name": "n"}),
+            ),
+            ("POST", "/accounts", json!({"name": "n", "parent": token})),
+            ("POST", "/accounts", json!({"name": "n", "plan": token})),
+            (
+                "POST",
+                "/users",
+                json!({"name": "n", "role": "reader", "account": token, "password": "correct horse battery"}),
+            ),
+            (
+                "POST",
+                "/api-tokens",
+                json!({"name": "n", "scopes": ["read"], "account": token}),
+            ),
+            ("DELETE", &gateway, Value::Null),
+            header(token, "x"),
+            header(token, "{"),
+            header(token, "a\nb"),
+            header(&format!("{token} "), "x"),
+            header(&format!("grpc-{token}"), "x"),
+            header(&format!("x-api-key-{token}-token"), "x"),
+            (
+                "POST",
+                "/destinations",
+                sink(json!({"secret_headers": {token: "a\nb"}})),
+            ),
+        ];
+        calls.extend(lists.iter().map(|path| ("GET", path.as_str(), Value::Null)));
+        for (method, path, body) in calls {
+            for hand in [&people.operator(), &tenant] {
+                let (status, said) = people.call(hand, method, path, &body).await;
+                let call = format!("{method} {path} {body}: {status} {said}");
+                assert!((400..500).contains(&status), "{call}");
+                assert!(said["detail"].is_string(), "{call}");
+                // Names of headers come back in small letters.
+                let said = said.to_string().to_lowercase();
+                assert!(!said.contains(&token.to_lowercase()), "{call}");
+            }
+        }
+    }
+    for (method, path, body, words) in [
+        (
+            "PATCH",
+            account.as_str(),
+            json!({"inherit": ["logs", "colour"]}),
+            "inherit[1] is neither a signal nor a limit",
+        ),
+        (
+            "PATCH",
+            &account,
+            json!({"destinations": {"logs": "sink"}}),
+            "there is no destination named \"sink\"",
+        ),
+        (
+            "GET",
+            "/tokens?account=acne",
+            Value::Null,
+            "there is no account named \"acne\"",
+        ),
+        (
+            "DELETE",
+            "/gateways/gw-1",
+            Value::Null,
+            "there is no gateway named \"gw-1\"",
+        ),
+    ] {
+        let (_, said) = people.call(&people.operator(), method, path, &body).await;
+        assert_eq!(said["detail"], words, "{method} {path}");
     }
 }
 

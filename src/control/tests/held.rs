@@ -193,6 +193,33 @@ async fn a_token_that_a_call_names_ends_whatever_has_ended_before_and_is_not_hel
 }
 
 #[tokio::test]
+async fn deletions_of_accounts_with_a_token_each_are_weighed_together() {
+    let people = People::new().await;
+    let main = people.account("acme", "unlimited").await;
+    let other = people.account("other", "unlimited").await;
+    tokens(&people, other, 998).await;
+    let (_, key) = people
+        .api_token(Some(main), &["read", "tokens", "accounts"])
+        .await;
+    let uri = "/v1/account-management/time-based-accounts";
+    let mut subs = Vec::new();
+    for at in 0..2 {
+        let body = json!({"accountName": format!("sub {at}"), "email": "a@example.org"});
+        let (status, made) = people.send(&key, "POST", uri, &body).await;
+        assert_eq!(status, 200, "{made}");
+        subs.push(format!("{uri}/{}", made["accountId"]));
+    }
+    assert_eq!(suspend(&people, other, "").await.0, 200);
+    // 999 by now.
+    let (status, said) = people.send(&key, "DELETE", &subs[0], &Value::Null).await;
+    assert_eq!(status, 204, "{said}");
+    let (status, held) = people.send(&key, "DELETE", &subs[1], &Value::Null).await;
+    assert_eq!(status, 409, "{held}");
+    let message = held["message"].as_str().expect("text");
+    assert!(message.contains("would end 1 live"), "{message}");
+}
+
+#[tokio::test]
 async fn a_compatible_deletion_that_is_held_says_what_can_be_done_and_not_how_many_others_have() {
     let people = People::new().await;
     let main = people.account("acme", "unlimited").await;

@@ -303,3 +303,51 @@ async fn a_store_in_a_file_has_one_process_whatever_the_data_folders_and_by_whic
     let place = config.place(folder.path()).expect("a place");
     Lock::take(folder.path(), &[&place, &place]).expect("not in its own way");
 }
+
+#[tokio::test]
+async fn a_link_may_be_there_before_its_store_and_is_still_one_after_a_restore() {
+    let folder = TempDir::new().expect("a folder");
+    let other = TempDir::new().expect("a folder");
+    let link = folder.path().join("link.sqlite");
+    std::os::unix::fs::symlink("far/real.sqlite", &link).expect("linked");
+    let real = folder.path().join("far/real.sqlite");
+    let config = on_sqlite(&link);
+    let world = World::within(config.clone(), folder).await;
+    fs::copy(
+        world.folder.path().join("master.key"),
+        other.path().join("master.key"),
+    )
+    .expect("copied");
+    let second = Control::open(&on_sqlite(&real), other.path()).await.err();
+    assert!(matches!(second, Some(Error::StoreLocked(_))), "{second:?}");
+    world.token("kept").await;
+    let backup = other.path().join("backup");
+    let taken = upkeep::backup(&config, world.folder.path(), &backup).await;
+    taken.expect("taken");
+    world.token("lost").await;
+    let folder = closed(world).await;
+    assert!(!folder.path().join("link.sqlite.lock").exists());
+    let restored = upkeep::restore(&config, folder.path(), &backup).await;
+    restored.expect("restored");
+    let target = fs::read_link(&link).expect("a link");
+    assert_eq!(target, Path::new("far/real.sqlite"));
+    // The three of the first start, and what was kept.
+    let control = Control::open(&on_sqlite(&real), folder.path())
+        .await
+        .expect("opens");
+    let count = control.inner.store.token_count().await.expect("read");
+    assert_eq!(count, 4);
+    control.close().await;
+}
+
+#[tokio::test]
+async fn a_copy_of_what_is_not_there_makes_nothing() {
+    let folder = TempDir::new().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let to = on_sqlite(&at("to/store.sqlite"));
+    let wrong = on_sqlite(&at("no/such.sqlite"));
+    let copied = copied(&at("data"), &wrong, &to).await;
+    assert!(matches!(copied, Err(Error::NotFound(_))), "{copied:?}");
+    let made = fs::read_dir(folder.path()).expect("a folder").count();
+    assert_eq!(made, 0);
+}

@@ -11,8 +11,10 @@ use super::super::{
 };
 use crate::{
     control::{
+        Error,
         plan::Plan,
         record::Settings,
+        sayable::none_named,
         store::{AccountEdit, Commit},
         view::LimitsSet,
     },
@@ -166,7 +168,7 @@ pub(super) fn inherit(
     has_parent: bool,
     names: &[String],
 ) -> Result<(), Problem> {
-    for name in names {
+    for (at, name) in names.iter().enumerate() {
         match Signal::parse(name) {
             Some(signal) if has_parent => set.destinations[signal.index()] = None,
             Some(_) => {
@@ -178,7 +180,7 @@ pub(super) fn inherit(
             None if set.limits.unset(name) => {}
             None => {
                 return Err(Problem::invalid(format!(
-                    "{name:?} is neither a signal nor a limit"
+                    "inherit[{at}] is neither a signal nor a limit"
                 )));
             }
         }
@@ -218,12 +220,10 @@ async fn destination_id(
         Reference::Name(name) => commit.destination_named(name).await?,
     };
     found.map(DestinationId).ok_or_else(|| {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            match reference {
-                Reference::Id(id) => format!("there is no destination {id}"),
-                Reference::Name(name) => format!("there is no destination named {name:?}"),
-            },
-        )
+        let none = match &reference {
+            Reference::Id(id) => Error::NotFound(format!("there is no destination {id}")),
+            Reference::Name(name) => none_named("destination", name),
+        };
+        none.into()
     })
 }

@@ -159,6 +159,7 @@ pub(super) async fn change(
         }
         _ => {}
     }
+    commit.names_token();
     let row = commit.update_token(action, &old, new).await?;
     let secret = commit.reveal_token(key.id).await?;
     commit.finish().await?;
@@ -177,6 +178,7 @@ pub(super) async fn delete(
     let mut commit = control.inner.store.begin(&key.errand).await?;
     let row = commit.token(key.id).await?;
     let secret = commit.reveal_token(key.id).await?;
+    commit.names_token();
     commit.delete_token(key.id, false).await?;
     commit.finish().await?;
     Ok(Json(model(row, &secret, hands)))

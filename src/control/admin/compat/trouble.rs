@@ -81,14 +81,18 @@ impl From<Problem> for Trouble {
 impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
         // These routes have no `confirm`, and their callers need not know how many tokens others have.
-        if let Error::Held { dropped, .. } = error {
-            return Self::new(
-                StatusCode::CONFLICT,
-                format!(
-                    "this would end {dropped} live shipping tokens at once, just after many others have ended, and is held; \
-                     ask again in a minute, or revoke the tokens one by one first"
-                ),
-            );
+        if let Error::Held {
+            dropped, lately, ..
+        } = error
+        {
+            let why = match lately {
+                0 => "at once, and is held; revoke the tokens one by one first",
+                _ => {
+                    "just after many others have ended, and is held; ask again in a minute, or revoke the tokens one by one first"
+                }
+            };
+            let message = format!("this would end {dropped} live shipping tokens {why}");
+            return Self::new(StatusCode::CONFLICT, message);
         }
         Problem::from(error).into()
     }
@@ -106,5 +110,30 @@ impl IntoResponse for Trouble {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_others_have_ended_is_worth_waiting_for() {
+        for (lately, waits) in [(0, false), (1, true)] {
+            let held = Trouble::from(Error::Held {
+                dropped: 1_000,
+                lately,
+                live: 1_234,
+            });
+            assert_eq!(held.status, StatusCode::CONFLICT);
+            let said = held.message;
+            assert!(
+                said.contains("1000 live") && said.contains("one by one"),
+                "{said}"
+            );
+            assert_eq!(said.contains("in a minute"), waits, "{said}");
+            assert_eq!(said.contains("others"), waits, "{said}");
+            assert!(!said.contains("1234"), "{said}");
+        }
     }
 }
