@@ -275,7 +275,10 @@ async fn a_store_in_a_file_has_one_process_whatever_the_data_folders_and_by_whic
     fs::copy(data.join("master.key"), other.path().join("master.key")).expect("copied");
     let link = other.path().join("link.sqlite");
     std::os::unix::fs::symlink(&file, &link).expect("linked");
-    let free = on_sqlite(&other.path().join("free.sqlite"));
+    // One that is there, and not in use.
+    let free = other.path().join("free.sqlite");
+    fs::write(&free, "").expect("written");
+    let free = on_sqlite(&free);
     for by in [config.clone(), on_sqlite(&link)] {
         let second = Control::open(&by, other.path()).await.err();
         assert!(matches!(second, Some(Error::StoreLocked(_))), "{second:?}");

@@ -214,6 +214,14 @@ impl Connection {
         self.tell(Told::Heartbeat(Heartbeat { head })).await;
     }
 
+    /// The same to one who may have left by now.
+    async fn heartbeat_if_heard(&self, head: u64) {
+        let message = FromControl {
+            message: Some(Told::Heartbeat(Heartbeat { head })),
+        };
+        let _ = self.tell.send(Ok(message)).await;
+    }
+
     /// Waits until that revision, and none past it, is acknowledged.
     async fn acknowledged(&mut self, revision: u64) {
         loop {
