@@ -325,4 +325,10 @@ async fn a_slow_sender_below_the_rate_keeps_nobody_out() {
         let answer = world.bulk().ship("/", &token, &[], bodies::lines(1)).await;
         assert_eq!(answer.status, 200, "{answer:?}");
     }
+    drop(slow);
+    world::eventually("what it sent was read", async || {
+        let books = world.books(account, "logs").await;
+        books["received"]["bytes"].as_u64() > Some(240_000)
+    })
+    .await;
 }

@@ -64,7 +64,7 @@ impl Paying {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Measure, Rate};
+    use crate::model::{Measure, Rate, Share};
 
     const SLOW: Rates = Rates(
         [Rate {
@@ -78,7 +78,9 @@ mod tests {
         let paying = Paying::default();
         let now = Moment(clock::steady_ns());
         let owing = paying.buckets(TokenId(1), &SLOW);
-        owing.of(Measure::Bytes).charge(1000, now);
+        owing
+            .of(Measure::Bytes)
+            .charge(1000, &mut Share::default(), now);
         let faster = Rates(
             [Rate {
                 per_second: 2,

@@ -59,16 +59,19 @@ struct Filling {
     rate: Rate,
     /// In nanoseconds. In the past: full. Further ahead than it takes to fill: in debt.
     full_at: u64,
+    /// When somebody last took from it while it was full.
+    was_full_at: u64,
 }
 
-/// What somebody has taken from a bucket, and when the first of it. Time fills a bucket whoever has emptied it, so that of this
-/// as much counts, and may be given back, as time has not given back already.
+/// What somebody has taken from a bucket. In a bucket that was never full since, all of that counts: whatever time has filled in
+/// was everybody's. In one that was, time would have filled in no more, and what is older counts as far as it isn't over.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Share {
-    /// So much.
-    pub cost: u64,
-    /// Since then.
-    pub since: Moment,
+    /// In nanoseconds of the bucket's rate.
+    taken: u64,
+    since: u64,
+    /// When time alone has given it back.
+    until: u64,
 }
 
 /// A bucket for each [`Measure`]. They outlive every change of the rates that they are filled by.
@@ -135,10 +138,8 @@ impl Bucket {
         let full = i64::try_from(rate.burst).unwrap_or(i64::MAX);
         let missing = level.map_or(0, |level| full.saturating_sub(level.min(full)));
         let missing = nanos_of(missing.unsigned_abs(), rate.per_second);
-        *filling = Filling {
-            rate,
-            full_at: now.0.saturating_add(missing),
-        };
+        filling.rate = rate;
+        filling.full_at = now.0.saturating_add(missing);
         self.is_limited
             .store(rate.per_second != 0, Ordering::Release);
     }
@@ -155,34 +156,43 @@ impl Bucket {
     }
 
     /// How long until one whole unit is in it, but for the asker's own `share`; zero when there is.
-    pub fn wait(&self, share: Share, now: Moment) -> Duration {
-        self.lock().wait(share, now)
+    pub fn wait(&self, share: &Share, now: Moment) -> Duration {
+        match self.is_limited() {
+            true => self.lock().wait(share, now),
+            false => Duration::ZERO,
+        }
     }
 
     /// Takes `cost`, if one whole unit is in it: of a burst of two requests the third one waits for its own.
     ///
     /// # Errors
     /// How long until there is.
-    pub fn pay(&self, cost: u64, now: Moment) -> Result<(), Duration> {
+    pub fn pay(&self, cost: u64, share: &mut Share, now: Moment) -> Result<(), Duration> {
+        if !self.is_limited() {
+            return Ok(());
+        }
         let mut filling = self.lock();
-        let wait = filling.wait(Share::default(), now);
+        let wait = filling.wait(&Share::default(), now);
         if !wait.is_zero() {
             return Err(wait);
         }
-        filling.take(cost, now);
+        filling.take(cost, share, now);
         Ok(())
     }
 
     /// Takes `cost`, whatever is in it.
-    pub fn charge(&self, cost: u64, now: Moment) {
-        self.lock().take(cost, now);
+    pub fn charge(&self, cost: u64, share: &mut Share, now: Moment) {
+        if self.is_limited() {
+            self.lock().take(cost, share, now);
+        }
     }
 
-    /// Gives back what was taken.
-    pub fn give_back(&self, share: Share, now: Moment) {
-        let mut filling = self.lock();
-        let left = share.left(filling.rate.per_second, now);
-        filling.full_at = filling.full_at.saturating_sub(left);
+    /// Gives back what was taken; it never holds more than when it is full.
+    pub fn give_back(&self, share: &Share, now: Moment) {
+        if self.is_limited() {
+            let mut filling = self.lock();
+            filling.full_at = filling.full_at.saturating_sub(filling.left(share, now));
+        }
     }
 
     /// What is in it now; below nothing in debt. `None` without a rate.
@@ -203,18 +213,36 @@ impl Bucket {
 // === impl Filling ===
 
 impl Filling {
-    fn take(&mut self, cost: u64, now: Moment) {
+    fn take(&mut self, cost: u64, share: &mut Share, now: Moment) {
         let cost = nanos_of(cost, self.rate.per_second);
+        if self.full_at <= now.0 {
+            self.was_full_at = now.0;
+        }
         self.full_at = self.full_at.max(now.0).saturating_add(cost);
+        share.until = share.until.max(now.0);
+        if share.taken == 0 || self.was_full_at > share.since {
+            share.taken = share.until - now.0;
+            share.since = now.0;
+        }
+        share.taken = share.taken.saturating_add(cost);
+        share.until = share.until.saturating_add(cost);
     }
 
-    fn wait(&self, share: Share, now: Moment) -> Duration {
+    /// What of a share still counts: no more than is missing.
+    fn left(&self, share: &Share, now: Moment) -> u64 {
+        let left = match self.was_full_at > share.since {
+            true => share.until.saturating_sub(now.0),
+            false => share.taken,
+        };
+        left.min(self.full_at.saturating_sub(now.0))
+    }
+
+    fn wait(&self, share: &Share, now: Moment) -> Duration {
         let Rate { per_second, burst } = self.rate;
         if per_second == 0 {
             return Duration::ZERO;
         }
-        let ahead = self.full_at.saturating_sub(share.left(per_second, now));
-        let ahead = ahead.saturating_sub(now.0);
+        let ahead = self.full_at.saturating_sub(now.0) - self.left(share, now);
         let one = nanos_of(1, per_second);
         let full = nanos_of(burst, per_second);
         Duration::from_nanos(ahead.saturating_add(one).saturating_sub(full))
@@ -229,24 +257,6 @@ impl Filling {
         let nanos = i128::from(nanos_of(burst, per_second)) - i128::from(ahead);
         let level = (nanos * i128::from(per_second)).div_euclid(NANOS as i128);
         Some(level.try_into().unwrap_or(i64::MIN))
-    }
-}
-
-// === impl Share ===
-
-impl Share {
-    /// So much more.
-    pub fn add(&mut self, cost: u64, now: Moment) {
-        if self.cost == 0 {
-            self.since = now;
-        }
-        self.cost += cost;
-    }
-
-    /// What time has not given back, in nanoseconds of that rate.
-    fn left(&self, per_second: u64, now: Moment) -> u64 {
-        let passed = now.0.saturating_sub(self.since.0);
-        nanos_of(self.cost, per_second).saturating_sub(passed)
     }
 }
 

@@ -250,6 +250,7 @@ mod tests {
             assert_eq!(is_held(dropped, rest), held, "{dropped} beside {rest}");
         }
     }
+
     #[test]
     fn what_was_taken_away_counts_for_a_minute_and_is_kept_by_the_second() {
         let start = Instant::now();

@@ -19,9 +19,16 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Charge {
     /// Nobody without a rate is among them: most requests hold nothing here.
-    payers: [Option<(Payer, Arc<Buckets>)>; 3],
-    paid: [Share; 3],
+    payers: [Option<Paying>; 3],
     as_unavailable: bool,
+}
+
+/// One of those who pay, and what they have paid by [`Measure::index`].
+#[derive(Debug)]
+struct Paying {
+    payer: Payer,
+    buckets: Arc<Buckets>,
+    paid: [Share; 3],
 }
 
 /// The refusal of a bucket: which, and when something will be in it.
@@ -39,7 +46,6 @@ impl Charge {
                 limited(Payer::Account, Some(&account.buckets)),
                 limited(Payer::MainAccount, account.main_buckets.as_ref()),
             ],
-            paid: Default::default(),
             as_unavailable: account.record.limits.remote_write_throttle_as_unavailable,
         };
         if charge.is_free() {
@@ -51,10 +57,11 @@ impl Charge {
 
     /// But for what it has paid itself.
     fn all_have_something(&self, now: Moment, measures: &[Measure]) -> Result<(), Rejection> {
-        let waits = self.payers().flat_map(|(payer, buckets)| {
+        let waits = self.payers.iter().flatten().flat_map(|paying| {
             measures.iter().map(|measure| {
-                let share = self.paid[measure.index()];
-                (*payer, *measure, buckets.of(*measure).wait(share, now))
+                let share = &paying.paid[measure.index()];
+                let wait = paying.buckets.of(*measure).wait(share, now);
+                (paying.payer, *measure, wait)
             })
         });
         match waits.max_by_key(|(.., wait)| *wait) {
@@ -75,9 +82,9 @@ impl Charge {
             return;
         }
         let now = now();
-        self.paid[Measure::Bytes.index()].add(bytes, now);
-        for (_, buckets) in self.payers() {
-            buckets.of(Measure::Bytes).charge(bytes, now);
+        for Paying { buckets, paid, .. } in self.payers.iter_mut().flatten() {
+            let share = &mut paid[Measure::Bytes.index()];
+            buckets.of(Measure::Bytes).charge(bytes, share, now);
         }
     }
 
@@ -102,9 +109,9 @@ impl Charge {
             return;
         }
         let now = now();
-        for (_, buckets) in self.payers.iter_mut().filter_map(Option::take) {
+        for Paying { buckets, paid, .. } in self.payers.iter_mut().filter_map(Option::take) {
             for measure in measures {
-                let share = self.paid[measure.index()];
+                let share = &paid[measure.index()];
                 buckets.of(*measure).give_back(share, now);
             }
         }
@@ -114,32 +121,44 @@ impl Charge {
         self.payers.iter().all(Option::is_none)
     }
 
-    fn payers(&self) -> impl Iterator<Item = &(Payer, Arc<Buckets>)> {
-        self.payers.iter().flatten()
-    }
-
     /// From each payer, or from none.
     fn pay(&mut self, measure: Measure, cost: u64) -> Result<(), Rejection> {
         if cost == 0 || self.is_free() {
             return Ok(());
         }
         let now = now();
+        let index = measure.index();
+        let before = self.payers.each_ref().map(|paying| {
+            let paying = paying.as_ref();
+            paying.map_or_else(Share::default, |paying| paying.paid[index])
+        });
         let mut empty = None;
-        for (at, (payer, buckets)) in self.payers().enumerate() {
-            if let Err(wait) = buckets.of(measure).pay(cost, now) {
+        for (at, paying) in self.payers.iter_mut().enumerate() {
+            let Some(Paying {
+                payer,
+                buckets,
+                paid,
+            }) = paying
+            else {
+                continue;
+            };
+            if let Err(wait) = buckets.of(measure).pay(cost, &mut paid[index], now) {
                 empty = Some((at, (*payer, measure, wait)));
                 break;
             }
         }
         let Some((at, empty)) = empty else {
-            self.paid[measure.index()].add(cost, now);
             return Ok(());
         };
-        for (_, buckets) in self.payers().take(at) {
-            let share = Share { cost, since: now };
-            buckets.of(measure).give_back(share, now);
+        // Only for a moment, but whoever looks between is refused for what is given back here.
+        for (paying, before) in self.payers[..at].iter_mut().zip(before) {
+            if let Some(Paying { buckets, paid, .. }) = paying {
+                buckets.of(measure).give_back(&paid[index], now);
+                paid[index] = before;
+            }
         }
-        Err(self.refusal(empty))
+        let longest = self.all_have_something(now, &[measure]).err();
+        Err(longest.unwrap_or_else(|| self.refusal(empty)))
     }
 
     fn refusal(&self, (payer, measure, wait): Empty) -> Rejection {
@@ -151,9 +170,13 @@ impl Charge {
     }
 }
 
-fn limited(payer: Payer, buckets: Option<&Arc<Buckets>>) -> Option<(Payer, Arc<Buckets>)> {
+fn limited(payer: Payer, buckets: Option<&Arc<Buckets>>) -> Option<Paying> {
     let buckets = buckets.filter(|buckets| buckets.is_limited())?;
-    Some((payer, Arc::clone(buckets)))
+    Some(Paying {
+        payer,
+        buckets: Arc::clone(buckets),
+        paid: Default::default(),
+    })
 }
 
 fn now() -> Moment {

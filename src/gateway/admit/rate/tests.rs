@@ -67,9 +67,10 @@ fn all_buckets(caller: &Caller) -> [Arc<Buckets>; 3] {
 
 /// What is missing from each of the token's, the account's and the main account's buckets; it must be the same of all three.
 fn paid(caller: &Caller) -> [i64; 3] {
+    let now = now();
     let levels = all_buckets(caller).map(|buckets| {
         Measure::ALL.map(|measure| {
-            let level = buckets.of(measure).level(now()).expect("a rate");
+            let level = buckets.of(measure).level(now).expect("a rate");
             i64::try_from(BURST).expect("small") - level
         })
     });
@@ -129,7 +130,8 @@ fn what_one_payer_refuses_no_other_one_pays() {
             charge.read(300);
             // Meanwhile others have taken all that is left.
             let bucket = all_buckets(&caller)[empty].clone();
-            bucket.of(measure).charge(BURST, now());
+            let mut others = Share::default();
+            bucket.of(measure).charge(BURST, &mut others, now());
             let refused = charge.settle(7).expect_err("it is empty");
             let payer = [Payer::Token, Payer::Account, Payer::MainAccount][empty];
             let Rejection::Throttled { over, .. } = refused else {
@@ -137,11 +139,7 @@ fn what_one_payer_refuses_no_other_one_pays() {
             };
             assert_eq!(over, Over::Rate(payer, measure));
             drop(charge);
-            let others = Share {
-                cost: BURST,
-                since: now(),
-            };
-            bucket.of(measure).give_back(others, now());
+            bucket.of(measure).give_back(&others, now());
             assert_eq!(paid(&caller), [1, 0, 0], "{payer:?} {measure:?}");
         }
     }
