@@ -32,8 +32,10 @@ const PARAMETERS: [&str; 6] = [
     "host",
     "options[search_path]",
 ];
-/// Of every session. A writer that froze must not hold the lock that all control planes share.
-const SESSION: [(&str, &str); 3] = [
+/// Of every session. A writer that froze must not hold the lock that all control planes share, and a plan that was made while a
+/// table was empty must not outlive its growth: an import of a million tokens would read the whole table for each statement.
+const SESSION: [(&str, &str); 4] = [
+    ("plan_cache_mode", "force_custom_plan"),
     ("synchronous_commit", "on"),
     ("idle_in_transaction_session_timeout", "10s"),
     ("lock_timeout", "10s"),
