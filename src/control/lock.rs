@@ -2,9 +2,8 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{File, OpenOptions, TryLockError},
+    fs::{File, TryLockError},
     io,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -61,13 +60,7 @@ impl Lock {
 }
 
 fn hold(path: &Path, taken: impl FnOnce() -> Error) -> Result<File, Error> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(|source| secret_file::failed("open", path, source))?;
+    let file = secret_file::open(path)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(taken()),

@@ -24,15 +24,20 @@ pub(super) fn make_folder(path: &Path) -> Result<(), Error> {
         .map_err(|source| failed("create folder", path, source))
 }
 
-/// Makes an empty file unless it is there; either way only we may read it afterwards, and we can write it.
-pub(super) fn make_private(path: &Path) -> Result<(), Error> {
-    let file = OpenOptions::new()
+/// Opens a file to be written, as it is; one that is made may be read by us alone.
+pub(super) fn open(path: &Path) -> Result<File, Error> {
+    OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
         .open(path)
-        .map_err(|source| failed("open", path, source))?;
+        .map_err(|source| failed("open", path, source))
+}
+
+/// Makes an empty file unless it is there; either way only we may read it afterwards, and we can write it.
+pub(super) fn make_private(path: &Path) -> Result<(), Error> {
+    let file = open(path)?;
     file.set_permissions(fs::Permissions::from_mode(0o600))
         .map_err(|source| failed("protect", path, source))
 }
