@@ -150,6 +150,13 @@ impl Accounts {
         slots.filter_map(|slot| slot.account.clone()).collect()
     }
 
+    /// The account of every slot, in slot order.
+    pub(super) fn by_slot(&self) -> Vec<Option<Arc<Account>>> {
+        let pages = self.pages.load();
+        let slots = pages.iter().flat_map(|page| page.iter());
+        slots.map(|slot| slot.account.clone()).collect()
+    }
+
     /// The number of every slot, in slot order.
     pub(super) fn ids(&self) -> Vec<AccountId> {
         let pages = self.pages.load();

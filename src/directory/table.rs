@@ -99,35 +99,31 @@ impl Table {
         self.shards.iter().map(ArcSwap::load_full).collect()
     }
 
-    /// How many live entries of this table are not live in the other.
-    pub(super) fn live_missing_in(&self, other: &Self) -> usize {
+    /// How many entries are such.
+    pub(super) fn count(&self, is_such: impl Fn(&Entry) -> bool) -> usize {
+        let such = |shard: &ArcSwap<Shard>| {
+            let shard = shard.load();
+            shard.entries().iter().filter(|it| is_such(it)).count()
+        };
+        self.shards.iter().map(such).sum()
+    }
+
+    /// How many entries that are such are not found in the other table, or are there and not such any more.
+    pub(super) fn count_missing(
+        &self,
+        was_such: impl Fn(&Entry) -> bool,
+        other: &Self,
+        is_such: impl Fn(&Entry) -> bool,
+    ) -> usize {
         let mut missing = 0;
         for (mine, theirs) in self.shards.iter().zip(&other.shards) {
             let (mine, theirs) = (mine.load(), theirs.load());
-            missing += mine
-                .entries()
-                .iter()
-                .filter(|entry| entry.state() == TokenState::Live)
-                .filter(|entry| {
-                    theirs
-                        .find(&entry.digest())
-                        .is_none_or(|there| there.state() != TokenState::Live)
-                })
+            let were = mine.entries().iter().filter(|entry| was_such(entry));
+            missing += were
+                .filter(|entry| !theirs.find(&entry.digest()).is_some_and(|it| is_such(&it)))
                 .count();
         }
         missing
-    }
-
-    /// How many entries are live.
-    pub(super) fn live(&self) -> usize {
-        let live = |shard: &ArcSwap<Shard>| {
-            let shard = shard.load();
-            let entries = shard.entries().iter();
-            entries
-                .filter(|entry| entry.state() == TokenState::Live)
-                .count()
-        };
-        self.shards.iter().map(live).sum()
     }
 
     /// Heap bytes by account: entries, indexes, and what holds them.
@@ -425,8 +421,9 @@ mod tests {
             }
         }
         let (old, new) = (old.build(), new.build());
-        assert_eq!(old.live_missing_in(&new), 4);
-        assert_eq!(new.live_missing_in(&old), 0);
-        assert_eq!((old.live(), new.live()), (10, 6));
+        let is_live = |entry: &Entry| entry.state() == TokenState::Live;
+        assert_eq!(old.count_missing(is_live, &new, is_live), 4);
+        assert_eq!(new.count_missing(is_live, &old, is_live), 0);
+        assert_eq!((old.count(is_live), new.count(is_live)), (10, 6));
     }
 }

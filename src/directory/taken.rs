@@ -4,7 +4,11 @@ use std::fmt;
 
 use tracing::{error, warn};
 
-use super::state::State;
+use super::{state::State, table::Entry};
+use crate::{
+    clock,
+    model::{AccountState, TokenState},
+};
 
 /// A snapshot that takes away at least so many live tokens, and more than a tenth of them, is reported as an error; one of
 /// another store is not followed.
@@ -25,11 +29,13 @@ impl fmt::Display for Taken {
 
 impl Taken {
     pub(super) fn of(before: &State, after: &State) -> Self {
-        let live = before.table.live();
+        let (was_live, is_live) = (live_in(before), live_in(after));
+        let live = before.table.count(&was_live);
         let dropped = if before.key == after.key {
-            before.table.live_missing_in(&after.table)
+            before.table.count_missing(&was_live, &after.table, is_live)
         } else {
-            live.saturating_sub(after.table.live())
+            // What another key has hashed is never found here, however many tokens there are.
+            live
         };
         Self { dropped, live }
     }
@@ -50,5 +56,23 @@ fn warn_of_past(before: &State, after: &State) {
     if before.store == after.store && after.revision() < before.revision() {
         warn!(from = %before.revision(), to = %after.revision(), store = %after.store,
             "the control plane's store went back in time, following it");
+    }
+}
+
+/// Whether a token opens a door there: one of a suspended account, or past its time, is as good as gone.
+fn live_in(state: &State) -> impl Fn(&Entry) -> bool + use<> {
+    let accounts = state.accounts.by_slot();
+    let is_active: Vec<bool> = accounts
+        .iter()
+        .map(|account| {
+            let account = account.as_ref();
+            account.is_some_and(|account| account.record.state == AccountState::Active)
+        })
+        .collect();
+    let now = clock::wall_seconds();
+    move |entry| {
+        entry.state() == TokenState::Live
+            && (entry.expires_at() == 0 || now < entry.expires_at())
+            && is_active.get(entry.slot() as usize) == Some(&true)
     }
 }

@@ -288,3 +288,48 @@ fn rates_hold_once_they_are_told_and_never_from_a_snapshot_that_is_refused() {
     directory.install(again, vec![paced(1, 7)], Revision(3));
     assert_eq!(rate(), 7);
 }
+
+#[test]
+fn of_another_store_no_snapshot_is_taken_that_shuts_out_most_tokens_whatever_way() {
+    let all = 1..=1_500;
+    let of_store =
+        |store: &str, key: DigestKey, change: &dyn Fn(&mut model::Account, &mut Token)| {
+            let mut collected = Collected::new(store, key.clone(), 1_500);
+            for n in all.clone() {
+                let (Change::Account(mut record), Change::Token(mut token)) =
+                    (account(1), token(n, TokenState::Live))
+                else {
+                    unreachable!("an account and a token");
+                };
+                token.digest = key.digest(text(n).as_bytes());
+                change(&mut record, &mut token);
+                collected.push(Change::Account(record));
+                collected.push(Change::Token(token));
+            }
+            collected
+        };
+    let other_key = DigestKey::new(4, [8; 32]);
+    let past = clock::wall_seconds() - 1;
+    let suspend =
+        |record: &mut model::Account, _: &mut Token| record.state = AccountState::Suspended;
+    let expire = |_: &mut model::Account, token: &mut Token| token.expires_at = past;
+    let keep = |_: &mut model::Account, _: &mut Token| ();
+    let offer = |directory: &Directory, snapshot: Collected| {
+        directory.install_guarded(snapshot, Vec::new(), Revision(9).into())
+    };
+    let directory = filled(1_500);
+    for (what, snapshot) in [
+        ("another key", of_store("other", other_key, &keep)),
+        ("a suspended account", of_store("other", key(), &suspend)),
+        ("tokens past their time", of_store("other", key(), &expire)),
+    ] {
+        let taken = offer(&directory, snapshot).expect_err(what);
+        assert_eq!(taken.to_string(), "1500 of 1500 live tokens", "{what}");
+        assert_eq!(state_of(&directory, 7), Some(TokenState::Live), "{what}");
+    }
+    assert!(offer(&directory, of_store("other", key(), &keep)).is_ok());
+    // Of the same store it is meant. What was shut out before is no loss to another one.
+    let same = of_store("other", key(), &suspend);
+    assert!(offer(&directory, same).is_ok());
+    assert!(offer(&directory, Collected::new("third", key(), 0)).is_ok());
+}
