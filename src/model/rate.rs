@@ -2,7 +2,8 @@
 //!
 //! A bucket is one number, the moment at which it will be full again. Whoever finds one at least in it passes and pays in full, into
 //! debt if need be: a body larger than a burst passes too, and the next one waits for it. So what passes over any time is the
-//! rate, one burst and one request at most.
+//! rate, one burst and one request at most, and what was given back: who is given back what failed long after it was taken, has as
+//! much more at once, so that over all that time it comes to the same.
 
 use std::{
     fmt,
@@ -67,7 +68,9 @@ struct Filling {
 /// was everybody's. In one that was, time would have filled in no more, and what is older counts as far as it isn't over.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Share {
-    /// In nanoseconds of the bucket's rate.
+    /// The rate that it was last taken at.
+    per_second: u64,
+    /// In nanoseconds of that rate.
     taken: u64,
     since: u64,
     /// When time alone has given it back.
@@ -219,10 +222,12 @@ impl Filling {
             self.was_full_at = now.0;
         }
         self.full_at = self.full_at.max(now.0).saturating_add(cost);
+        *share = share.at(self.rate.per_second, now);
         share.until = share.until.max(now.0);
         if share.taken == 0 || self.was_full_at > share.since {
             share.taken = share.until - now.0;
-            share.since = now.0;
+            // Of workers that read the clock a little apart, the later one's bucket.
+            share.since = now.0.max(self.was_full_at);
         }
         share.taken = share.taken.saturating_add(cost);
         share.until = share.until.saturating_add(cost);
@@ -230,6 +235,7 @@ impl Filling {
 
     /// What of a share still counts: no more than is missing.
     fn left(&self, share: &Share, now: Moment) -> u64 {
+        let share = share.at(self.rate.per_second, now);
         let left = match self.was_full_at > share.since {
             true => share.until.saturating_sub(now.0),
             false => share.taken,
@@ -257,6 +263,29 @@ impl Filling {
         let nanos = i128::from(nanos_of(burst, per_second)) - i128::from(ahead);
         let level = (nanos * i128::from(per_second)).div_euclid(NANOS as i128);
         Some(level.try_into().unwrap_or(i64::MIN))
+    }
+}
+
+// === impl Share ===
+
+impl Share {
+    /// As much of whatever is counted, by another rate.
+    fn at(&self, per_second: u64, now: Moment) -> Self {
+        if self.per_second == per_second {
+            return *self;
+        }
+        let scaled = |nanos: u64| {
+            let nanos = u128::from(nanos) * u128::from(self.per_second);
+            let nanos = nanos.checked_div(per_second.into()).unwrap_or(0);
+            nanos.try_into().unwrap_or(u64::MAX).min(NANOS_MAX)
+        };
+        let until = scaled(self.until.saturating_sub(now.0));
+        Self {
+            per_second,
+            taken: scaled(self.taken),
+            since: self.since,
+            until: now.0.saturating_add(until),
+        }
     }
 }
 

@@ -121,17 +121,13 @@ impl Charge {
         self.payers.iter().all(Option::is_none)
     }
 
-    /// From each payer, or from none.
+    /// From each payer, or from none; once for each measure.
     fn pay(&mut self, measure: Measure, cost: u64) -> Result<(), Rejection> {
         if cost == 0 || self.is_free() {
             return Ok(());
         }
         let now = now();
         let index = measure.index();
-        let before = self.payers.each_ref().map(|paying| {
-            let paying = paying.as_ref();
-            paying.map_or_else(Share::default, |paying| paying.paid[index])
-        });
         let mut empty = None;
         for (at, paying) in self.payers.iter_mut().enumerate() {
             let Some(Paying {
@@ -151,11 +147,9 @@ impl Charge {
             return Ok(());
         };
         // Only for a moment, but whoever looks between is refused for what is given back here.
-        for (paying, before) in self.payers[..at].iter_mut().zip(before) {
-            if let Some(Paying { buckets, paid, .. }) = paying {
-                buckets.of(measure).give_back(&paid[index], now);
-                paid[index] = before;
-            }
+        for Paying { buckets, paid, .. } in self.payers[..at].iter_mut().flatten() {
+            buckets.of(measure).give_back(&paid[index], now);
+            paid[index] = Share::default();
         }
         let longest = self.all_have_something(now, &[measure]).err();
         Err(longest.unwrap_or_else(|| self.refusal(empty)))

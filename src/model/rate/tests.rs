@@ -240,3 +240,32 @@ fn threads_together_get_no_more_than_one_would() {
     assert!(passed <= 100_000 + 1_000 + 100, "{passed}");
     assert!(passed >= 100_000, "{passed}");
 }
+
+#[test]
+fn what_was_taken_is_as_much_after_the_rate_has_changed() {
+    for (before, after) in [(10_000_000, 1_000_000), (1_000, 1_000_000)] {
+        let bucket = bucket(before, before);
+        let (mut share, mut others) = (Share::default(), Share::default());
+        bucket.charge(6 * before, &mut share, seconds(1));
+        bucket.charge(5 * before, &mut others, seconds(1));
+        let rate = Rate {
+            per_second: after,
+            burst: after,
+        };
+        bucket.set(rate, seconds(1));
+        let owed_by_others = bucket.level(seconds(1)).expect("a rate") + 6 * before as i64;
+        bucket.give_back(&share, seconds(1));
+        assert_eq!(bucket.level(seconds(1)), Some(owed_by_others));
+        bucket.charge(1, &mut others, seconds(1));
+        bucket.give_back(&others, seconds(1));
+        // What was in it at first, as far as it fits.
+        let first = before.min(after) as i64;
+        assert_eq!(bucket.level(seconds(1)), Some(first), "{before}");
+    }
+    let bucket = bucket(1_000, 1_000);
+    let mut share = Share::default();
+    bucket.charge(5_000, &mut share, seconds(1));
+    bucket.set(Rate::default(), seconds(1));
+    bucket.give_back(&share, seconds(1));
+    assert_eq!(bucket.level(seconds(1)), None);
+}

@@ -161,3 +161,28 @@ fn a_body_on_its_way_counts_as_far_as_it_has_come() {
         .expect("what it has paid itself is no hindrance");
     assert_eq!(paid(&caller), [1, 1 + BURST as i64, 7]);
 }
+
+#[test]
+fn of_empty_buckets_the_one_that_takes_longest_is_told() {
+    for (longer, payer) in [(0, Payer::Token), (2, Payer::MainAccount)] {
+        let (_directory, caller) = caller();
+        let mut charge = entered(&caller);
+        for (at, bucket) in all_buckets(&caller).iter().enumerate() {
+            let owed = if at == longer { 60 } else { 20 };
+            let items = bucket.of(Measure::Items);
+            items.charge(BURST + owed, &mut Share::default(), now());
+        }
+        let refused = charge.settle(7).expect_err("they are empty");
+        let Rejection::Throttled {
+            over, retry_after, ..
+        } = refused
+        else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(over, Over::Rate(payer, Measure::Items));
+        assert!(
+            (55..=61).contains(&retry_after.as_secs()),
+            "{retry_after:?}"
+        );
+    }
+}
