@@ -1,4 +1,4 @@
-//! Files that hold one secret each: mode 0600, whole or absent, never half-written.
+//! Files for us alone, mode 0600 when they are made. One that holds a secret is whole or absent, never half-written.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},

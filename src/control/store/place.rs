@@ -343,6 +343,22 @@ mod tests {
     }
 
     #[test]
+    fn every_session_waits_for_no_frozen_writer_and_keeps_no_plan() {
+        let place = Place::new("postgres://w@db/w", None, Path::new("data")).expect("a place");
+        let Place::Postgres(options) = place else {
+            panic!("a database");
+        };
+        let set = options.get_options().unwrap_or_default();
+        for (name, value) in SESSION {
+            assert!(set.contains(&format!("{name}={value}")), "{name} in {set}");
+        }
+        let named = SESSION.map(|(name, _)| name);
+        for wanted in ["plan_cache_mode", "synchronous_commit", "lock_timeout"] {
+            assert!(named.contains(&wanted), "{wanted}");
+        }
+    }
+
+    #[test]
     fn a_password_that_others_can_read_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("password");
