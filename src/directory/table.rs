@@ -19,7 +19,7 @@ use arc_swap::ArcSwap;
 pub(super) use entry::{Entry, SLOT_NONE, Terms};
 pub(super) use shard::Shard;
 
-use crate::model::{Digest, TokenState};
+use crate::model::Digest;
 
 /// Enough that a shard of ten million tokens is copied in some ten microseconds.
 pub(super) const SHARDS: usize = 1 << shard::SHARD_BITS;
@@ -205,7 +205,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{AccountId, Rates, Signal, Sources, Token, TokenId};
+    use crate::model::{AccountId, Rates, Signal, Sources, Token, TokenId, TokenState};
 
     fn entry(digest: [u8; 16], id: u64, state: TokenState) -> Entry {
         let token = Token {
