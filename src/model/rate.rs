@@ -62,6 +62,8 @@ struct Filling {
     full_at: u64,
     /// When somebody last took from it while it was full.
     was_full_at: u64,
+    /// When a change of the rate last left it full: what was owed before is owed no more.
+    forgot_at: u64,
 }
 
 /// What somebody has taken from a bucket. In a bucket that was never full since, all of that counts: whatever time has filled in
@@ -143,6 +145,9 @@ impl Bucket {
         let missing = nanos_of(missing.unsigned_abs(), rate.per_second);
         filling.rate = rate;
         filling.full_at = now.0.saturating_add(missing);
+        if missing == 0 {
+            filling.forgot_at = now.0;
+        }
         self.is_limited
             .store(rate.per_second != 0, Ordering::Release);
     }
@@ -222,12 +227,12 @@ impl Filling {
             self.was_full_at = now.0;
         }
         self.full_at = self.full_at.max(now.0).saturating_add(cost);
-        *share = share.at(self.rate.per_second, now);
+        *share = self.counted(share, now);
         share.until = share.until.max(now.0);
         if share.taken == 0 || self.was_full_at > share.since {
             share.taken = share.until - now.0;
-            // Of workers that read the clock a little apart, the later one's bucket.
-            share.since = now.0.max(self.was_full_at);
+            // Another worker's clock may be a little ahead of this one's.
+            share.since = now.0.max(self.was_full_at).max(self.forgot_at);
         }
         share.taken = share.taken.saturating_add(cost);
         share.until = share.until.saturating_add(cost);
@@ -235,12 +240,21 @@ impl Filling {
 
     /// What of a share still counts: no more than is missing.
     fn left(&self, share: &Share, now: Moment) -> u64 {
-        let share = share.at(self.rate.per_second, now);
+        let share = self.counted(share, now);
         let left = match self.was_full_at > share.since {
             true => share.until.saturating_sub(now.0),
             false => share.taken,
         };
         left.min(self.full_at.saturating_sub(now.0))
+    }
+
+    /// A share by the rate as it is now.
+    fn counted(&self, share: &Share, now: Moment) -> Share {
+        let share = match share.since < self.forgot_at {
+            true => Share::default(),
+            false => *share,
+        };
+        share.at(self.rate.per_second, now)
     }
 
     fn wait(&self, share: &Share, now: Moment) -> Duration {

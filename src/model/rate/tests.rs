@@ -262,10 +262,40 @@ fn what_was_taken_is_as_much_after_the_rate_has_changed() {
         let first = before.min(after) as i64;
         assert_eq!(bucket.level(seconds(1)), Some(first), "{before}");
     }
-    let bucket = bucket(1_000, 1_000);
     let mut share = Share::default();
-    bucket.charge(5_000, &mut share, seconds(1));
-    bucket.set(Rate::default(), seconds(1));
-    bucket.give_back(&share, seconds(1));
-    assert_eq!(bucket.level(seconds(1)), None);
+    bucket(1_000, 1_000).charge(5_000, &mut share, seconds(1));
+    assert_eq!(share.at(0, seconds(1)).taken, 0, "without a rate");
+    let halved = share.at(500, seconds(3));
+    assert_eq!((halved.taken, halved.until), (10_000_000_000, seconds(9).0));
+}
+
+#[test]
+fn a_change_that_leaves_a_bucket_full_leaves_nobody_anything_to_give_back() {
+    for (then, full) in [((1_000_000, 1_000_000), 1_000_000), ((10_000_000, 2), 2)] {
+        let bucket = bucket(10_000_000, 10_000_000);
+        let (mut old, mut others) = (Share::default(), Share::default());
+        bucket.charge(6_000_000, &mut old, seconds(1));
+        let (per_second, burst) = then;
+        bucket.set(Rate { per_second, burst }, Moment(seconds(1).0 + 1));
+        assert_eq!(bucket.level(Moment(seconds(1).0 + 1)), Some(full));
+        let now = Moment(seconds(1).0 + 2);
+        bucket.charge(9_000_000, &mut others, now);
+        let owed = bucket.level(now);
+        bucket.give_back(&old, now);
+        assert_eq!(bucket.level(now), owed);
+        assert!(!bucket.wait(&old, now).is_zero());
+        // What it takes from now on is its own again.
+        bucket.charge(1_000, &mut old, now);
+        bucket.give_back(&old, now);
+        assert_eq!(bucket.level(now), owed);
+    }
+}
+
+#[test]
+fn a_worker_whose_clock_is_behind_has_paid_for_its_own_bytes_too() {
+    let bucket = bucket(1_000, 0);
+    bucket.charge(1, &mut Share::default(), Moment(seconds(5).0 + 900));
+    let mut share = Share::default();
+    bucket.charge(9_000, &mut share, seconds(5));
+    assert_eq!(bucket.wait(&share, seconds(8)), Duration::ZERO);
 }
