@@ -14,7 +14,7 @@ use dashmap::DashMap;
 use super::{paying::Paying, table::SLOT_NONE};
 use crate::{
     clock,
-    model::{self, AccountId, Books, Buckets, InFlight, Moment, Rates, TokenId},
+    model::{self, AccountId, AccountState, Books, Buckets, InFlight, Moment, Rates, TokenId},
 };
 
 const PAGE_BITS: u32 = 8;
@@ -150,11 +150,14 @@ impl Accounts {
         slots.filter_map(|slot| slot.account.clone()).collect()
     }
 
-    /// The account of every slot, in slot order.
-    pub(super) fn by_slot(&self) -> Vec<Option<Arc<Account>>> {
+    /// Of every slot, in slot order, whether its account is in that state.
+    pub(super) fn which_are(&self, state: AccountState) -> Vec<bool> {
         let pages = self.pages.load();
         let slots = pages.iter().flat_map(|page| page.iter());
-        slots.map(|slot| slot.account.clone()).collect()
+        let accounts = slots.map(|slot| slot.account.as_ref());
+        accounts
+            .map(|account| account.is_some_and(|account| account.record.state == state))
+            .collect()
     }
 
     /// The number of every slot, in slot order.
@@ -224,7 +227,7 @@ impl Draft {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AccountState, Limits};
+    use crate::model::Limits;
 
     fn record(id: u64, name: &str) -> model::Account {
         model::Account {

@@ -70,7 +70,7 @@ enum Lost {
     #[error("the control plane's store is older than this table, asking for all of it")]
     WentBack,
     #[error(
-        "the control plane's store {store} is another one, and would take {taken} away: not followed. If it is the right one, set \
+        "the control plane's store {store} is another one, and would take {taken} away (all of them, if its digest key is another): not followed. If it is the right one, set \
              directory.accept_store to it and start again"
     )]
     Held { store: String, taken: Taken },

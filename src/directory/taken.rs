@@ -29,7 +29,8 @@ impl fmt::Display for Taken {
 
 impl Taken {
     pub(super) fn of(before: &State, after: &State) -> Self {
-        let (was_live, is_live) = (live_in(before), live_in(after));
+        let now = clock::wall_seconds();
+        let (was_live, is_live) = (live_in(before, now), live_in(after, now));
         let live = before.table.count(&was_live);
         let dropped = if before.key == after.key {
             before.table.count_missing(&was_live, &after.table, is_live)
@@ -59,17 +60,10 @@ fn warn_of_past(before: &State, after: &State) {
     }
 }
 
-/// Whether a token opens a door there: one of a suspended account, or past its time, is as good as gone.
-fn live_in(state: &State) -> impl Fn(&Entry) -> bool + use<> {
-    let accounts = state.accounts.by_slot();
-    let is_active: Vec<bool> = accounts
-        .iter()
-        .map(|account| {
-            let account = account.as_ref();
-            account.is_some_and(|account| account.record.state == AccountState::Active)
-        })
-        .collect();
-    let now = clock::wall_seconds();
+/// Whether a token is good there: one of a suspended account, or past its time, is as good as gone. Where it may be used from and
+/// where its account's signals go is not looked at.
+fn live_in(state: &State, now: u32) -> impl Fn(&Entry) -> bool + use<> {
+    let is_active = state.accounts.which_are(AccountState::Active);
     move |entry| {
         entry.state() == TokenState::Live
             && (entry.expires_at() == 0 || now < entry.expires_at())

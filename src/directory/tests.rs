@@ -289,47 +289,79 @@ fn rates_hold_once_they_are_told_and_never_from_a_snapshot_that_is_refused() {
     assert_eq!(rate(), 7);
 }
 
-#[test]
-fn of_another_store_no_snapshot_is_taken_that_shuts_out_most_tokens_whatever_way() {
-    let all = 1..=1_500;
-    let of_store =
-        |store: &str, key: DigestKey, change: &dyn Fn(&mut model::Account, &mut Token)| {
-            let mut collected = Collected::new(store, key.clone(), 1_500);
-            for n in all.clone() {
-                let (Change::Account(mut record), Change::Token(mut token)) =
-                    (account(1), token(n, TokenState::Live))
-                else {
-                    unreachable!("an account and a token");
-                };
-                token.digest = key.digest(text(n).as_bytes());
-                change(&mut record, &mut token);
-                collected.push(Change::Account(record));
-                collected.push(Change::Token(token));
-            }
-            collected
+/// A store's snapshot with those accounts, in that order, and 1,500 tokens of account 1.
+fn snapshot_of(
+    store: &str,
+    key: &DigestKey,
+    accounts: &[(u64, AccountState)],
+    expires_at: u32,
+) -> Collected {
+    let mut collected = Collected::new(store, key.clone(), 1_500);
+    for (id, state) in accounts {
+        let Change::Account(mut record) = account(*id) else {
+            unreachable!("an account");
         };
+        record.state = *state;
+        collected.push(Change::Account(record));
+        // Of no account that there is: it takes a slot of its own.
+        let Change::Token(mut stray) = token(9_000 + id, TokenState::Revoked) else {
+            unreachable!("a token");
+        };
+        stray.account = AccountId(*id);
+        collected.push(Change::Token(stray));
+    }
+    for n in 1..=1_500 {
+        let Change::Token(mut token) = token(n, TokenState::Live) else {
+            unreachable!("a token");
+        };
+        token.digest = key.digest(text(n).as_bytes());
+        token.expires_at = expires_at;
+        collected.push(Change::Token(token));
+    }
+    collected
+}
+
+#[test]
+fn of_another_store_no_snapshot_is_taken_in_which_most_tokens_are_good_no_more() {
+    use AccountState::{Active, Suspended};
+    let directory = Directory::new(Config::default());
+    let first = snapshot_of("store", &key(), &[(2, Suspended), (1, Active)], 0);
+    directory.install(first, Vec::new(), Revision(1));
+    let offer = |snapshot| {
+        let position = Revision(9).into();
+        directory.install_guarded(snapshot, Vec::new(), position)
+    };
     let other_key = DigestKey::new(4, [8; 32]);
     let past = clock::wall_seconds() - 1;
-    let suspend =
-        |record: &mut model::Account, _: &mut Token| record.state = AccountState::Suspended;
-    let expire = |_: &mut model::Account, token: &mut Token| token.expires_at = past;
-    let keep = |_: &mut model::Account, _: &mut Token| ();
-    let offer = |directory: &Directory, snapshot: Collected| {
-        directory.install_guarded(snapshot, Vec::new(), Revision(9).into())
-    };
-    let directory = filled(1_500);
+    let both = [(1, Active), (2, Active)];
+    let suspended = [(3, Active), (1, Suspended), (2, Active)];
     for (what, snapshot) in [
-        ("another key", of_store("other", other_key, &keep)),
-        ("a suspended account", of_store("other", key(), &suspend)),
-        ("tokens past their time", of_store("other", key(), &expire)),
+        ("another key", snapshot_of("other", &other_key, &both, 0)),
+        (
+            "a suspended account",
+            snapshot_of("other", &key(), &suspended, 0),
+        ),
+        (
+            "no account",
+            snapshot_of("other", &key(), &[(2, Active)], 0),
+        ),
+        (
+            "tokens past their time",
+            snapshot_of("other", &key(), &both, past),
+        ),
     ] {
-        let taken = offer(&directory, snapshot).expect_err(what);
+        let taken = offer(snapshot).expect_err(what);
         assert_eq!(taken.to_string(), "1500 of 1500 live tokens", "{what}");
         assert_eq!(state_of(&directory, 7), Some(TokenState::Live), "{what}");
     }
-    assert!(offer(&directory, of_store("other", key(), &keep)).is_ok());
+    let good = snapshot_of(
+        "other",
+        &key(),
+        &[(2, Suspended), (3, Suspended), (1, Active)],
+        0,
+    );
+    assert!(offer(good).is_ok());
     // Of the same store it is meant. What was shut out before is no loss to another one.
-    let same = of_store("other", key(), &suspend);
-    assert!(offer(&directory, same).is_ok());
-    assert!(offer(&directory, Collected::new("third", key(), 0)).is_ok());
+    assert!(offer(snapshot_of("other", &key(), &suspended, 0)).is_ok());
+    assert!(offer(Collected::new("third", key(), 0)).is_ok());
 }
