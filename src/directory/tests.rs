@@ -307,7 +307,7 @@ fn snapshot_of(
         let Change::Token(mut stray) = token(9_000 + id, TokenState::Revoked) else {
             unreachable!("a token");
         };
-        stray.account = AccountId(*id);
+        stray.account = AccountId(100 + id);
         collected.push(Change::Token(stray));
     }
     for n in 1..=1_500 {

@@ -333,11 +333,12 @@ async fn concurrent_stores_share_syncs_and_are_all_there_exactly_once_after_reop
         ..Config::default()
     });
     let start = Instant::now();
-    let tasks: Vec<_> = (0..64u64)
+    // So many that enough of them wait together on a busy machine, too, for three accounts have a file each.
+    let tasks: Vec<_> = (0..256u64)
         .map(|sender| {
             let archive = world.archive.clone();
             tokio::spawn(async move {
-                for number in 0..20 {
+                for number in 0..5 {
                     let line = format!("{{\"sender\":{sender},\"number\":{number}}}\n");
                     archive
                         .store(AccountId(sender % 3), TokenId(1), &bulk(&line), held())
@@ -352,11 +353,10 @@ async fn concurrent_stores_share_syncs_and_are_all_there_exactly_once_after_reop
     }
     let syncs = world.archive.usage().syncs;
     println!(
-        "1280 stores by 64 senders in {:?} with {syncs} syncs",
+        "1280 stores by 256 senders in {:?} with {syncs} syncs",
         start.elapsed()
     );
-    // Three accounts have a file each, and on a busy machine fewer senders come together.
-    assert!(syncs <= 1280 / 2, "{syncs} syncs for 1280 stores");
+    assert!(syncs <= 1280 / 4, "{syncs} syncs for 1280 stores");
     world.reopen(Config::default());
     let mut seen = HashMap::new();
     for account in 0..3 {
