@@ -15,6 +15,9 @@ mod connect;
 mod sockets;
 mod body;
 mod config;
+mod group;
+mod watch;
+mod stop;
 
 use std::{
     cell::RefCell,

@@ -17,7 +17,7 @@
 //!
 //! # Time
 //! A payload is answered within `answer_timeout` and its inflated size at 4 MiB/s: what has not begun by then never begins, what has may be on disk though its
-//! sender was refused (and sends it again). While a write or sync is overdue ([`watch`]), what is new is refused at once.
+//! sender was refused (and sends it again). While a write or sync is overdue ([`super::watch`]), what is new is refused at once.
 //!
 //! # Memory
 //! A payload's bytes and its lines, up to [`BUFFERED_BYTES_MAX`], are claimed before it is queued and held until its answer:
@@ -33,7 +33,6 @@ mod files;
 mod queue;
 mod retention;
 mod sink;
-mod watch;
 
 use std::{
     borrow::Cow,
@@ -51,7 +50,7 @@ pub use disk::Usage;
 
 use crate::{
     clock,
-    gateway::admit::Held,
+    gateway::{admit::Held, deliver::stop::Stop},
     model::{AccountId, Content, Counts, Delivery, Payload, Rejection, TokenId},
 };
 use disk::Disk;
@@ -75,7 +74,7 @@ struct Inner {
     disk: Arc<Disk>,
     inbox: Arc<Inbox>,
     outbox: Arc<Outbox>,
-    sweeper: Arc<retention::Stop>,
+    sweeper: Arc<Stop>,
     memory_bytes_max: u64,
     answer_timeout: Duration,
     converters: Mutex<Vec<JoinHandle<()>>>,
@@ -111,8 +110,8 @@ impl Archive {
                 config.queue_payloads_max,
                 memory_bytes_max,
             )),
-            outbox: Arc::new(Outbox::new(memory_bytes_max)),
-            sweeper: Arc::new(retention::Stop::default()),
+            outbox: Arc::new(queue::outbox(memory_bytes_max)),
+            sweeper: Arc::new(Stop::default()),
             memory_bytes_max,
             answer_timeout: config.answer_timeout,
             converters: Mutex::default(),

@@ -19,9 +19,11 @@ use super::{
     Config, Wall,
     files::{Hour, Key, Name},
     unavailable,
-    watch::Watch,
 };
-use crate::model::{AccountId, Rejection, Signal};
+use crate::{
+    gateway::deliver::watch::Watch,
+    model::{AccountId, Rejection, Signal},
+};
 
 /// After the disk said it is full, payloads are refused at once for this long, then it is asked again.
 const FULL_FOR: Duration = Duration::from_secs(1);

@@ -3,26 +3,23 @@
 use std::{
     collections::VecDeque,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
 };
 
-use tokio::sync::oneshot;
-
 use super::{files::Key, sink::Claimed, unavailable};
-use crate::model::{Payload, Rejection, TokenId};
+use crate::{
+    gateway::deliver::group::{self, Group, Part},
+    model::{Payload, Rejection, TokenId},
+};
 
 /// Converted lines that may wait for the writer, where memory allows; converters stop there.
 const OUTBOX_BYTES_MAX: u64 = 32 << 20;
 /// Where memory allows; see [`Inbox::large_bytes`].
 const LARGE_BYTES: u64 = 8 << 20;
-/// Records in one commit, which bounds the time to its answers.
-const COMMIT_RECORDS_MAX: usize = 4096;
 
 /// Who waits for a payload, and until when.
-pub(super) struct Answer {
-    sender: oneshot::Sender<Result<(), Rejection>>,
-    deadline: Instant,
-}
+pub(super) type Answer = group::Answer<Rejection>;
+/// Lines that wait for the writer.
+pub(super) type Outbox = Group<Record>;
 
 /// A payload on its way to the disk.
 pub(super) struct Job {
@@ -67,45 +64,6 @@ struct Waiting {
 
 /// The claim to be the one that converts a large payload; ends when dropped.
 pub(super) struct Turn<'a>(Option<&'a Inbox>);
-
-/// Lines that wait for the writer.
-pub(super) struct Outbox {
-    lines: Mutex<Lines>,
-    changed: Condvar,
-    bytes_max: usize,
-}
-
-#[derive(Default)]
-struct Lines {
-    records: VecDeque<Record>,
-    bytes: usize,
-    is_closed: bool,
-}
-
-// === impl Answer ===
-
-impl Answer {
-    /// With the end that it comes out of.
-    pub(super) fn new(timeout: Duration) -> (Self, oneshot::Receiver<Result<(), Rejection>>) {
-        let (sender, answered) = oneshot::channel();
-        let deadline = Instant::now() + timeout;
-        (Self { sender, deadline }, answered)
-    }
-
-    pub(super) const fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
-    /// Whether its sender is told by now that it comes too late: what has not begun must not begin.
-    pub(super) fn is_late(&self) -> bool {
-        Instant::now() >= self.deadline
-    }
-
-    /// A dropped receiver is a worker that has gone; what is on disk is safe all the same.
-    pub(super) fn send(self, result: Result<(), Rejection>) {
-        drop(self.sender.send(result));
-    }
-}
 
 // === impl Inbox ===
 
@@ -198,63 +156,15 @@ impl Drop for Turn<'_> {
     }
 }
 
-// === impl Outbox ===
+// === impl Record ===
 
-impl Outbox {
-    /// For a process whose requests may hold `memory_bytes_max`.
-    pub(super) fn new(memory_bytes_max: u64) -> Self {
-        let bytes_max = OUTBOX_BYTES_MAX.min(memory_bytes_max / 4);
-        Self {
-            lines: Mutex::default(),
-            changed: Condvar::new(),
-            bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX),
-        }
+impl Part for Record {
+    fn bytes(&self) -> usize {
+        self.lines.len()
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Lines> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Queues lines for the writer, waiting for room. A closed outbox drops them, which answers their sender.
-    pub(super) fn push(&self, record: Record) {
-        let mut lines = self.lock();
-        while lines.bytes > self.bytes_max && !lines.is_closed {
-            lines = self
-                .changed
-                .wait(lines)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        if !lines.is_closed {
-            lines.bytes += record.lines.len();
-            lines.records.push_back(record);
-            drop(lines);
-            self.changed.notify_all();
-        }
-    }
-
-    /// Waits for lines and takes all that wait; none when closed and empty.
-    pub(super) fn take(&self) -> Option<Vec<Record>> {
-        let mut lines = self.lock();
-        while lines.records.is_empty() {
-            if lines.is_closed {
-                return None;
-            }
-            lines = self
-                .changed
-                .wait(lines)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        let count = lines.records.len().min(COMMIT_RECORDS_MAX);
-        let taken: Vec<Record> = lines.records.drain(..count).collect();
-        lines.bytes -= taken.iter().map(|record| record.lines.len()).sum::<usize>();
-        drop(lines);
-        self.changed.notify_all();
-        Some(taken)
-    }
-
-    /// Takes nothing more; what waits is still handed out.
-    pub(super) fn close(&self) {
-        self.lock().is_closed = true;
-        self.changed.notify_all();
-    }
+/// Where lines wait for the writer, in a process whose requests may hold `memory_bytes_max`.
+pub(super) fn outbox(memory_bytes_max: u64) -> Outbox {
+    Group::new(OUTBOX_BYTES_MAX.min(memory_bytes_max / 4))
 }

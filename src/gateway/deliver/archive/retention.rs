@@ -1,24 +1,15 @@
 //! Retention: files whose hour ended long enough ago are deleted, by a sweep a minute.
 
-use std::{
-    sync::{Condvar, Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use tracing::{info, warn};
 
 use super::{Wall, disk::Disk};
+use crate::gateway::deliver::stop::Stop;
 
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Only a file of a past hour may go, and its writer may be a commit late in noticing the new hour.
 const RETENTION_MIN: Duration = Duration::from_secs(60);
-
-/// Ends the sweeper at once, also while it sleeps.
-#[derive(Default)]
-pub(super) struct Stop {
-    is_stopped: Mutex<bool>,
-    stopped: Condvar,
-}
 
 /// Sweeps until stopped.
 pub(super) fn run(disk: &Disk, stop: &Stop, retention: Duration, wall: &Wall) {
@@ -51,29 +42,5 @@ pub(super) fn sweep(disk: &Disk, retention: Duration, now: Duration) {
     if files > 0 {
         disk.count_deleted(files);
         info!(files, freed.bytes = freed_bytes, "expired files deleted");
-    }
-}
-
-// === impl Stop ===
-
-impl Stop {
-    pub(super) fn stop(&self) {
-        *self
-            .is_stopped
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = true;
-        self.stopped.notify_all();
-    }
-
-    /// Sleeps for that long or until stopped; says which.
-    fn wait(&self, time: Duration) -> bool {
-        let is_stopped = self
-            .is_stopped
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let waited = self
-            .stopped
-            .wait_timeout_while(is_stopped, time, |is_stopped| !*is_stopped);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
