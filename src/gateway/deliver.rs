@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod upstream;
+pub mod spool;
 
 mod shipment;
 mod target;

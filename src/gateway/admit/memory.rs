@@ -264,7 +264,7 @@ impl Held {
             destinations: [None; 3],
         };
         Self {
-            memory: Arc::new(Memory::new(0, bytes_max)),
+            memory: Arc::new(Memory::new(bytes_max, bytes_max)),
             account: Arc::new(Account {
                 record,
                 books: Arc::default(),

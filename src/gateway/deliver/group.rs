@@ -57,7 +57,12 @@ impl<E> Answer<E> {
 
     /// A dropped receiver is a worker that has gone; what is on disk is safe all the same.
     pub(super) fn send(self, result: Result<(), E>) {
-        drop(self.sender.send(result));
+        self.tell(result);
+    }
+
+    /// The same for whoever must know: whether somebody was there to hear it.
+    pub(super) fn tell(self, result: Result<(), E>) -> bool {
+        self.sender.send(result).is_ok()
     }
 }
 
@@ -100,6 +105,23 @@ impl<T: Part> Group<T> {
         }
     }
 
+    /// Adds a part now, or gives it back.
+    ///
+    /// # Errors
+    /// There is no room, or nothing is taken any more.
+    pub(super) fn offer(&self, part: T) -> Result<(), T> {
+        let mut waiting = self.lock();
+        let bytes = waiting.bytes.saturating_add(part.bytes());
+        let is_full = !waiting.parts.is_empty() && bytes > self.bytes_max;
+        if is_full || waiting.is_closed {
+            return Err(part);
+        }
+        waiting.add(part);
+        drop(waiting);
+        self.changed.notify_all();
+        Ok(())
+    }
+
     /// Waits for parts and takes all that wait; none when closed and empty.
     pub(super) fn take(&self) -> Option<Vec<T>> {
         let mut waiting = self.lock();
@@ -110,6 +132,18 @@ impl<T: Part> Group<T> {
             waiting = self.wait(waiting);
         }
         Some(self.drain(waiting))
+    }
+
+    /// The same for whoever has something else to do meanwhile: empty when nothing came in that time.
+    pub(super) fn take_within(&self, timeout: Duration) -> Option<Vec<T>> {
+        let waiting = self.lock();
+        let is_idle = |waiting: &mut Waiting<T>| waiting.parts.is_empty() && !waiting.is_closed;
+        let (waiting, _) = self
+            .changed
+            .wait_timeout_while(waiting, timeout, is_idle)
+            .unwrap_or_else(PoisonError::into_inner);
+        let has_ended = waiting.parts.is_empty() && waiting.is_closed;
+        (!has_ended).then(|| self.drain(waiting))
     }
 
     fn drain(&self, mut waiting: MutexGuard<'_, Waiting<T>>) -> Vec<T> {

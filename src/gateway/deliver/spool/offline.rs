@@ -1,0 +1,145 @@
+//! The spool of a gateway that does not run, or that should only be looked at.
+
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
+
+use super::{
+    Config, Loss,
+    aside::{DAMAGED, REFUSED},
+    contents::{self, Key, Trouble},
+    disk::{Disk, Files},
+    engine::{Engine, World},
+    name::{Kind, Name},
+};
+use crate::model::{AccountId, DestinationId, Signal};
+
+/// What one account has spooled of one signal for one destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Records: bodies as they were accepted.
+    pub records: u64,
+    /// What they take on disk.
+    pub bytes: u64,
+    /// Lines, log records, spans, samples in them.
+    pub items: u64,
+}
+
+/// A line of [`list`].
+pub type Listed = ((AccountId, Signal, DestinationId), Waiting);
+
+/// One segment's state, as [`check`] found it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// Its file.
+    pub file: String,
+    /// Whole records, done with or not.
+    pub records: u64,
+    /// Damaged pieces before a whole record.
+    pub damaged: u64,
+    /// Their bytes.
+    pub damaged_bytes: u64,
+    /// Bytes at the end that are no record: a commit that a crash cut off, as a rule.
+    pub torn_bytes: u64,
+}
+
+/// Which records [`drop`] drops; what is not said is any.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Chosen {
+    /// Of that account.
+    pub account: Option<AccountId>,
+    /// Of that signal.
+    pub signal: Option<Signal>,
+    /// For that destination.
+    pub destination: Option<DestinationId>,
+}
+
+/// What is not done with. A gateway may be running; then it is true for a moment.
+///
+/// # Errors
+/// There is no spool, or it can't be read.
+pub fn list(folder: &Path) -> io::Result<Vec<Listed>> {
+    let disk = Files::borrow(folder)?;
+    let mut found: BTreeMap<_, Waiting> = BTreeMap::new();
+    each_segment(&disk, |name, file, bytes| {
+        let (contents, _) = contents::load(&disk, file, name, bytes)?;
+        for (key, row) in contents.left() {
+            let place = (key.account, key.signal, key.destination);
+            let waiting = found.entry(place).or_default();
+            waiting.records += 1;
+            waiting.bytes += u64::from(row.bytes);
+            waiting.items += row.tally.items;
+        }
+        Ok(())
+    })?;
+    Ok(found.into_iter().collect())
+}
+
+/// Reads every record of every segment. What a running gateway is just writing looks torn.
+///
+/// # Errors
+/// There is no spool, or it can't be read.
+pub fn check(folder: &Path) -> io::Result<Vec<Checked>> {
+    let disk = Files::borrow(folder)?;
+    let mut found = Vec::new();
+    each_segment(&disk, |name, file, bytes| {
+        let mut trouble = Trouble::default();
+        let contents = contents::scanned(&disk, file, name, bytes, &mut trouble)?;
+        found.push(Checked {
+            file: name.file(Kind::Segment),
+            records: contents.len() as u64,
+            damaged: trouble.damage.len() as u64,
+            damaged_bytes: trouble.damage.iter().map(|(_, bytes)| bytes).sum(),
+            torn_bytes: trouble.torn_bytes,
+        });
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Drops what is chosen, for good; gives how many records that were. No gateway may be running.
+///
+/// # Errors
+/// There is no spool, it can't be read, or a gateway uses it.
+pub fn drop(folder: &Path, chosen: Chosen) -> io::Result<u64> {
+    Files::borrow(folder)?;
+    let disk = Files::own(folder, &[DAMAGED, REFUSED])?;
+    let world = World {
+        now_ms: Arc::new(|| 0),
+        id: Arc::new(|| Err(io::Error::other("nothing is written"))),
+    };
+    let engine = Engine::open(disk, Config::default(), world)?;
+    while engine.recover() {}
+    let numbers: Vec<u32> = engine.shelf().segments.keys().copied().collect();
+    let is_chosen = |key: &Key| {
+        chosen.account.is_none_or(|account| account == key.account)
+            && chosen.signal.is_none_or(|signal| signal == key.signal)
+            && chosen
+                .destination
+                .is_none_or(|destination| destination == key.destination)
+    };
+    let dropped = numbers
+        .into_iter()
+        .map(|number| engine.clear(number, Loss::Dropped, &is_chosen))
+        .sum();
+    Ok(dropped)
+}
+
+fn each_segment(
+    disk: &Files,
+    mut visit: impl FnMut(Name, &<Files as Disk>::File, u64) -> io::Result<()>,
+) -> io::Result<()> {
+    let files = disk.list("")?.into_iter();
+    let segments = files.filter_map(|(file, bytes)| match Name::parse(&file) {
+        Some((name, Kind::Segment)) => Some((name, bytes)),
+        _ => None,
+    });
+    let segments: BTreeMap<Name, u64> = segments.collect();
+    for (name, bytes) in segments {
+        match disk.open(&name.file(Kind::Segment)) {
+            Ok(file) => visit(name, &file, bytes)?,
+            // Delivered since it was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
