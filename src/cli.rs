@@ -18,6 +18,7 @@ mod openapi;
 mod output;
 mod password;
 mod proof;
+mod spool;
 mod store;
 mod token;
 mod usage;
@@ -108,6 +109,11 @@ enum Command {
     Store {
         #[command(subcommand)]
         verb: store::Verb,
+    },
+    /// The spool: what a gateway keeps on its disk until destinations take it.
+    Spool {
+        #[command(subcommand)]
+        verb: spool::Verb,
     },
     /// Shipping tokens: each opens one account and one signal.
     Token {
@@ -240,6 +246,7 @@ impl Arguments {
                 access.run(|| configured(file, data), async |api| verb.run(api).await)?;
             }
             Command::Store { verb } => verb.run(&configured(file, data)?)?,
+            Command::Spool { verb } => verb.run(&configured(file, data)?)?,
             Command::Token { access, verb } => {
                 access.run(|| configured(file, data), async |api| verb.run(api).await)?;
             }
