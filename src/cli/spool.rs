@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     config::Config,
-    gateway::deliver::spool::offline::{self, Checked, Chosen, Listed},
+    gateway::deliver::spool::{
+        Listed,
+        offline::{self, Checked, Chosen},
+    },
     model::{AccountId, DestinationId, Signal},
 };
 
@@ -104,14 +107,14 @@ fn of(folder: &Path) -> impl Fn(io::Error) -> Failure {
 
 fn list(listed: &[Listed], is_json: bool) -> Result<(), Failure> {
     if is_json {
-        for ((account, signal, destination), waiting) in listed {
+        for ((account, signal, destination), left) in listed {
             let line = json!({
                 "account": account.0,
                 "signal": signal.name(),
                 "destination": destination.0,
-                "records": waiting.records,
-                "items": waiting.items,
-                "bytes": waiting.bytes,
+                "records": left.records,
+                "items": left.tally.items,
+                "bytes": left.bytes,
             });
             output::line(&line.to_string())?;
         }
@@ -119,14 +122,14 @@ fn list(listed: &[Listed], is_json: bool) -> Result<(), Failure> {
     }
     let rows = listed
         .iter()
-        .map(|((account, signal, destination), waiting)| {
+        .map(|((account, signal, destination), left)| {
             [
                 account.to_string(),
                 signal.to_string(),
                 destination.to_string(),
-                waiting.records.to_string(),
-                waiting.items.to_string(),
-                waiting.bytes.to_string(),
+                left.records.to_string(),
+                left.tally.items.to_string(),
+                left.bytes.to_string(),
             ]
         });
     let head = [

@@ -1,6 +1,7 @@
 //! The executable as a shell sees it, against a scripted admin API on a real socket.
 
 mod lost;
+mod spooled;
 mod starting;
 mod world;
 

@@ -160,6 +160,11 @@ impl<T: Part> Group<T> {
         self.lock().is_closed = true;
         self.changed.notify_all();
     }
+
+    /// Whether nothing is taken any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
 }
 
 // === impl Waiting ===

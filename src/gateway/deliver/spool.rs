@@ -67,6 +67,7 @@ use std::{io, path::Path, sync::Arc};
 pub use config::Config;
 pub use head::{Origin, Record};
 pub use lease::Lease;
+pub use line::Amount;
 pub use refusal::Refusal;
 
 use crate::{
@@ -98,13 +99,14 @@ pub enum Loss {
 /// What was lost of which account's signal, and why.
 pub type Losses = Vec<(AccountId, Signal, Loss, Tally)>;
 
+/// What an account has spooled of a signal for a destination.
+pub type Listed = ((AccountId, Signal, DestinationId), Amount);
+
 /// What the spool holds and has done, for the metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Records that are not done with.
-    pub records: u64,
-    /// Their bytes.
-    pub bytes: u64,
+    /// What is not done with.
+    pub left: Amount,
     /// What all segments take, and what waits to be written.
     pub disk_bytes: u64,
     /// Files of records.
@@ -149,10 +151,11 @@ impl Spool {
         self.0.append(origin, payload, held).await
     }
 
-    /// The next record for that destination, the lines taking turns; none when there is none now. Reads at most an index from
-    /// the disk, so it is for threads that may wait.
-    pub fn next(&self, destination: DestinationId) -> Option<Lease> {
-        self.0.next(destination)
+    /// The next record for that destination, the lines taking turns; none when there is none now. Of each line so many are
+    /// out at a time, the same number at every call: one keeps its order whatever happens, more keep a far destination busy.
+    /// Reads at most an index from the disk, so it is for threads that may wait.
+    pub fn next(&self, destination: DestinationId, out_max: usize) -> Option<Lease> {
+        self.0.next(destination, out_max)
     }
 
     /// What was lost since this was last asked, for the books.
@@ -163,6 +166,11 @@ impl Spool {
     /// Bytes that an account has spooled.
     pub fn bytes_of(&self, account: AccountId) -> u64 {
         self.0.engine.budget.bytes_of(account)
+    }
+
+    /// What is not done with, by account, signal and destination. Grows while a start looks into what was there.
+    pub fn amounts(&self) -> Vec<Listed> {
+        self.0.engine.amounts()
     }
 
     /// What it holds and has done.

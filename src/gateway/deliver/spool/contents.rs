@@ -16,6 +16,8 @@ use super::{
 use crate::model::{AccountId, DestinationId, Signal, Tally};
 
 const MAGIC: &[u8; 8] = b"WHFINDX1";
+/// Far above what the records of one segment need; what is longer was not written by us, and is as good as damaged.
+const SIDE_BYTES_MAX: u64 = 16 << 20;
 const KEY_BYTES: usize = 17;
 const ROW_BYTES: usize = 28;
 
@@ -282,7 +284,7 @@ pub(super) fn keep<D: Disk>(disk: &D, name: Name, contents: &Contents) -> io::Re
 
 fn whole_file<D: Disk>(disk: &D, name: &str) -> io::Result<Vec<u8>> {
     let file = disk.open(name)?;
-    let mut bytes = vec![0; usize::try_from(disk.bytes(&file)?).unwrap_or(usize::MAX)];
+    let mut bytes = vec![0; disk.bytes(&file)?.min(SIDE_BYTES_MAX) as usize];
     let read = disk.read(&file, 0, &mut bytes)?;
     bytes.truncate(read);
     Ok(bytes)

@@ -13,12 +13,13 @@ use std::{
 use tracing::{error, warn};
 
 use super::{
-    Config, Loss, Losses, Usage,
+    Config, Listed, Loss, Losses, Usage,
     aside::Asides,
     budget::Budget,
     contents::{self, Key, Row},
     disk::Disk,
     head::Record,
+    line::Amount,
     name::{Kind, Name},
     recover::{self, Earlier},
     scan,
@@ -53,6 +54,9 @@ pub(super) struct Engine<D: Disk> {
     asides: Asides,
 }
 
+/// Places in a segment are 32 bits, and the last record may reach beyond.
+const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+
 /// A line rests that long when its record could not be read.
 pub(super) const UNREADABLE_REST: Duration = Duration::from_secs(1);
 
@@ -82,7 +86,8 @@ impl<D: Disk> Engine<D> {
     ///
     /// # Errors
     /// The folder can't be listed.
-    pub(super) fn open(disk: D, config: Config, world: World) -> io::Result<Self> {
+    pub(super) fn open(disk: D, mut config: Config, world: World) -> io::Result<Self> {
+        config.segment_bytes_max = config.segment_bytes_max.min(SEGMENT_BYTES_MAX);
         let earlier = recover::list(&disk)?;
         let budget = Budget::new(config.disk_bytes_max, config.account_bytes_max);
         budget.fill(earlier.bytes());
@@ -114,10 +119,10 @@ impl<D: Disk> Engine<D> {
         (self.world.now_ms)()
     }
 
-    /// The next record for that destination.
-    pub(super) fn next(&self, destination: DestinationId) -> Option<Picked> {
+    /// The next record for that destination; see [`super::Spool::next`].
+    pub(super) fn next(&self, destination: DestinationId, out_max: usize) -> Option<Picked> {
         let now_ms = self.now_ms();
-        self.shelf().next(&self.disk, destination, now_ms)
+        self.shelf().next(&self.disk, destination, out_max, now_ms)
     }
 
     /// The record itself, checked.
@@ -240,15 +245,25 @@ impl<D: Disk> Engine<D> {
         self.remove(gone);
     }
 
+    /// What is not done with, line by line.
+    pub(super) fn amounts(&self) -> Vec<Listed> {
+        let shelf = self.shelf();
+        let lines = shelf.lines.iter();
+        let lines = lines.filter(|(_, line)| line.left.records > 0);
+        lines
+            .map(|(key, line)| ((key.account, key.signal, key.destination), line.left))
+            .collect()
+    }
+
     pub(super) fn usage(&self) -> Usage {
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let shelf = self.shelf();
-        let (records, bytes) = shelf.lines.values().fold((0, 0), |(records, bytes), line| {
-            (records + line.left, bytes + line.left_bytes)
-        });
+        let mut left = Amount::default();
+        for line in shelf.lines.values() {
+            left += line.left;
+        }
         Usage {
-            records,
-            bytes,
+            left,
             disk_bytes: self.budget.bytes(),
             segments: shelf.segments.len() as u64,
             is_failing: self.is_failing.load(Ordering::Relaxed),

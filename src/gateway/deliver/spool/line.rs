@@ -3,12 +3,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash, Hasher},
+    ops::AddAssign,
 };
 
 use super::contents::{Key, Row};
+use crate::model::Tally;
 
-/// Leases of one line at a time: what keeps a far destination busy, and an account from taking all of a drain's room.
-const LEASES_MAX: usize = 8;
+/// Leases of one line at a time, whatever is asked for: enough to keep a far destination busy, and few to remember.
+const LEASES_MAX: usize = 64;
 
 /// Where a record lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,12 +19,22 @@ pub(super) struct Place {
     pub(super) at: u32,
 }
 
+/// How much is spooled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// Records: bodies as they were accepted.
+    pub records: u64,
+    /// What they take on disk.
+    pub bytes: u64,
+    /// What the books count of them.
+    pub tally: Tally,
+}
+
 /// What must be known of a line, whatever its length.
 #[derive(Debug, Default)]
 pub(super) struct Line {
     /// Records that are not done with, leased ones included.
-    pub(super) left: u64,
-    pub(super) left_bytes: u64,
+    pub(super) left: Amount,
     /// Everything before it was handed out.
     pub(super) cursor: Place,
     /// Handed out and not settled.
@@ -33,6 +45,32 @@ pub(super) struct Line {
     pub(super) rests_until_ms: u64,
     /// It waits for its turn.
     pub(super) is_listed: bool,
+}
+
+// === impl Amount ===
+
+impl Amount {
+    /// One record more.
+    pub(super) fn add(&mut self, row: &Row) {
+        self.records += 1;
+        self.bytes += u64::from(row.bytes);
+        self.tally += row.tally;
+    }
+
+    /// One record less; saturates at nothing.
+    pub(super) fn take(&mut self, row: &Row) {
+        self.records = self.records.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(u64::from(row.bytes));
+        self.tally = self.tally - row.tally;
+    }
+}
+
+impl AddAssign for Amount {
+    fn add_assign(&mut self, other: Self) {
+        self.records += other.records;
+        self.bytes += other.bytes;
+        self.tally += other.tally;
+    }
 }
 
 // === impl Place ===
@@ -53,9 +91,9 @@ impl Place {
 // === impl Line ===
 
 impl Line {
-    /// Whether another record may be handed out now.
-    pub(super) fn is_open(&self, now_ms: u64) -> bool {
-        self.leased.len() < LEASES_MAX && self.rests_until_ms <= now_ms
+    /// Whether another record may be handed out now, where so many may be out.
+    pub(super) fn is_open(&self, out_max: usize, now_ms: u64) -> bool {
+        self.leased.len() < out_max.clamp(1, LEASES_MAX) && self.rests_until_ms <= now_ms
     }
 
     /// Whether a record is in somebody's hands, or was and waits in front of the others.

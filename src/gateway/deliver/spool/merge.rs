@@ -18,6 +18,7 @@ use super::{
     scan,
     segment::{Segment, State},
     shelf::Shelf,
+    writer::ROWS_MAX,
 };
 use crate::model::Chunks;
 
@@ -27,8 +28,6 @@ const NEIGHBOURS: usize = 8;
 const PART_OF_SEGMENT: u64 = 2;
 /// A segment that is filled to less than this part is sparse or small.
 const SPARSE_PART: u64 = 4;
-/// Records of a merged segment at most.
-const ROWS_MAX: u64 = 32_768;
 
 /// A segment to be merged.
 struct Source {
@@ -125,7 +124,7 @@ impl Run {
         let oldest = self.oldest_ms.min(segment.newest_ms);
         self.numbers.is_empty()
             || (bytes <= segment_bytes_max / PART_OF_SEGMENT
-                && self.left + segment.left <= ROWS_MAX
+                && self.left + segment.left <= ROWS_MAX as u64
                 // What gets old together must have come together.
                 && newest - oldest <= age_ms_max)
     }

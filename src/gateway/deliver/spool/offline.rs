@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
 use super::{
-    Config, Loss,
+    Amount, Config, Listed, Loss,
     aside::{DAMAGED, REFUSED},
     contents::{self, Key, Trouble},
     disk::{Disk, Files},
@@ -11,20 +11,6 @@ use super::{
     name::{Kind, Name},
 };
 use crate::model::{AccountId, DestinationId, Signal};
-
-/// What one account has spooled of one signal for one destination.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Waiting {
-    /// Records: bodies as they were accepted.
-    pub records: u64,
-    /// What they take on disk.
-    pub bytes: u64,
-    /// Lines, log records, spans, samples in them.
-    pub items: u64,
-}
-
-/// A line of [`list`].
-pub type Listed = ((AccountId, Signal, DestinationId), Waiting);
 
 /// One segment's state, as [`check`] found it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,15 +44,12 @@ pub struct Chosen {
 /// There is no spool, or it can't be read.
 pub fn list(folder: &Path) -> io::Result<Vec<Listed>> {
     let disk = Files::borrow(folder)?;
-    let mut found: BTreeMap<_, Waiting> = BTreeMap::new();
+    let mut found: BTreeMap<_, Amount> = BTreeMap::new();
     each_segment(&disk, |name, file, bytes| {
         let (contents, _) = contents::load(&disk, file, name, bytes)?;
         for (key, row) in contents.left() {
             let place = (key.account, key.signal, key.destination);
-            let waiting = found.entry(place).or_default();
-            waiting.records += 1;
-            waiting.bytes += u64::from(row.bytes);
-            waiting.items += row.tally.items;
+            found.entry(place).or_default().add(&row);
         }
         Ok(())
     })?;

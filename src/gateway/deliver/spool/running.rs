@@ -125,7 +125,10 @@ impl<D: Disk> Running<D> {
         engine.budget.claim(origin.account, bytes)?;
         if self.group.offer(waiting).is_err() {
             engine.budget.unclaim(origin.account, bytes);
-            return Err(Refusal::Busy);
+            return Err(match self.group.is_closed() {
+                true => Refusal::Closed,
+                false => Refusal::Busy,
+            });
         }
         match timeout_at(deadline.into(), &mut answered).await {
             Ok(Ok(taken)) => taken,
@@ -157,8 +160,8 @@ const RECORD_BYTES_MAX: u64 = (u32::MAX as u64) / 2 - FRAME_BYTES as u64;
 
 impl Running<Files> {
     /// See [`super::Spool::next`].
-    pub(super) fn next(&self, destination: DestinationId) -> Option<Lease> {
-        let picked = self.engine.next(destination)?;
+    pub(super) fn next(&self, destination: DestinationId, out_max: usize) -> Option<Lease> {
+        let picked = self.engine.next(destination, out_max)?;
         Some(Lease::new(Arc::clone(&self.engine), picked))
     }
 }

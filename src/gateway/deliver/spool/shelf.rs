@@ -104,8 +104,7 @@ impl<D: Disk> Shelf<D> {
             },
             ..Line::default()
         });
-        line.left += 1;
-        line.left_bytes += u64::from(row.bytes);
+        line.left.add(&row);
         self.list(key);
     }
 
@@ -125,8 +124,7 @@ impl<D: Disk> Shelf<D> {
                 cursor: from,
                 ..Line::default()
             });
-            line.left += 1;
-            line.left_bytes += u64::from(row.bytes);
+            line.left.add(&row);
             line.cursor = line.cursor.min(from);
             self.list(key);
         }
@@ -203,8 +201,7 @@ impl<D: Disk> Shelf<D> {
         let bytes = u64::from(row.bytes);
         if let Some(line) = self.lines.get_mut(&key) {
             line.returned.remove(&place);
-            line.left = line.left.saturating_sub(1);
-            line.left_bytes = line.left_bytes.saturating_sub(bytes);
+            line.left.take(&row);
         }
         if let Some(opened) = self.opened.get_mut(&place.segment) {
             opened.contents.mark(row.at);
@@ -311,8 +308,7 @@ impl<D: Disk> Shelf<D> {
     /// A record that is not there after all.
     pub(super) fn forget(&mut self, key: Key, row: Row) {
         if let Some(line) = self.lines.get_mut(&key) {
-            line.left = line.left.saturating_sub(1);
-            line.left_bytes = line.left_bytes.saturating_sub(u64::from(row.bytes));
+            line.left.take(&row);
         }
     }
 

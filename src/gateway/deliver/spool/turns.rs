@@ -24,6 +24,7 @@ impl<D: Disk> Shelf<D> {
         &mut self,
         disk: &D,
         destination: DestinationId,
+        out_max: usize,
         now_ms: u64,
     ) -> Option<Picked> {
         while let Some((until, key)) = self.resting.first().copied()
@@ -35,13 +36,15 @@ impl<D: Disk> Shelf<D> {
         let turns = self.turns.get(&destination).map_or(0, VecDeque::len);
         for _ in 0..turns {
             let key = self.turns.get_mut(&destination)?.pop_front()?;
-            let line = self.lines.get_mut(&key)?;
+            let Some(line) = self.lines.get_mut(&key) else {
+                continue;
+            };
             line.is_listed = false;
-            if line.left == 0 {
+            if line.left.records == 0 {
                 self.lines.remove(&key);
                 continue;
             }
-            match self.pick(disk, key, now_ms) {
+            match self.pick(disk, key, out_max, now_ms) {
                 Ok(Some(picked)) => {
                     self.list(key);
                     return Some(picked);
@@ -68,8 +71,15 @@ impl<D: Disk> Shelf<D> {
         }
     }
 
-    fn pick(&mut self, disk: &D, key: Key, now_ms: u64) -> io::Result<Option<Picked>> {
-        let Some(line) = self.lines.get(&key).filter(|line| line.is_open(now_ms)) else {
+    fn pick(
+        &mut self,
+        disk: &D,
+        key: Key,
+        out_max: usize,
+        now_ms: u64,
+    ) -> io::Result<Option<Picked>> {
+        let line = self.lines.get(&key);
+        let Some(line) = line.filter(|line| line.is_open(out_max, now_ms)) else {
             return Ok(None);
         };
         if let Some((place, row)) = line.returned.first_key_value() {
@@ -144,8 +154,8 @@ impl<D: Disk> Shelf<D> {
     }
 
     pub(super) fn unlease(&mut self, picked: &Picked) {
-        if let Some(line) = self.lines.get_mut(&picked.key)
-            && line.leased.remove(&picked.place)
+        let line = self.lines.get_mut(&picked.key);
+        if line.is_none_or(|line| line.leased.remove(&picked.place))
             && let Some(segment) = self.segments.get_mut(&picked.place.segment)
         {
             segment.leased = segment.leased.saturating_sub(1);

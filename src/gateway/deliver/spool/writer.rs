@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Records in one segment, which bounds what is in memory of one that is read from: 1 MiB.
-const ROWS_MAX: usize = 32_768;
+pub(super) const ROWS_MAX: usize = 32_768;
 
 /// A record that waits for its commit.
 pub(super) struct Waiting {

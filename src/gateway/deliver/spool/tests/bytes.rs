@@ -83,7 +83,7 @@ fn each_byte_flipped_costs_one_record_and_is_counted() {
                 assert_eq!(survived, others(&ends, at), "byte {at}, index {has_index}");
                 let is_counted = usage.damaged_records == 1 || usage.torn_bytes > 0;
                 assert_eq!(is_counted, at >= HEADER_BYTES, "byte {at}");
-                assert_eq!((usage.records, usage.segments), (0, 0), "byte {at}");
+                assert_eq!((usage.left.records, usage.segments), (0, 0), "byte {at}");
                 flips += 1;
             }
         }

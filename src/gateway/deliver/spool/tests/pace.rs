@@ -1,10 +1,11 @@
-//! What an acknowledgement that is safe costs, against one that is not.
+//! What an acknowledgement that is safe costs, against one that is not, and a start with a GiB spooled.
 //!
-//! `cargo test --release --lib spool::tests::pace -- --ignored --nocapture`
+//! `cargo test --release --lib spool::tests::pace -- --ignored --nocapture --test-threads 1`
 
 use std::{
     fs::File,
     io::{self, IoSlice},
+    path::PathBuf,
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
 };
@@ -16,16 +17,17 @@ use super::{
     stage::{key, origin, payload, world},
 };
 use crate::{
+    clock,
     gateway::{
         admit::Held,
         deliver::spool::{
-            Config,
+            Config, Spool,
             aside::{DAMAGED, REFUSED},
             disk::{Disk, Files},
             running::Running,
         },
     },
-    model::{Payload, Signal},
+    model::{DestinationId, Payload, Signal},
 };
 
 /// Real files that are never synced.
@@ -148,4 +150,79 @@ fn appends_a_second_with_syncs_and_without() {
         );
         assert!(with.a_second > 0.0);
     }
+}
+
+/// Spools so many bodies of 64 KiB, unsynced, for many accounts.
+fn fill(disk: Unsynced, config: Config, records: u64) {
+    let chance = world(&Faulty::new(1), &Arc::new(AtomicU64::new(1)));
+    let running = Running::start(disk, config, chance).expect("starts");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let body = Bytes::from(vec![b'x'; 64 << 10]);
+    runtime.block_on(async {
+        let senders = (0..64).map(|sender| {
+            let (running, body) = (Arc::clone(&running), body.clone());
+            tokio::spawn(async move {
+                let payload = Payload {
+                    chunks: [body].into_iter().collect(),
+                    ..payload(sender, Signal::Logs)
+                };
+                for _ in 0..records / 64 {
+                    let origin = origin(key(sender, 1), sender, clock::steady_ms());
+                    let held = Held::alone(1 << 30);
+                    running.append(origin, &payload, held).await.expect("taken");
+                }
+            })
+        });
+        for sender in senders.collect::<Vec<_>>() {
+            sender.await.expect("no panic");
+        }
+    });
+}
+
+#[test]
+#[ignore = "writes a GiB"]
+fn a_start_with_a_gib_spooled_takes_payloads_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = folder.path().join("spool");
+    let config = Config {
+        account_bytes_max: 0,
+        disk_bytes_max: 0,
+        ..Config::default()
+    };
+    let files = Files::own(&place, &[DAMAGED, REFUSED]).expect("ours");
+    fill(Unsynced(files), config.clone(), 16_384);
+    // As after a kill: the newest segment has no index.
+    let files = std::fs::read_dir(&place).expect("a folder");
+    let paths = files.map(|file| file.expect("readable").path());
+    let is_index = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "index");
+    let newest = paths.filter(is_index).max().expect("an index");
+    std::fs::remove_file(newest).expect("removed");
+
+    let begun = Instant::now();
+    let spool = Spool::start(config, &place).expect("starts");
+    let started = begun.elapsed();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let origin = origin(key(1, 1), 1, clock::steady_ms());
+    let taken = spool.append(origin, &payload(1, Signal::Logs), Held::alone(1 << 30));
+    runtime.block_on(taken).expect("taken");
+    let taken = begun.elapsed();
+    while spool.next(DestinationId(1), 1).is_none() {
+        std::thread::yield_now();
+    }
+    let handed_out = begun.elapsed();
+    while spool.usage().left.records < 16_385 {
+        std::thread::yield_now();
+    }
+    let known = begun.elapsed();
+    println!(
+        "1 GiB spooled: started after {started:?}, a payload taken after {taken:?}, the first handed out after {handed_out:?}, all known after {known:?}"
+    );
+    assert!(taken < Duration::from_secs(1));
 }

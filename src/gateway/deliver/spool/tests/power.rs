@@ -11,7 +11,7 @@ use super::{
     stage::{Stage, key, serial, small},
 };
 use crate::{
-    gateway::deliver::spool::{Config, contents::Key, engine::Read, shelf::Picked},
+    gateway::deliver::spool::{Amount, Config, contents::Key, engine::Read, shelf::Picked},
     model::{DestinationId, Signal},
 };
 
@@ -175,7 +175,7 @@ impl Schedule {
 
     fn take(&mut self, stage: &Stage) -> Option<Picked> {
         let destination = DestinationId(1 + self.random.below(2));
-        stage.engine.next(destination)
+        stage.engine.next(destination, 8)
     }
 
     /// Settles what was taken in one way or another.
@@ -249,7 +249,7 @@ impl Schedule {
         }
         stage.writer.seal();
         let usage = stage.engine.usage();
-        assert_eq!((usage.records, usage.bytes), (0, 0), "seed {seed}");
+        assert_eq!(usage.left, Amount::default(), "seed {seed}");
         assert_eq!((usage.segments, usage.disk_bytes), (0, 0), "seed {seed}");
     }
 }

@@ -36,7 +36,7 @@ fn take_all(spool: &Spool, count: usize) -> Vec<u64> {
     let start = Instant::now();
     let mut came = Vec::new();
     while came.len() < count && start.elapsed() < Duration::from_secs(10) {
-        let Some(lease) = spool.next(DestinationId(1)) else {
+        let Some(lease) = spool.next(DestinationId(1), 8) else {
             std::thread::sleep(Duration::from_millis(5));
             continue;
         };
@@ -104,13 +104,13 @@ async fn a_restart_finds_what_is_left_and_nobody_else_may_look() {
         );
     }
     spool.close();
-    assert_eq!(append(&spool, 1, 9).await, Err(Refusal::Busy));
+    assert_eq!(append(&spool, 1, 9).await, Err(Refusal::Closed));
     drop(spool);
     let listed = offline::list(&place).expect("there");
     assert_eq!(
         listed
             .iter()
-            .map(|(_, waiting)| waiting.records)
+            .map(|(_, left)| left.records)
             .sum::<u64>(),
         3
     );
@@ -138,17 +138,17 @@ async fn a_lease_that_is_dropped_is_handed_out_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let spool = Spool::start(Config::default(), &folder.path().join("spool")).expect("starts");
     append(&spool, 1, 1).await.expect("taken");
-    let lease = spool.next(DestinationId(1)).expect("one");
+    let lease = spool.next(DestinationId(1), 8).expect("one");
     assert_eq!(
         (lease.account(), lease.signal()),
         (AccountId(1), Signal::Logs)
     );
     assert!(lease.bytes() > body(1).len() as u64);
-    assert!(spool.next(DestinationId(1)).is_none());
+    assert!(spool.next(DestinationId(1), 8).is_none());
     drop(lease);
-    let lease = spool.next(DestinationId(1)).expect("again");
+    let lease = spool.next(DestinationId(1), 8).expect("again");
     lease.retry(Duration::from_secs(3_600));
-    assert!(spool.next(DestinationId(1)).is_none(), "it rests");
+    assert!(spool.next(DestinationId(1), 8).is_none(), "it rests");
 }
 
 type Broken = Arc<Running<Faulty>>;
@@ -218,7 +218,7 @@ async fn a_disk_that_stalls_refuses_what_is_new_and_takes_back_what_came_too_lat
     }
     running.close();
     assert_eq!(
-        running.engine.usage().records,
+        running.engine.usage().left.records,
         2,
         "the late one is taken back"
     );

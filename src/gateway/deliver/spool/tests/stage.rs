@@ -80,7 +80,7 @@ impl Stage {
     pub(super) fn drain(&self) -> Vec<(Key, u64)> {
         let mut drained = Vec::new();
         for destination in [1, 2].map(DestinationId) {
-            while let Some(picked) = self.engine.next(destination) {
+            while let Some(picked) = self.engine.next(destination, 8) {
                 match self.engine.read(&picked) {
                     Read::Whole(record) => {
                         drained.push((picked.key, serial(&picked, &record)));

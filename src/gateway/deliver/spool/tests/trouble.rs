@@ -102,7 +102,7 @@ fn what_failed_leaves_no_files_behind() {
     }
     assert_eq!(disk.files().len(), 0);
     assert_eq!(stage.engine.usage().disk_bytes, 0);
-    assert_eq!(stage.engine.usage().records, 0);
+    assert_eq!(stage.engine.usage().left.records, 0);
 }
 
 #[test]
