@@ -22,7 +22,7 @@ pub use batch::{Chunks, Content, Counts, Encoding, LineCounts, Payload, WriteCou
 pub use books::{Books, Page, Tally};
 pub use change::{Change, Token};
 pub use destination::{
-    Compression, Credentials, Destination, DestinationId, DestinationKind, UpstreamTls,
+    Ack, Compression, Credentials, Destination, DestinationId, DestinationKind, UpstreamTls,
 };
 pub use door::Door;
 pub use limits::{InFlight, Limits};

@@ -1,5 +1,7 @@
 //! The command line against a real control plane with a real gateway: every verb, for people and for scripts.
 
+#[path = "command_line/acks.rs"]
+mod acks;
 #[path = "command_line/again.rs"]
 mod again;
 #[path = "command_line/sharing.rs"]

@@ -79,6 +79,19 @@ pub(super) enum Compression {
     Identity,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(super) enum Ack {
+    /// After the destination's 2xx.
+    Destination,
+    /// After fsync in the gateway's spool.
+    Spool,
+    /// After the destination's 2xx, or after fsync in the spool where that is down or slow.
+    Spill,
+    /// By signal: spill for logs and traces, destination for metrics.
+    Default,
+}
+
 /// What can be set of a destination. Secrets come from files, so that no shell history keeps them; `-` is stdin.
 #[derive(Debug, Args)]
 pub(super) struct Settings {
@@ -133,6 +146,9 @@ pub(super) struct Settings {
     /// Whether link-local and metadata addresses are allowed.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     allow_link_local: Option<bool>,
+    /// When gateways may answer success.
+    #[arg(long)]
+    ack: Option<Ack>,
 }
 
 impl Verb {
@@ -232,6 +248,17 @@ fn secret_header(text: &str) -> Result<(String, PathBuf), String> {
     Ok((name.to_owned(), PathBuf::from(file)))
 }
 
+// === impl Ack ===
+
+impl Ack {
+    fn value(self) -> Value {
+        match self {
+            Self::Default => Value::Null,
+            set => json!(value_name(set)),
+        }
+    }
+}
+
 // === impl Settings ===
 
 impl Settings {
@@ -255,6 +282,7 @@ impl Settings {
             ("request_timeout_ms", self.request_timeout.map(milliseconds)),
             ("compression", compression),
             ("allow_link_local", self.allow_link_local.map(Value::from)),
+            ("ack", self.ack.map(Ack::value)),
         ]))
     }
 

@@ -10,6 +10,7 @@ mod keys;
 mod lists;
 mod methods;
 mod bodies;
+mod destinations;
 mod permissions;
 mod overtaken;
 mod accounts;

@@ -16,7 +16,7 @@ pub(super) use shared::{SharedFilter, SharedToken};
 use super::record::{AccountRow, DestinationRow, Settings, TokenRow, rfc3339, rfc3339_seconds};
 use crate::{
     clock,
-    model::{AccountId, AccountState, Compression, Credentials, DestinationId, Signal},
+    model::{AccountId, AccountState, Ack, Compression, Credentials, DestinationId, Signal},
 };
 
 /// An account.
@@ -73,6 +73,9 @@ pub(super) struct Destination {
     /// `as_received` or `identity`.
     compression: &'static str,
     allow_link_local: bool,
+    /// When gateways may answer success: `destination`, `spool` or `spill`; null is the default, `spill` for logs and traces
+    /// and `destination` for metrics. Of an `archive` it is always `destination`.
+    ack: Option<&'static str>,
     created_at: String,
     revision: u64,
 }
@@ -215,6 +218,7 @@ impl From<&DestinationRow> for Destination {
             request_timeout_ms: millis(destination.request_timeout),
             compression: compression_name(destination.compression),
             allow_link_local: destination.allow_link_local,
+            ack: destination.ack.map(Ack::name),
             created_at: rfc3339(row.created_at),
             revision: row.revision,
         }

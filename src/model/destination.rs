@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use http::Uri;
 
-use super::Secret;
+use super::{Secret, Signal};
 
 /// A destination's number, positive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -76,6 +76,44 @@ pub enum Compression {
     Identity,
 }
 
+/// What must have happened to a payload before its sender may be told of success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ack {
+    /// The destination has answered 2xx.
+    Destination,
+    /// It lies fsynced in the gateway's spool.
+    Spool,
+    /// The destination has answered 2xx or, where that is down or slow, it lies fsynced in the spool.
+    Spill,
+}
+
+impl Ack {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Destination, Self::Spool, Self::Spill];
+
+    /// The name in the admin API and in the store.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Destination => "destination",
+            Self::Spool => "spool",
+            Self::Spill => "spill",
+        }
+    }
+
+    /// The one of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|ack| ack.name() == name)
+    }
+
+    /// Where nothing is set. Prometheus refuses samples that come out of order, so a late drain would lose them.
+    const fn default_for(signal: Signal) -> Self {
+        match signal {
+            Signal::Logs | Signal::Traces => Self::Spill,
+            Signal::Metrics => Self::Destination,
+        }
+    }
+}
+
 /// TLS towards `https` endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpstreamTls {
@@ -114,6 +152,8 @@ pub struct Destination {
     pub compression: Compression,
     /// Link-local and metadata addresses (169.254.0.0/16, fe80::/10) are refused unless this is set.
     pub allow_link_local: bool,
+    /// When success may be answered; `None` is the default of each signal, see [`Destination::ack_for`].
+    pub ack: Option<Ack>,
 }
 
 impl Destination {
@@ -132,6 +172,18 @@ impl Destination {
             request_timeout: Duration::from_secs(30),
             compression: Compression::AsReceived,
             allow_link_local: false,
+            ack: None,
+        }
+    }
+
+    /// When success may be answered for a payload of that signal.
+    pub fn ack_for(&self, signal: Signal) -> Ack {
+        match self.kind {
+            // Its own fsync is the answer, and as good as the spool's.
+            DestinationKind::Archive => Ack::Destination,
+            DestinationKind::Http | DestinationKind::OtlpHttp | DestinationKind::OtlpGrpc => {
+                self.ack.unwrap_or(Ack::default_for(signal))
+            }
         }
     }
 }
@@ -209,4 +261,43 @@ pub fn endpoint(kind: DestinationKind, text: &str) -> Result<Uri, &'static str> 
         return Err("has an endpoint with a path, which gRPC does not take");
     }
     Ok(uri)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn success_is_answered_as_set_or_by_signal_and_by_an_archive_once_it_has_it() {
+        use Ack::{Destination as Has, Spill, Spool};
+        // By signal: logs, metrics, traces.
+        let elsewhere = [
+            (None, [Spill, Has, Spill]),
+            (Some(Has), [Has; 3]),
+            (Some(Spool), [Spool; 3]),
+            (Some(Spill), [Spill; 3]),
+        ];
+        for kind in DestinationKind::ALL {
+            for (ack, expected) in elsewhere {
+                let mut destination = Destination::new(DestinationId(1), "d", kind);
+                destination.ack = ack;
+                let expected = match kind {
+                    DestinationKind::Archive => [Has; 3],
+                    _ => expected,
+                };
+                let said = Signal::ALL.map(|signal| destination.ack_for(signal));
+                assert_eq!(said, expected, "{kind:?}, {ack:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_ack_is_found_by_its_name_and_nothing_else_is_one() {
+        let names = Ack::ALL.map(Ack::name);
+        assert_eq!(names, ["destination", "spool", "spill"]);
+        assert_eq!(names.map(Ack::parse), Ack::ALL.map(Some));
+        for none in ["", "Spool", "default", "spool "] {
+            assert_eq!(Ack::parse(none), None, "{none:?}");
+        }
+    }
 }

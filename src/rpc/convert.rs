@@ -1,13 +1,12 @@
 //! Model to feed and back. What a newer control plane sends and we don't know is never an error: an unknown change is
 //! `None`, and an unknown content means that the thing opens nothing and takes nothing.
 
-use std::time::Duration;
+mod destination;
 
 use super::feed as wire;
 use crate::model::{
-    Account, AccountId, AccountState, Change, Compression, Credentials, Destination, DestinationId,
-    DestinationKind, Digest, Limits, Measure, Network, Rate, Rates, Secret, Signal, Sources, Token,
-    TokenId, TokenState, UpstreamTls,
+    Account, AccountId, AccountState, Change, DestinationId, Digest, Limits, Measure, Network,
+    Rate, Rates, Signal, Sources, Token, TokenId, TokenState,
 };
 
 /// A change that no control plane of ours would send.
@@ -154,112 +153,6 @@ impl wire::Rates {
     }
 }
 
-// === impl wire::Destination ===
-
-impl From<&Destination> for wire::Destination {
-    fn from(destination: &Destination) -> Self {
-        let (bearer, user, password) = match &destination.credentials {
-            Credentials::None => Default::default(),
-            Credentials::Bearer(token) => (token.reveal().to_owned(), String::new(), String::new()),
-            Credentials::Basic { user, password } => {
-                (String::new(), user.clone(), password.reveal().to_owned())
-            }
-        };
-        let (certificate, key) = match &destination.tls.client_pem {
-            None => Default::default(),
-            Some((certificate, key)) => (certificate.clone(), key.reveal().to_owned()),
-        };
-        Self {
-            id: destination.id.0,
-            name: destination.name.clone(),
-            kind: destination.kind.name().to_owned(),
-            endpoints: destination.endpoints.clone(),
-            headers: destination
-                .headers
-                .iter()
-                .map(|(name, value)| wire::Header {
-                    name: name.clone(),
-                    value: value.clone(),
-                })
-                .collect(),
-            secret_headers: destination
-                .secret_headers
-                .iter()
-                .map(|(name, value)| wire::Header {
-                    name: name.clone(),
-                    value: value.reveal().to_owned(),
-                })
-                .collect(),
-            bearer,
-            user,
-            password,
-            ca_pem: destination.tls.ca_pem.clone().unwrap_or_default(),
-            client_certificate_pem: certificate,
-            client_key_pem: key,
-            server_name: destination.tls.server_name.clone().unwrap_or_default(),
-            connect_timeout_ms: millis(destination.connect_timeout),
-            request_timeout_ms: millis(destination.request_timeout),
-            inflate: destination.compression == Compression::Identity,
-            allow_link_local: destination.allow_link_local,
-        }
-    }
-}
-
-fn millis(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
-}
-
-impl wire::Destination {
-    fn into_model(self) -> Result<Change, Invalid> {
-        let id = DestinationId(id_of(self.id, "destination id")?);
-        let Some(kind) = DestinationKind::parse(&self.kind) else {
-            // It has become something that only a newer version delivers to: nothing may go on to where it was.
-            return Ok(Change::DestinationRemoved(id));
-        };
-        let some = |text: String| (!text.is_empty()).then_some(text);
-        let credentials = match (some(self.bearer), some(self.user)) {
-            (Some(token), _) => Credentials::Bearer(Secret::new(token)),
-            (None, Some(user)) => Credentials::Basic {
-                user,
-                password: Secret::new(self.password),
-            },
-            (None, None) => Credentials::None,
-        };
-        let mut destination = Destination::new(id, &self.name, kind);
-        destination.endpoints = self.endpoints;
-        destination.headers = self
-            .headers
-            .into_iter()
-            .map(|header| (header.name, header.value))
-            .collect();
-        destination.secret_headers = self
-            .secret_headers
-            .into_iter()
-            .map(|header| (header.name, Secret::new(header.value)))
-            .collect();
-        destination.credentials = credentials;
-        destination.tls = UpstreamTls {
-            ca_pem: some(self.ca_pem),
-            client_pem: some(self.client_certificate_pem)
-                .map(|certificate| (certificate, Secret::new(self.client_key_pem))),
-            server_name: some(self.server_name),
-        };
-        if self.connect_timeout_ms != 0 {
-            destination.connect_timeout = Duration::from_millis(self.connect_timeout_ms.into());
-        }
-        if self.request_timeout_ms != 0 {
-            destination.request_timeout = Duration::from_millis(self.request_timeout_ms.into());
-        }
-        destination.compression = if self.inflate {
-            Compression::Identity
-        } else {
-            Compression::AsReceived
-        };
-        destination.allow_link_local = self.allow_link_local;
-        Ok(Change::Destination(destination))
-    }
-}
-
 // === impl wire::Token ===
 
 impl From<&Token> for wire::Token {
@@ -335,6 +228,7 @@ impl wire::Token {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Ack, Compression, Credentials, Destination, DestinationKind, Secret};
 
     fn there_and_back(change: &Change) -> Change {
         wire::Change::from(change)
@@ -368,6 +262,7 @@ mod tests {
         };
         destination.tls.client_pem = Some(("c".into(), Secret::new("k".into())));
         destination.compression = Compression::Identity;
+        destination.ack = Some(Ack::Spool);
         let account = Account {
             id: AccountId(9),
             name: "main".into(),
@@ -455,19 +350,5 @@ mod tests {
             let kept = wire::Token::from(&token).into_model().expect("valid");
             assert_eq!(kept, token);
         }
-    }
-
-    #[test]
-    fn a_destination_that_becomes_a_kind_from_the_future_is_no_longer_delivered_to() {
-        let destination = Destination::new(DestinationId(4), "mimir", DestinationKind::Http);
-        let mut destination = wire::Destination::from(&destination);
-        destination.kind = "quantum".into();
-        let change = wire::Change {
-            change: Some(wire::change::Change::Destination(destination)),
-        };
-        assert_eq!(
-            change.into_model().expect("valid"),
-            Some(Change::DestinationRemoved(DestinationId(4)))
-        );
     }
 }

@@ -317,6 +317,8 @@ fn a_destination_takes_its_secret_from_a_file() {
         "--compression",
         "identity",
         "--allow-link-local",
+        "--ack",
+        "spool",
     ]);
     assert_eq!(
         out(&output),
@@ -333,6 +335,7 @@ fn a_destination_takes_its_secret_from_a_file() {
             "secret_headers": {"X-Api-Key": "hunter2"},
             "credentials": {"kind": "basic", "user": "u", "password": "hunter2"},
             "request_timeout_ms": 60_000, "compression": "identity", "allow_link_local": true,
+            "ack": "spool",
         })
     );
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     control::{Control, store::DestinationFilter, view},
-    model::{Compression, Credentials, Destination, DestinationId, DestinationKind, Secret},
+    model::{Ack, Compression, Credentials, Destination, DestinationId, DestinationKind, Secret},
 };
 
 const CONNECT_MS: RangeInclusive<u32> = 1..=60_000;
@@ -46,6 +46,12 @@ pub(super) struct DestinationBody {
     /// `as_received` or `identity`.
     compression: Option<String>,
     allow_link_local: Option<bool>,
+    /// When gateways may answer success: `destination` (it has answered 2xx), `spool` (fsynced in the gateway's spool) or `spill`
+    /// (the one, or the other where the destination is down or slow). Null is the default: `spill` for logs and traces,
+    /// `destination` for metrics. An `archive` takes `destination` alone.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>)]
+    ack: Option<Option<String>>,
 }
 
 /// How the gateway proves itself.
@@ -185,6 +191,12 @@ fn kind_of(text: &str) -> Result<DestinationKind, Problem> {
         .ok_or_else(|| Problem::invalid("kind is archive, http, otlp_http or otlp_grpc"))
 }
 
+fn ack_of(text: &str) -> Result<Ack, Problem> {
+    Ack::parse(text).ok_or_else(|| {
+        Problem::invalid("ack is destination, spool or spill, or null for the default")
+    })
+}
+
 /// What isn't named stays: who changes one can't know the others.
 fn set_secret_headers(
     headers: &mut Vec<(String, Secret)>,
@@ -273,6 +285,9 @@ impl DestinationBody {
         destination.allow_link_local = self
             .allow_link_local
             .unwrap_or(destination.allow_link_local);
+        if let Some(ack) = self.ack {
+            destination.ack = ack.as_deref().map(ack_of).transpose()?;
+        }
         Ok(())
     }
 }

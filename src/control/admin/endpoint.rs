@@ -10,7 +10,7 @@ use rustls::{
 use super::problem::Problem;
 use crate::{
     control::sayable::is_name,
-    model::{Credentials, Destination, DestinationKind, destination},
+    model::{Ack, Credentials, Destination, DestinationKind, destination},
 };
 
 // Together these keep a destination well under the feed's 1 MiB for one change.
@@ -26,6 +26,7 @@ const PLACEHOLDERS: [&str; 2] = ["{account}", "{token_id}"];
 /// The first thing that is wrong, in words.
 pub(super) fn check(destination: &Destination) -> Result<(), Problem> {
     check_endpoints(destination)?;
+    check_ack(destination)?;
     let mut names = Vec::new();
     check_headers(destination, &mut names)?;
     check_secret_headers(destination, &mut names)?;
@@ -60,6 +61,20 @@ fn check_endpoint(kind: DestinationKind, text: &str) -> Result<(), Problem> {
     match destination::endpoint(kind, text) {
         Ok(_) => Ok(()),
         Err(why) => Err(Problem::invalid(format!("the destination {why}"))),
+    }
+}
+
+/// A word that changes nothing would promise what nobody keeps.
+fn check_ack(destination: &Destination) -> Result<(), Problem> {
+    match (destination.kind, destination.ack) {
+        (DestinationKind::Archive, Some(ack @ (Ack::Spool | Ack::Spill))) => {
+            Err(Problem::invalid(format!(
+                "an archive can't have ack {}: it answers once its own file is fsynced, with no spool before it; \
+                 leave ack out, or say destination",
+                ack.name()
+            )))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
         view::{self, compression_name},
     },
     model::{
-        Change, Compression, Credentials, Destination, DestinationId, DestinationKind, Secret,
+        Ack, Change, Compression, Credentials, Destination, DestinationId, DestinationKind, Secret,
         UpstreamTls,
     },
 };
@@ -30,7 +30,7 @@ pub(crate) struct DestinationFilter {
     pub(crate) kind: Option<DestinationKind>,
 }
 
-/// Everything but names, kinds and secrets.
+/// Everything but names, kinds, secrets and what has a column of its own.
 #[derive(Serialize, Deserialize)]
 struct Settings {
     endpoints: Vec<String>,
@@ -55,8 +55,7 @@ struct Secrets {
     headers: Vec<(String, String)>,
 }
 
-const SELECT: &str =
-    "SELECT id, name, kind, settings, sealed, created_at, revision FROM destinations WHERE id > ";
+const SELECT: &str = "SELECT id, name, kind, settings, sealed, ack, created_at, revision FROM destinations WHERE id > ";
 
 /// Those after `after`, by id.
 fn select(after: u64, limit: u32, filter: &DestinationFilter) -> Query {
@@ -142,14 +141,15 @@ impl Commit {
         };
         let (settings, sealed) = split(&row.destination, &self.sealer)?;
         query(
-            "INSERT INTO destinations (id, name, kind, settings, sealed, created_at, revision) \
-             VALUES ($1, $2, $3, $4, $5, $6, 0)",
+            "INSERT INTO destinations (id, name, kind, settings, sealed, ack, created_at, revision) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, 0)",
         )
         .bind(signed(row.destination.id.0))
         .bind(&row.destination.name)
         .bind(row.destination.kind.name())
         .bind(settings)
         .bind(sealed)
+        .bind(&ack_text(&row.destination))
         .bind(signed(row.created_at))
         .execute(self.connection()?)
         .await?;
@@ -170,13 +170,14 @@ impl Commit {
         };
         let (settings, sealed) = split(&row.destination, &self.sealer)?;
         query(
-            "UPDATE destinations SET name = $1, kind = $2, settings = $3, sealed = $4, \
-             version = version + 1 WHERE id = $5",
+            "UPDATE destinations SET name = $1, kind = $2, settings = $3, sealed = $4, ack = $5, \
+             version = version + 1 WHERE id = $6",
         )
         .bind(&row.destination.name)
         .bind(row.destination.kind.name())
         .bind(settings)
         .bind(sealed)
+        .bind(&ack_text(&row.destination))
         .bind(signed(row.destination.id.0))
         .execute(self.connection()?)
         .await?;
@@ -244,6 +245,10 @@ fn place(id: u64) -> String {
     format!("destination/{id}")
 }
 
+fn ack_text(destination: &Destination) -> Option<String> {
+    destination.ack.map(|ack| ack.name().to_owned())
+}
+
 fn split(destination: &Destination, sealer: &Sealer) -> Result<(String, Vec<u8>), Error> {
     let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
     let text = |secret: &Secret| Some(secret.reveal().to_owned());
@@ -295,7 +300,11 @@ fn read(row: &Row, sealer: &Sealer) -> Result<DestinationRow, Error> {
         .open(&place(id), row.get("sealed")?)
         .and_then(|plain| serde_json::from_slice(&plain).ok())
         .ok_or_else(|| damaged("secrets"))?;
+    let ack: Option<&str> = row.get("ack")?;
     let mut destination = Destination::new(DestinationId(id), row.get("name")?, kind);
+    destination.ack = ack
+        .map(|name| Ack::parse(name).ok_or_else(|| damaged("ack")))
+        .transpose()?;
     destination.endpoints = settings.endpoints;
     destination.headers = settings.headers;
     destination.secret_headers = secrets

@@ -3,7 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::super::{etag, extract::IN_SECONDS_MAX, rule::Rule};
-use crate::control::{plan::Plan, view};
+use crate::{
+    control::{plan::Plan, view},
+    model::Ack,
+};
 
 /// Ids and counts.
 const NUMBER_MAX: u64 = u64::MAX;
@@ -227,6 +230,7 @@ fn narrow(schema_name: &str, field: &str, schema: &mut Value) {
         "state" => words(&["active", "suspended"]),
         "kind" => words(&["archive", "http", "otlp_http", "otlp_grpc"]),
         "compression" => words(&["as_received", "identity"]),
+        "ack" => words(&Ack::ALL.map(Ack::name)),
         "connect_timeout_ms" => number(1, 60_000),
         "request_timeout_ms" => number(1, 600_000),
         "overlap_seconds" => number(0, 30 * 86_400),
