@@ -1,7 +1,7 @@
 //! The composition root: starts the parts in order, drains them in order.
 //!
 //! Up: folder, ports bound, store and feed, directory, doors opened, admin API, operators' pages. Down: not ready any more, doors closed, requests in flight
-//! finished, archive flushed, feed and admin API closed, store closed.
+//! finished, archive and spool flushed, feed and admin API closed, store closed.
 
 mod control_side;
 mod exposure;

@@ -37,6 +37,12 @@ pub fn steady_ns() -> u64 {
     u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// Between half of it and all of it, so that those who wait together don't come back together.
+pub fn jittered(wait: Duration) -> Duration {
+    let random = getrandom::u32().unwrap_or(u32::MAX);
+    wait.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
+}
+
 /// A wall clock that is wrong, or set while we run; of one thread, so that tests don't disturb each other.
 #[cfg(test)]
 pub(crate) mod steps {

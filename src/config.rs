@@ -25,7 +25,7 @@ use serde::Deserialize;
 use crate::{
     control, directory,
     gateway::{
-        deliver::{archive, upstream},
+        deliver::{archive, spool, upstream},
         listen, receive,
     },
     operate::logging,
@@ -54,6 +54,8 @@ pub struct Config {
     pub receive: receive::Config,
     /// The embedded destination.
     pub archive: archive::Config,
+    /// What waits on disk for destinations.
+    pub spool: spool::Config,
     /// Connections to destinations.
     pub upstream: upstream::Config,
     /// How old the token table may be.
@@ -140,6 +142,7 @@ impl Default for Config {
             limits: listen::Config::default(),
             receive: receive::Config::default(),
             archive: archive::Config::default(),
+            spool: spool::Config::default(),
             upstream: upstream::Config::default(),
             directory: directory::Config::default(),
             control: control::Config::default(),

@@ -242,6 +242,11 @@ impl Directory {
         self.registers.books(id)
     }
 
+    /// The same, of an account that has only been heard of: its payloads may outlive it.
+    pub fn books_of(&self, id: AccountId) -> Arc<Books> {
+        self.registers.books_of(id)
+    }
+
     /// The books of every account that is there, or was in this process.
     pub fn all_books(&self) -> Vec<(AccountId, Arc<Books>)> {
         self.registers.all()

@@ -19,7 +19,7 @@ pub mod usage;
 
 pub use account::{Account, AccountId, AccountState};
 pub use batch::{Chunks, Content, Counts, Encoding, LineCounts, Payload, WriteCounts};
-pub use books::{Books, Page, Tally};
+pub use books::{Books, Loss, Page, Tally};
 pub use change::{Change, Token};
 pub use destination::{
     Ack, Compression, Credentials, Destination, DestinationId, DestinationKind, UpstreamTls,

@@ -1,4 +1,5 @@
-//! kill -9 under load: everything that was answered with success is in the archive after the restart, each time.
+//! kill -9 under load: everything that was answered with success is in the archive after the restart, or reaches its destination
+//! out of the spool, each time.
 //!
 //! `WHARFINGER_DOSE=1000 cargo test --test kill -- --nocapture` is the deep dose.
 
@@ -18,7 +19,7 @@ use std::{
 
 use serde_json::Value;
 use tokio::task::JoinSet;
-use world::{Live, Sender, live};
+use world::{Live, Recorder, Sender, live, recorder::Script};
 
 const SENDERS: u64 = 8;
 const LINES: u64 = 5;
@@ -29,14 +30,15 @@ fn pause(seed: &mut u64) -> Duration {
     Duration::from_millis(20 + (*seed >> 33) % 300)
 }
 
-/// Ships one batch after the other, each until it is answered with success, and notes which were.
+/// Ships one batch after the other, each until it is answered with success, and notes which were; how many it sent in all.
 async fn ship(
     sender: u64,
     bulk: SocketAddr,
     token: String,
     acknowledged: Arc<Mutex<Vec<(u64, u64)>>>,
     stop: Arc<AtomicBool>,
-) {
+) -> u64 {
+    let mut sent = 0;
     let authorization = format!("Bearer {token}");
     let headers = [("authorization", authorization.as_str())];
     let (mut sequence, mut connection) = (0, None);
@@ -51,6 +53,7 @@ async fn ship(
         let body: String = (0..LINES)
             .map(|n| format!("{{\"sender\":{sender},\"sequence\":{sequence},\"n\":{n}}}\n"))
             .collect();
+        sent += 1;
         match open.post("/", &headers, body).await {
             Ok(answer) if answer.status == 200 => {
                 acknowledged
@@ -63,6 +66,7 @@ async fn ship(
             Err(_) => connection = None,
         }
     }
+    sent
 }
 
 /// The archive's promise: a last line without its end was never acknowledged, and nothing follows it.
@@ -139,4 +143,77 @@ async fn everything_acknowledged_outlives_every_kill() {
     assert!(lost.is_empty(), "{lost:?}");
     // A batch that was cut from its answer is sent once more for each kill, never more often.
     assert!(duplicates <= kills as u64 * SENDERS * LINES, "{duplicates}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_acknowledged_reaches_a_destination_that_comes_and_goes_through_every_kill() {
+    let kills = live::dose(10);
+    let recorder = Recorder::start().await;
+    let mut live = Live::start("").await;
+    live.destination_of("there", "http", &recorder.url(), "spill")
+        .await;
+    let (_, tokens) = live.account("acme", "there").await;
+    let acknowledged = Arc::new(Mutex::new(Vec::new()));
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut senders = JoinSet::new();
+    for sender in 0..SENDERS {
+        senders.spawn(ship(
+            sender,
+            live.bulk,
+            tokens[0].clone(),
+            Arc::clone(&acknowledged),
+            Arc::clone(&stop),
+        ));
+    }
+    let (mut seed, mut slowest) = (7, Duration::ZERO);
+    for kill in 0..kills {
+        let is_up = kill % 3 == 2;
+        recorder.answer(Script::status(if is_up { 200 } else { 503 }));
+        let before = acknowledged.lock().expect("not poisoned").len();
+        world::eventually("the senders are at it", async || {
+            acknowledged.lock().expect("not poisoned").len() > before
+        })
+        .await;
+        tokio::time::sleep(pause(&mut seed)).await;
+        live.kill();
+        slowest = slowest.max(live.up().await);
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut sent = 0;
+    while let Some(ended) = senders.join_next().await {
+        sent += ended.expect("no panic");
+    }
+    let spooled = live.metric("wharfinger_items_spooled", "").await;
+    recorder.answer(Script::status(200));
+    world::eventually("the spool is empty", async || {
+        live.metric("wharfinger_items_spooled", "").await == 0.0
+            && live.metric("wharfinger_spool_records", "").await == 0.0
+    })
+    .await;
+    let taken = recorder.recorded();
+    let taken: Vec<_> = taken.iter().filter(|it| it.status == 200).collect();
+    let arrived = taken.len() as u64;
+    let mut found: HashSet<(u64, u64)> = HashSet::new();
+    for recorded in taken {
+        let first = recorded.body.split(|byte| *byte == b'\n').next();
+        let line: Value = serde_json::from_slice(first.expect("a line")).expect("JSON");
+        let number = |name: &str| line[name].as_u64().expect("a number");
+        found.insert((number("sender"), number("sequence")));
+    }
+    let acknowledged: HashSet<_> = acknowledged
+        .lock()
+        .expect("not poisoned")
+        .drain(..)
+        .collect();
+    let lost: Vec<_> = acknowledged.difference(&found).collect();
+    println!(
+        "{kills} kills, {} batches acknowledged of {sent} sent, {} lost, {arrived} arrived, {spooled} items spooled at the end, slowest start {slowest:?}",
+        acknowledged.len(),
+        lost.len(),
+    );
+    assert!(acknowledged.len() >= kills, "no load");
+    assert!(lost.is_empty(), "{lost:?}");
+    assert_eq!(live.metric("wharfinger_items_lost_total", "").await, 0.0);
+    // What was on its way out of the spool at a kill may come again, and no more: of each worker's and the spool's own.
+    assert!(arrived <= sent + kills as u64 * (16 + SENDERS), "{arrived}");
 }

@@ -1,4 +1,4 @@
-//! The gateway's part of a process: directory, archive, workers.
+//! The gateway's part of a process: directory, archive, spool, workers.
 
 use std::{
     io,
@@ -22,6 +22,8 @@ use crate::{
         admit::Memory,
         deliver::{
             archive::Archive,
+            redeliver::{self, Redelivery},
+            spool::Spool,
             upstream::{self, Sockets},
         },
         listen::{self, Drain, Gate, tls::Certificates},
@@ -54,6 +56,7 @@ pub(super) struct GatewaySide {
     shared: Shared,
     certificates: Option<Arc<Certificates>>,
     workers: Vec<JoinHandle<()>>,
+    redelivery: Option<Redelivery>,
     stop: CancellationToken,
     following: Task<std::io::Result<()>>,
 }
@@ -146,6 +149,8 @@ impl GatewaySide {
             memory.bytes_max(),
         )
         .map_err(|error| Unusable(format!("the archive in {}: {error}", folder.display())))?;
+        let spool = Spool::start(config.spool.clone(), &folder.join("spool"))
+            .map_err(|error| Unusable(format!("the spool in {}: {error}", folder.display())))?;
         // Here, where reading files holds up no worker.
         tokio::task::spawn_blocking(upstream::load_system_roots)
             .await
@@ -165,6 +170,7 @@ impl GatewaySide {
             refusals: Arc::default(),
             usage,
             archive,
+            spool,
             listen,
             receive: config.receive.clone(),
             upstream: config.upstream.clone(),
@@ -180,6 +186,7 @@ impl GatewaySide {
             shared,
             certificates,
             workers: Vec::new(),
+            redelivery: None,
             stop,
             following,
         })
@@ -215,9 +222,20 @@ impl GatewaySide {
         }
     }
 
-    /// Starts the workers on the ports that were bound.
+    /// Starts the workers on the ports that were bound, and delivers what is spooled: by now it is known whose that is.
     pub(super) fn open_doors(&mut self, config: &Config, bound: &mut Bound) -> anyhow::Result<()> {
         self.workers = start_workers(config, bound, &self.shared, self.certificates.as_ref())?;
+        let shared = &self.shared;
+        let redelivery = Redelivery::start(redeliver::Parts {
+            spool: shared.spool.clone(),
+            directory: Arc::clone(&shared.directory),
+            memory: Arc::clone(&shared.memory),
+            archive: shared.archive.clone(),
+            upstream: config.upstream.clone(),
+            sockets: shared.sockets.clone(),
+            fallen: shared.fallen.clone(),
+        });
+        self.redelivery = Some(redelivery.context("no thread to deliver what is spooled")?);
         Ok(())
     }
 
@@ -228,6 +246,7 @@ impl GatewaySide {
             memory: Arc::clone(&self.shared.memory),
             gate: Arc::clone(&self.shared.gate),
             archive: self.shared.archive.clone(),
+            spool: self.shared.spool.clone(),
             fallen: self.shared.fallen.clone(),
         }
     }
@@ -267,7 +286,7 @@ impl GatewaySide {
         }
     }
 
-    /// Closes the doors, lets requests finish, flushes the archive, and ends the feed.
+    /// Closes the doors, lets requests finish, flushes the archive and the spool, and ends the feed.
     pub(super) async fn drain(self, within: Duration) {
         self.shared.memory.close();
         let deadline = Instant::now() + within;
@@ -286,9 +305,26 @@ impl GatewaySide {
         }
         // Now nobody stores any more. A disk that hangs must not hold up the process.
         let left = deadline.saturating_duration_since(Instant::now());
-        let archive = self.shared.archive.clone();
-        if !ends_within(left.max(GRACE), move || archive.close()).await {
-            warn!("drain timeout: the archive did not end");
+        let (archive, spool) = (self.shared.archive.clone(), self.shared.spool.clone());
+        let redelivery = self.redelivery;
+        let delivered = move || {
+            if let Some(redelivery) = redelivery {
+                redelivery.close();
+            }
+        };
+        if !ends_within(left.max(GRACE) + GRACE, delivered).await {
+            warn!("drain timeout: what is spooled was still on its way");
+        }
+        // Side by side: one disk must not use up the other's time.
+        let (archived, kept) = tokio::join!(
+            ends_within(left.max(GRACE), move || archive.close()),
+            ends_within(left.max(GRACE), move || spool.close()),
+        );
+        if !archived || !kept {
+            warn!(
+                archived,
+                kept, "drain timeout: the archive or the spool did not end"
+            );
         }
         // Everything is counted by now. What nobody takes in time stays on disk, and is told after the next start.
         let usage = self.shared.usage;

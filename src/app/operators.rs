@@ -1,8 +1,11 @@
 //! The operators' port: `/metrics`, `/live`, `/ready`, `/version`, and the books.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -14,8 +17,15 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     control::Control,
     directory::{Account, Directory},
-    gateway::{admit::Memory, deliver::archive::Archive, listen::Gate},
-    model::{AccountId, Page, Rejection, Signal, Tally},
+    gateway::{
+        admit::Memory,
+        deliver::{
+            archive::Archive,
+            spool::{Listed, Spool},
+        },
+        listen::Gate,
+    },
+    model::{AccountId, Books, Loss, Page, Rejection, Signal, Tally},
     operate::{metrics::Metrics, process},
 };
 
@@ -43,6 +53,7 @@ pub(super) struct GatewayParts {
     pub(super) memory: Arc<Memory>,
     pub(super) gate: Arc<Gate>,
     pub(super) archive: Archive,
+    pub(super) spool: Spool,
     pub(super) fallen: CancellationToken,
 }
 
@@ -145,6 +156,7 @@ impl Operators {
         gauges.archive_syncs.absolute(archive.syncs);
         gauges.archive_failures.absolute(archive.failures);
         gauges.archive_deleted_files.absolute(archive.deleted_files);
+        self.state_spool(&parts.spool);
         gauges
             .directory_accounts
             .set(directory.accounts().len() as f64);
@@ -157,6 +169,22 @@ impl Operators {
             }
             self.metrics.state_books(signal, &sum);
         }
+        let difference = difference(&books, &parts.spool.amounts());
+        gauges.spool_difference[0].set(difference.items as f64);
+        gauges.spool_difference[1].set(difference.bytes as f64);
+    }
+
+    fn state_spool(&self, spool: &Spool) {
+        let (gauges, usage) = (self.metrics.gauges(), spool.usage());
+        gauges.spool_bytes.set(usage.disk_bytes as f64);
+        gauges.spool_records.set(usage.left.records as f64);
+        gauges.spool_segments.set(usage.segments as f64);
+        gauges
+            .spool_failing
+            .set(if usage.is_failing { 1.0 } else { 0.0 });
+        gauges.spool_syncs.absolute(usage.syncs);
+        gauges.spool_failures.absolute(usage.failures);
+        gauges.spool_damaged_records.absolute(usage.damaged_records);
     }
 
     fn state_process(&self) {
@@ -187,6 +215,11 @@ impl Operators {
         }
         let mut warnings = Vec::new();
         if let Some(parts) = &self.gateway {
+            if parts.spool.usage().is_failing {
+                warnings.push(
+                    "the spool's disk fails: what a destination doesn't take is answered 503",
+                );
+            }
             if parts.fallen.is_cancelled() {
                 reasons.push("a worker has died, and the process ends");
             }
@@ -246,6 +279,26 @@ impl Operators {
     }
 }
 
+/// What the books count as spooled and the spool doesn't, or the other way round.
+fn difference(books: &[(AccountId, Arc<Books>)], spooled: &[Listed]) -> Tally {
+    let mut left: HashMap<(AccountId, usize), Tally> = HashMap::new();
+    for ((account, signal, _), amount) in spooled {
+        *left.entry((*account, signal.index())).or_default() += amount.tally;
+    }
+    let mut difference = Tally::default();
+    for (account, books) in books {
+        for signal in Signal::ALL {
+            let there = left.remove(&(*account, signal.index())).unwrap_or_default();
+            let said = books.page(signal).spooled;
+            difference += Tally::new(
+                said.items.abs_diff(there.items),
+                said.bytes.abs_diff(there.bytes),
+            );
+        }
+    }
+    left.values().fold(difference, |sum, there| sum + *there)
+}
+
 fn account_books(account: &Account) -> Value {
     let mut signals = Map::new();
     for signal in Signal::ALL {
@@ -256,13 +309,22 @@ fn account_books(account: &Account) -> Value {
             .filter(|(_, tally)| *tally != Tally::default())
             .map(|(label, refused)| ((*label).to_owned(), tally(refused)))
             .collect();
+        let lost: Map<String, Value> = Loss::ALL
+            .iter()
+            .zip(page.lost)
+            .filter(|(_, tally)| *tally != Tally::default())
+            .map(|(loss, lost)| (loss.label().to_owned(), tally(lost)))
+            .collect();
         signals.insert(
             signal.name().to_owned(),
             json!({
                 "received": tally(page.received),
                 "delivered": tally(page.delivered),
                 "refused": refused,
-                "lost": tally(page.lost),
+                "spooled": tally(page.spooled),
+                "carried": tally(page.carried),
+                "lost": tally(page.lost_in_all()),
+                "lost_because": lost,
                 "in_flight": tally(page.in_flight()),
             }),
         );

@@ -32,8 +32,12 @@ pub(super) enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Delivers what is spooled: a running gateway does that by itself, and nothing else can.
-    Replay,
+    /// Puts what was set aside, since its destination refused it, back into the spool, to be delivered once more; no gateway may
+    /// be running.
+    Replay {
+        #[command(flatten)]
+        which: Which,
+    },
     /// Drops what is spooled, for good; no gateway may be running.
     Drop {
         #[command(flatten)]
@@ -41,7 +45,7 @@ pub(super) enum Verb {
     },
 }
 
-/// What is to be dropped.
+/// What is to be dropped, or delivered once more.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 pub(super) struct Which {
@@ -71,27 +75,28 @@ impl Verb {
         match self {
             Self::List { json } => list(&offline::list(&folder).map_err(of(&folder))?, json)?,
             Self::Check { json } => check(&offline::check(&folder).map_err(of(&folder))?, json)?,
-            Self::Replay => anyhow::bail!(Failure::Usage(
-                "a running gateway delivers what is spooled, by itself and in order: start it, and see `wharfinger spool list`"
-                    .to_owned()
-            )),
+            Self::Replay { which } => {
+                let replayed = offline::replay(&folder, which.chosen()).map_err(of(&folder))?;
+                output::line(&format!("{replayed} records to be delivered once more"))?;
+            }
             Self::Drop { which } => {
-                let Which {
-                    account,
-                    signal,
-                    destination,
-                    all: _,
-                } = which;
-                let chosen = Chosen {
-                    account: account.map(AccountId),
-                    signal,
-                    destination: destination.map(DestinationId),
-                };
-                let dropped = offline::drop(&folder, chosen).map_err(of(&folder))?;
+                let dropped = offline::drop(&folder, which.chosen()).map_err(of(&folder))?;
                 output::line(&format!("{dropped} records dropped"))?;
             }
         }
         Ok(())
+    }
+}
+
+// === impl Which ===
+
+impl Which {
+    fn chosen(self) -> Chosen {
+        Chosen {
+            account: self.account.map(AccountId),
+            signal: self.signal,
+            destination: self.destination.map(DestinationId),
+        }
     }
 }
 
@@ -120,18 +125,16 @@ fn list(listed: &[Listed], is_json: bool) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    let rows = listed
-        .iter()
-        .map(|((account, signal, destination), left)| {
-            [
-                account.to_string(),
-                signal.to_string(),
-                destination.to_string(),
-                left.records.to_string(),
-                left.tally.items.to_string(),
-                left.bytes.to_string(),
-            ]
-        });
+    let rows = listed.iter().map(|((account, signal, destination), left)| {
+        [
+            account.to_string(),
+            signal.to_string(),
+            destination.to_string(),
+            left.records.to_string(),
+            left.tally.items.to_string(),
+            left.bytes.to_string(),
+        ]
+    });
     let head = [
         "ACCOUNT",
         "SIGNAL",

@@ -189,6 +189,11 @@ fn limits(config: &Config, checks: &mut Checks<'_>) {
             "archive.answer_timeout",
             config.archive.answer_timeout.is_zero(),
         ),
+        (
+            "spool.answer_timeout",
+            config.spool.answer_timeout.is_zero(),
+        ),
+        ("spool.spill_after", config.spool.spill_after.is_zero()),
     ] {
         if is_none {
             checks.refuse(&[key], "must be above 0, or no request can come through");

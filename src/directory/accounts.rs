@@ -112,6 +112,11 @@ impl Registers {
             .map(|register| Arc::clone(&register.books))
     }
 
+    /// The same, made when there are none.
+    pub(super) fn books_of(&self, id: AccountId) -> Arc<Books> {
+        Arc::clone(&self.accounts.entry(id).or_default().books)
+    }
+
     /// Every account's books, of accounts gone too.
     pub(super) fn all(&self) -> Vec<(AccountId, Arc<Books>)> {
         self.accounts

@@ -16,7 +16,7 @@ use tracing::{debug, error, warn};
 
 use self::session::Session;
 use super::{Directory, Keep, Taken, usage::Reports};
-use crate::model::Secret;
+use crate::{clock, model::Secret};
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_LAST: Duration = Duration::from_secs(5);
@@ -123,15 +123,9 @@ async fn run(session: &mut Session, source: Source) {
             warn!(reason = %lost, "lost the control plane's feed, serving on from memory and reconnecting");
         }
         quiet = true;
-        time::sleep(jittered(backoff)).await;
+        time::sleep(clock::jittered(backoff)).await;
         backoff = (backoff * 2).min(BACKOFF_LAST);
     }
-}
-
-/// Between half of it and all of it, so that gateways don't come back in step.
-fn jittered(backoff: Duration) -> Duration {
-    let random = getrandom::u32().unwrap_or(u32::MAX);
-    backoff.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
 }
 
 /// Runs CPU work, elsewhere when there is much of it.

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     directory::{Account, Directory, usage::Meter},
-    model::{Content, Door, Encoding, Limits, Rejection, Signal, Tally, TokenId},
+    model::{Content, Door, Encoding, Limits, Loss, Rejection, Signal, Tally, TokenId},
 };
 use memory::Claim;
 use rate::Charge;
@@ -197,6 +197,11 @@ impl Permit {
         self.line.deliver();
     }
 
+    /// The rest of what was read is safe in the spool.
+    pub fn spooled(&mut self) {
+        self.line.spool();
+    }
+
     /// Read and not yet settled.
     pub const fn open_tally(&self) -> Tally {
         self.line.open
@@ -258,6 +263,15 @@ impl Line {
         self.delivered += self.open;
         self.open = Tally::default();
     }
+
+    /// As good as delivered, to the token's usage: its sender is told that it is safe.
+    fn spool(&mut self) {
+        if self.is_booked {
+            self.account.books.spooled(self.signal, self.open);
+        }
+        self.delivered += self.open;
+        self.open = Tally::default();
+    }
 }
 
 impl Drop for Line {
@@ -273,7 +287,8 @@ impl Drop for Line {
             return;
         }
         if self.is_whole {
-            self.account.books.lost(self.signal, self.open);
+            let books = &self.account.books;
+            books.lost(self.signal, Loss::Died, self.open);
         } else {
             self.refuse(Rejection::BodyCutOff.index(), self.open);
         }

@@ -171,6 +171,11 @@ impl From<Rejection> for Refused {
 // === impl Caller ===
 
 impl Caller {
+    /// The keyed digest of its token.
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
     /// Reads the token's state once more: a body may have taken a minute to arrive, and a revocation means it. The account comes
     /// back as it is now: its destination may have been changed meanwhile.
     ///

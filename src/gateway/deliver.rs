@@ -3,12 +3,15 @@
 pub mod archive;
 pub mod upstream;
 pub mod spool;
+pub mod redeliver;
 
+mod spill;
 mod shipment;
 mod target;
 mod http;
 mod grpc;
 mod answer;
+mod lines;
 mod secrets;
 mod blame;
 mod pool;
@@ -38,15 +41,19 @@ use crate::{
     },
 };
 use archive::Archive;
+use spill::{Holds, Kept};
+use spool::Spool;
 use upstream::Upstreams;
 
 const COMPLAINT_EVERY: Duration = Duration::from_secs(1);
 
-/// Everything a batch can be handed to. One a worker: upstream connections are its own, the archive is shared.
+/// Everything a batch can be handed to. One a worker: upstream connections are its own, archive and spool are shared.
 pub struct Destinations {
     directory: Arc<Directory>,
     archive: Archive,
+    spool: Spool,
     upstreams: Upstreams,
+    holds: Holds,
     /// When each destination was last complained of, and how often since.
     complaints: RefCell<HashMap<DestinationId, (Option<Instant>, u64)>>,
 }
@@ -72,11 +79,18 @@ pub async fn deliver(destinations: &Destinations, mut batch: Batch) -> Result<De
 
 impl Destinations {
     /// All of one worker's.
-    pub fn new(directory: Arc<Directory>, archive: Archive, upstreams: Upstreams) -> Self {
+    pub fn new(
+        directory: Arc<Directory>,
+        archive: Archive,
+        spool: Spool,
+        upstreams: Upstreams,
+    ) -> Self {
         Self {
             directory,
             archive,
+            spool,
             upstreams,
+            holds: Holds::default(),
             complaints: RefCell::default(),
         }
     }
@@ -150,10 +164,14 @@ impl Destinations {
                 self.archive.store(account, token, payload, held).await
             }
             DestinationKind::Http | DestinationKind::OtlpHttp | DestinationKind::OtlpGrpc => {
-                let mut claim = |bytes| permit.claim(bytes);
-                self.upstreams
-                    .send(&destination, account, token, payload, &mut claim)
-                    .await
+                let kept = Kept {
+                    spool: &self.spool,
+                    upstreams: &self.upstreams,
+                    holds: &self.holds,
+                    destination: &destination,
+                    account,
+                };
+                kept.send(permit, payload).await
             }
         };
         if let Err(rejection) = &outcome {

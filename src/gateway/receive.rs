@@ -241,6 +241,7 @@ impl Batch {
     /// Everything that was received has been taken, but for what the destination refused.
     pub fn settle(mut self, outcome: &Result<crate::model::Delivery, Rejection>) {
         match outcome {
+            Ok(delivery) if delivery.is_spooled => self.permit.spooled(),
             Ok(delivery) => self.settle_parts(delivery.refused_items),
             // A 2.0 receiver may refuse a request and say how much of it was written all the same.
             Err(Rejection::DestinationRefused {
@@ -258,7 +259,7 @@ impl Batch {
     /// The destination refused so many items and took the rest. It counts in items: their bytes are their share.
     fn settle_parts(&mut self, refused_items: u64) {
         let open = self.permit.open_tally();
-        let refused = Tally::new(refused_items.min(open.items), share(open, refused_items));
+        let refused = open.part(refused_items);
         if refused.items > 0 {
             self.permit
                 .refused_part_for(Rejection::DESTINATION_REFUSED, refused);
@@ -272,12 +273,4 @@ impl Batch {
                 .refused_part_for(Rejection::DESTINATION_REFUSED, rest);
         }
     }
-}
-
-fn share(of: Tally, items: u64) -> u64 {
-    if of.items == 0 {
-        return 0;
-    }
-    let share = u128::from(of.bytes) * u128::from(items.min(of.items)) / u128::from(of.items);
-    u64::try_from(share).unwrap_or(of.bytes)
 }

@@ -23,6 +23,7 @@ use super::{
     deliver::{
         Destinations,
         archive::Archive,
+        spool::Spool,
         upstream::{self, Sockets, Upstreams},
     },
     listen::{self, Bound, Drain, Gate, Phase},
@@ -52,6 +53,8 @@ pub struct Shared {
     pub usage: Arc<Usage>,
     /// The archive's queue.
     pub archive: Archive,
+    /// The spool's queue.
+    pub spool: Spool,
     /// Limits on connections and heads.
     pub listen: Arc<listen::Config>,
     /// Limits on bodies.
@@ -141,6 +144,7 @@ async fn run(shared: Shared, bound: Vec<Bound>) {
         usage,
         refusals,
         archive,
+        spool,
         listen,
         receive,
         upstream,
@@ -153,6 +157,7 @@ async fn run(shared: Shared, bound: Vec<Bound>) {
         destinations: Rc::new(Destinations::new(
             Arc::clone(&directory),
             archive,
+            spool,
             upstreams,
         )),
         directory,

@@ -7,7 +7,7 @@ use super::{LineCounts, Measure, Tally, WriteCounts};
 /// Remote write 2.0: what the destination said it wrote. Never made up.
 pub type Written = WriteCounts;
 
-/// The destination (or the archive's fsync) has said yes.
+/// The destination (or the archive's fsync, or the spool's) has said yes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Delivery {
     /// Items the destination took none the less to refuse (OTLP partial success); 0 when it took all.
@@ -20,6 +20,8 @@ pub struct Delivery {
     pub lines: Option<LineCounts>,
     /// Nothing was delivered, as the sender asked: what would have been.
     pub validated: Option<Tally>,
+    /// It is safe in the spool, and its destination has yet to take it.
+    pub is_spooled: bool,
 }
 
 // === impl Delivery ===

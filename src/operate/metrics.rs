@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use metrics::{Counter, Gauge, Histogram, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use crate::model::{Door, Page, Rejection, Signal};
+use crate::model::{Door, Loss, Page, Rejection, Signal};
 
 /// Why a connection was closed on its peer: values of the label `reason`.
 pub const CUTS: [&str; 10] = [
@@ -70,7 +70,9 @@ struct BookMetrics {
     received: [Counter; 2],
     delivered: [Counter; 2],
     refused: [[Counter; 2]; Rejection::LABELS.len()],
-    lost: [Counter; 2],
+    lost: [[Counter; 2]; Loss::ALL.len()],
+    carried: [Counter; 2],
+    spooled: [Gauge; 2],
     in_flight: [Gauge; 2],
 }
 
@@ -92,6 +94,14 @@ pub struct Gauges {
     pub directory_revision: Gauge,
     pub directory_age: Gauge,
     pub directory_fresh: Gauge,
+    pub spool_bytes: Gauge,
+    pub spool_records: Gauge,
+    pub spool_segments: Gauge,
+    pub spool_failing: Gauge,
+    pub spool_syncs: Counter,
+    pub spool_failures: Counter,
+    pub spool_damaged_records: Counter,
+    pub spool_difference: [Gauge; 2],
     pub archive_bytes: Gauge,
     pub archive_queued_bytes: Gauge,
     pub archive_syncs: Counter,
@@ -274,22 +284,45 @@ impl BookMetrics {
                     labels,
                 )
             }),
-            lost: pair(
-                "wharfinger_items_lost_total",
-                "Items read whole that were neither delivered nor refused: their request died in the gateway.",
-                "wharfinger_body_lost_bytes_total",
-                "Bytes of bodies read whole that were neither delivered nor refused.",
+            lost: Loss::ALL.map(|loss| {
+                let mut labels = labels();
+                labels.push(Label::new("reason", loss.label()));
+                pair(
+                    "wharfinger_items_lost_total",
+                    "Items that nobody took and nobody will: their request died in the gateway, or they were spooled and are over.",
+                    "wharfinger_body_lost_bytes_total",
+                    "Bytes of bodies that nobody took and nobody will.",
+                    labels,
+                )
+            }),
+            carried: pair(
+                "wharfinger_items_carried_total",
+                "Items that an earlier process received and that were found in the spool at the start.",
+                "wharfinger_body_carried_bytes_total",
+                "Bytes of bodies that an earlier process received and that were found in the spool at the start.",
                 labels(),
             ),
+            spooled: [
+                declare.gauge(
+                    "wharfinger_items_spooled",
+                    "Items that are safe in the spool and not yet taken by their destination.",
+                    labels(),
+                ),
+                declare.gauge(
+                    "wharfinger_body_spooled_bytes",
+                    "Bytes of bodies, after inflation, that are safe in the spool.",
+                    labels(),
+                ),
+            ],
             in_flight: [
                 declare.gauge(
                     "wharfinger_items_in_flight",
-                    "Items read and not yet delivered, refused or lost.",
+                    "Items read and not yet delivered, spooled, refused or lost.",
                     labels(),
                 ),
                 declare.gauge(
                     "wharfinger_body_in_flight_bytes",
-                    "Bytes of bodies read and not yet delivered, refused or lost.",
+                    "Bytes of bodies read and not yet delivered, spooled, refused or lost.",
                     labels(),
                 ),
             ],
@@ -303,13 +336,20 @@ impl BookMetrics {
         };
         set(&self.received, page.received);
         set(&self.delivered, page.delivered);
-        set(&self.lost, page.lost);
+        set(&self.carried, page.carried);
+        for (counters, tally) in self.lost.iter().zip(page.lost) {
+            set(counters, tally);
+        }
         for (counters, tally) in self.refused.iter().zip(page.refused) {
             set(counters, tally);
         }
-        let in_flight = page.in_flight();
-        self.in_flight[0].set(in_flight.items as f64);
-        self.in_flight[1].set(in_flight.bytes as f64);
+        for (gauges, tally) in [
+            (&self.in_flight, page.in_flight()),
+            (&self.spooled, page.spooled),
+        ] {
+            gauges[0].set(tally.items as f64);
+            gauges[1].set(tally.bytes as f64);
+        }
     }
 }
 
@@ -344,6 +384,17 @@ impl Gauges {
             directory_revision: gauge("wharfinger_directory_revision", "The revision that this gateway enforces."),
             directory_age: gauge("wharfinger_directory_age_seconds", "Since the directory was last known to be current; -1 while it never was."),
             directory_fresh: gauge("wharfinger_directory_fresh", "1 while the directory is current, so that an unknown token is known not to exist."),
+            spool_bytes: gauge("wharfinger_spool_bytes", "Bytes of the spool's files, and of what waits to be written."),
+            spool_records: gauge("wharfinger_spool_records", "Bodies that are safe in the spool and not yet taken by their destination."),
+            spool_segments: gauge("wharfinger_spool_segments", "Files of records in the spool."),
+            spool_failing: gauge("wharfinger_spool_failing", "1 while the spool's disk fails and nothing is taken into it."),
+            spool_syncs: counter("wharfinger_spool_syncs_total", "Syncs of spooled records."),
+            spool_failures: counter("wharfinger_spool_failures_total", "Writes and syncs that failed; nothing of theirs was acknowledged."),
+            spool_damaged_records: counter("wharfinger_spool_damaged_records_total", "Damaged pieces found in the spool and set aside."),
+            spool_difference: [
+                gauge("wharfinger_books_spool_difference_items", "Items that the books count as spooled and the spool doesn't, or the other way round. 0 but for a moment."),
+                gauge("wharfinger_books_spool_difference_bytes", "The same in bytes of bodies. 0 but for a moment."),
+            ],
             archive_bytes: gauge("wharfinger_archive_bytes", "Bytes of archive files on disk."),
             archive_queued_bytes: gauge("wharfinger_archive_queued_bytes", "Bytes of bodies that wait for the archive."),
             archive_syncs: counter("wharfinger_archive_syncs_total", "Files synced to disk."),

@@ -194,11 +194,19 @@ impl Live {
         )
     }
 
-    /// A new destination of one endpoint.
+    /// A new destination of one endpoint, whose own word is waited for.
     pub async fn destination(&self, name: &str, kind: &str, endpoint: &str) {
-        let body = json!({"name": name, "kind": kind, "endpoints": [endpoint]});
-        self.must(Method::POST, "/destinations?wait=enforced", body)
+        self.destination_of(name, kind, endpoint, "destination")
             .await;
+    }
+
+    /// The same with another `ack`; its number.
+    pub async fn destination_of(&self, name: &str, kind: &str, endpoint: &str, ack: &str) -> u64 {
+        let body = json!({"name": name, "kind": kind, "endpoints": [endpoint], "ack": ack});
+        let destination = self
+            .must(Method::POST, "/destinations?wait=enforced", body)
+            .await;
+        destination["id"].as_u64().expect("a number")
     }
 
     /// A page of the operators' port.

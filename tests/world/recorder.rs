@@ -31,6 +31,8 @@ pub struct Recorded {
     pub path: String,
     pub headers: HeaderMap,
     pub body: Bytes,
+    /// What it was answered with.
+    pub status: u16,
 }
 
 /// Serves HTTP/1.1 and, for gRPC, HTTP/2 on one port.
@@ -150,7 +152,9 @@ impl Recorder {
         let Ok(body) = body.collect().await else {
             return Ok(Response::new(Full::default().boxed()));
         };
+        let mut script = self.script.lock().expect("not poisoned").clone();
         let recorded = Recorded {
+            status: script.status,
             path: uri
                 .path_and_query()
                 .map(ToString::to_string)
@@ -158,7 +162,6 @@ impl Recorder {
             headers,
             body: body.to_bytes(),
         };
-        let mut script = self.script.lock().expect("not poisoned").clone();
         if let Some(count) = script.written {
             let written = "x-prometheus-remote-write-samples-written";
             script.headers.push((written, count(&recorded).to_string()));

@@ -138,6 +138,15 @@ impl Memory {
         Ok(claim)
     }
 
+    /// Bytes to be claimed for an account beside any request: what waits on disk is read again.
+    pub fn hold(self: &Arc<Self>, account: &Arc<Account>) -> Held {
+        Held {
+            memory: Arc::clone(self),
+            account: Arc::clone(account),
+            bytes: 0,
+        }
+    }
+
     fn account_bytes_max(&self) -> u64 {
         let free = self.bytes_max.saturating_sub(self.bytes());
         free.saturating_mul(ACCOUNT_SHARE_OF_FREE)

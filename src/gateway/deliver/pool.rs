@@ -31,6 +31,8 @@ const STREAMS_MAX: usize = 256;
 const SHARED_MAX: usize = 8;
 /// How long a failing endpoint is passed over: doubled with each failure up to the second.
 const REST: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
+/// How long others are asked first, after an endpoint has answered that it takes nothing.
+const BUSY: Duration = Duration::from_secs(1);
 
 /// One endpoint with its connections.
 pub(super) struct Endpoint {
@@ -42,8 +44,16 @@ pub(super) struct Endpoint {
     dialing: Semaphore,
     dialed: RefCell<(u64, Option<ConnectFault>)>,
     failures: Cell<u32>,
+    failed_at: Cell<Option<Instant>>,
     resting_until: Cell<Option<Instant>>,
+    /// It answers, and takes nothing: others should be asked first.
+    busy_until: Cell<Option<Instant>>,
+    /// Requests on their way.
+    out: Cell<usize>,
 }
+
+/// A request on its way to an endpoint, until it is dropped.
+pub(super) struct Out<'e>(&'e Cell<usize>);
 
 /// What a connection may cost in sockets and time.
 pub(super) struct Bounds<'a> {
@@ -100,8 +110,22 @@ impl Endpoint {
             dialing: Semaphore::const_new(1),
             dialed: RefCell::new((0, None)),
             failures: Cell::new(0),
+            failed_at: Cell::new(None),
             resting_until: Cell::new(None),
+            busy_until: Cell::new(None),
+            out: Cell::new(0),
         }
+    }
+
+    /// How many requests are on their way.
+    pub(super) fn out(&self) -> usize {
+        self.out.get()
+    }
+
+    /// One more is.
+    pub(super) fn begin(&self) -> Out<'_> {
+        self.out.set(self.out.get() + 1);
+        Out(&self.out)
     }
 
     /// An HTTP/1.1 connection: the one used last, so that the others may go; a new one if `fresh` or none is idle.
@@ -297,10 +321,25 @@ impl Endpoint {
         self.resting_until.set(None);
     }
 
-    /// It could not be reached, or is down.
-    pub(super) fn failed(&self, now: Instant) {
+    /// It has answered that it takes nothing now: whoever refuses quickest must not be sent most.
+    pub(super) fn refused(&self, now: Instant) {
+        self.succeeded();
+        self.busy_until.set(Some(now + BUSY));
+    }
+
+    /// Whether it has said so lately.
+    pub(super) fn is_busy(&self, now: Instant) -> bool {
+        self.busy_until.get().is_some_and(|until| now < until)
+    }
+
+    /// It could not be reached, or is down. Attempts that were on their way together fail together, and count once.
+    pub(super) fn failed(&self, began: Instant, now: Instant) {
+        if self.failed_at.get().is_some_and(|at| began < at) {
+            return;
+        }
         let failures = self.failures.get();
         let rest = REST[0] * 2u32.saturating_pow(failures.min(10));
+        self.failed_at.set(Some(now));
         self.resting_until.set(Some(now + rest.min(REST[1])));
         self.failures.set(failures.saturating_add(1));
     }
@@ -322,6 +361,14 @@ impl Endpoint {
 impl Endpoint {
     pub(super) fn idle_connections(&self) -> usize {
         self.idle.borrow().len()
+    }
+}
+
+// === impl Out ===
+
+impl Drop for Out<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 

@@ -33,6 +33,18 @@ pub(super) struct Shipment<'p> {
     pub(super) counts: Counts,
 }
 
+/// Whether a destination of that kind takes what it is.
+pub(super) fn check(payload: &Payload, destination: &Destination) -> Result<(), Rejection> {
+    let is_otlp = matches!(payload.content, Content::OtlpProtobuf | Content::OtlpJson);
+    match destination.kind {
+        DestinationKind::Archive => Err(misconfigured(destination, "is an archive")),
+        DestinationKind::OtlpHttp | DestinationKind::OtlpGrpc if !is_otlp => {
+            Err(misconfigured(destination, "takes OTLP only"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The payload as that destination takes it. Body bytes are shared, not copied, unless they must change; then what they
 /// come to is claimed before it is allocated, and others get their turn in between.
 pub(super) async fn prepare<'p>(
@@ -40,16 +52,7 @@ pub(super) async fn prepare<'p>(
     destination: &Destination,
     claim: Claim<'_>,
 ) -> Result<Shipment<'p>, Rejection> {
-    let is_otlp = matches!(payload.content, Content::OtlpProtobuf | Content::OtlpJson);
-    match destination.kind {
-        DestinationKind::Archive => {
-            return Err(misconfigured(destination, "is an archive"));
-        }
-        DestinationKind::OtlpHttp | DestinationKind::OtlpGrpc if !is_otlp => {
-            return Err(misconfigured(destination, "takes OTLP only"));
-        }
-        _ => {}
-    }
+    check(payload, destination)?;
     let mut shipment = Shipment {
         content: payload.content,
         signal: payload.signal,

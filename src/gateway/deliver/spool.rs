@@ -1,8 +1,5 @@
 //! The spool: payloads that are safe on this machine's disk until their destination takes them.
 //!
-//! Not yet in the path of requests: [`Spool::append`] and [`Spool::next`] are what that needs, and `wharfinger spool` looks at
-//! what is there.
-//!
 //! # A record's way
 //!
 //! ```text
@@ -36,7 +33,8 @@
 //! - In memory are a few numbers for each segment and each line, and the rows of nine segments at most, however much is spooled.
 //! - A line that is stuck holds up nothing but itself.
 //!
-//! Live traffic comes first because whoever calls [`Spool::next`] says when; pace and retries are theirs, too.
+//! Live traffic comes first because whoever calls [`Spool::next`] says when; pace and retries are theirs, too: see
+//! [`super::redeliver`].
 
 mod budget;
 mod writer;
@@ -64,7 +62,7 @@ pub mod offline;
 
 use std::{io, path::Path, sync::Arc};
 
-pub use config::Config;
+pub use config::{Config, Revoked};
 pub use head::{Origin, Record};
 pub use lease::Lease;
 pub use line::Amount;
@@ -73,7 +71,7 @@ pub use refusal::Refusal;
 use crate::{
     clock,
     gateway::admit::Held,
-    model::{AccountId, DestinationId, Payload, Signal, Tally},
+    model::{AccountId, DestinationId, Loss, Payload, Signal, Tally},
 };
 use disk::Files;
 use engine::World;
@@ -83,21 +81,11 @@ use running::Running;
 #[derive(Clone)]
 pub struct Spool(Arc<Running<Files>>);
 
-/// Why a record is over that nobody took.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Loss {
-    /// It waited too long.
-    Expired,
-    /// It was damaged on the disk.
-    Damaged,
-    /// Its destination refused it for good, and it was set aside.
-    Refused,
-    /// An operator said so.
-    Dropped,
-}
-
 /// What was lost of which account's signal, and why.
 pub type Losses = Vec<(AccountId, Signal, Loss, Tally)>;
+
+/// What was found at the start of which account's signal.
+pub type Findings = Vec<(AccountId, Signal, Tally)>;
 
 /// What an account has spooled of a signal for a destination.
 pub type Listed = ((AccountId, Signal, DestinationId), Amount);
@@ -138,6 +126,11 @@ impl Spool {
         Ok(Self(Running::start(disk, config, world())?))
     }
 
+    /// As it was started.
+    pub fn config(&self) -> &Config {
+        &self.0.engine.config
+    }
+
     /// Returns when the payload is safe: written *and* synced. A future that is dropped before takes the payload back.
     ///
     /// # Errors
@@ -161,6 +154,21 @@ impl Spool {
     /// What was lost since this was last asked, for the books.
     pub fn take_losses(&self) -> Losses {
         self.0.engine.take_losses()
+    }
+
+    /// What was found since this was last asked, of an earlier process, for the books.
+    pub fn take_findings(&self) -> Findings {
+        self.0.engine.take_findings()
+    }
+
+    /// Where something is to go, also when all of it rests.
+    pub fn destinations(&self) -> Vec<DestinationId> {
+        self.0.engine.shelf().destinations()
+    }
+
+    /// Whether an account has anything of a signal spooled for that destination.
+    pub fn has(&self, account: AccountId, signal: Signal, destination: DestinationId) -> bool {
+        self.0.engine.shelf().has(account, signal, destination)
     }
 
     /// Bytes that an account has spooled.

@@ -1,6 +1,6 @@
 //! A destination compiled for sending: its URLs taken apart, its headers parsed, its endpoints found.
 
-use std::rc::Rc;
+use std::{cell::Cell, rc::Rc};
 
 use ::http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri,
@@ -31,6 +31,8 @@ pub(super) struct Target {
     base: HeaderMap,
     templates: Vec<(HeaderName, Vec<Piece>, bool)>,
     kind: DestinationKind,
+    /// Requests that ask it again after it has failed.
+    pub(super) retrying: Rc<Cell<usize>>,
 }
 
 /// One endpoint of a destination and the paths it has.
@@ -93,6 +95,7 @@ pub(super) fn compile(
         base: HeaderMap::with_capacity(16),
         templates: Vec::new(),
         kind: destination.kind,
+        retrying: Rc::default(),
     };
     target.compile_headers(destination)?;
     Ok(target)

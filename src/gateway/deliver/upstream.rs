@@ -1,7 +1,7 @@
 //! Delivery over the network: one deliverer per worker thread, with its own connections.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell, RefMut},
     collections::HashMap,
     rc::{Rc, Weak},
     sync::{Arc, Weak as ArcWeak},
@@ -18,15 +18,18 @@ use super::{
     blame::{misconfigured, unavailable},
     body::Chain,
     grpc, http,
+    lines::with_lines,
     pool::{Bounds, Endpoint},
-    shipment::{Shipment, prepare},
+    shipment::{self, Shipment, prepare},
     target::{self, Identity, Target},
 };
 pub use super::{config::Config, connect::load_system_roots, sockets::Sockets};
 use crate::model::{
-    AccountId, Counts, Delivery, Destination, DestinationKind, LineCounts, Payload, Rejection,
-    Tally, TokenId, UpstreamTls,
+    AccountId, Delivery, Destination, DestinationKind, Payload, Rejection, TokenId, UpstreamTls,
 };
+
+/// Requests of one worker that ask a destination again, at a time.
+const RETRYING_MAX: usize = 16;
 
 /// Sends payloads to destinations of the kinds `http`, `otlp_http` and `otlp_grpc`.
 ///
@@ -35,6 +38,18 @@ use crate::model::{
 pub struct Upstreams {
     shared: Rc<Shared>,
 }
+
+/// How long a destination's answer is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Its endpoints share the time until then, and one that uses up its share is taken for down.
+    pub end: Instant,
+    /// It is given up before, where there is something better to do.
+    pub cut: Option<Instant>,
+}
+
+/// A place among those who try again, until it is dropped.
+pub struct Retry(Rc<Cell<usize>>);
 
 struct Shared {
     config: Config,
@@ -78,8 +93,8 @@ impl Upstreams {
 
     /// Sends a payload to the destination and waits for its answer, within the destination's `request_timeout`.
     ///
-    /// Endpoints are tried in turn, starting at another each time; each has its share of the time that is left. A payload
-    /// may arrive twice (an endpoint that dies before its answer may have taken it), never half.
+    /// Endpoints are tried one after the other, the one with the fewest requests on their way first; each has its share of the time
+    /// that is left. A payload may arrive twice (an endpoint that dies before its answer may have taken it), never half.
     ///
     /// What must be inflated or converted on the way is paid for through `claim`, in bytes, before it is allocated.
     ///
@@ -88,18 +103,69 @@ impl Upstreams {
     pub async fn send(
         &self,
         destination: &Arc<Destination>,
-        account: AccountId,
-        token: TokenId,
+        caller: (AccountId, TokenId),
+        payload: &Payload,
+        claim: &mut dyn FnMut(u64) -> Result<(), Rejection>,
+    ) -> Result<Delivery, Rejection> {
+        let patience = Patience::until(Instant::now() + destination.request_timeout);
+        self.send_within(patience, destination, caller, payload, claim)
+            .await
+    }
+
+    /// The same in less time.
+    ///
+    /// # Errors
+    /// As [`Upstreams::send`].
+    pub async fn send_within(
+        &self,
+        patience: Patience,
+        destination: &Arc<Destination>,
+        caller: (AccountId, TokenId),
         payload: &Payload,
         claim: &mut dyn FnMut(u64) -> Result<(), Rejection>,
     ) -> Result<Delivery, Rejection> {
         let (target, start) = self.shared.target(destination)?;
         let shipment = prepare(payload, destination, claim).await?;
-        let caller = (account, token);
         let answer = self
-            .try_endpoints(destination, &target, start, caller, &shipment)
+            .try_endpoints(destination, &target, (start, patience), caller, &shipment)
             .await;
         with_lines(answer, payload)
+    }
+
+    /// Whether it could ever be sent there, as far as that shows before it is tried.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(
+        &self,
+        destination: &Arc<Destination>,
+        payload: &Payload,
+    ) -> Result<(), Rejection> {
+        self.shared.known(destination).target(destination)?;
+        shipment::check(payload, destination)
+    }
+
+    /// A place among those who ask a destination again that has just failed, if there is one: so few, that they are no load to it.
+    pub fn retry(&self, destination: &Arc<Destination>) -> Option<Retry> {
+        let target = self.shared.known(destination).target(destination).ok()?;
+        let places = Rc::clone(&target.retrying);
+        let is_free = places.get() < RETRYING_MAX;
+        is_free.then(|| {
+            places.set(places.get() + 1);
+            Retry(places)
+        })
+    }
+
+    /// Whether every endpoint has failed lately, and rests: nothing should be sent there now that can wait.
+    pub fn is_resting(&self, destination: &Arc<Destination>) -> bool {
+        let now = Instant::now();
+        let target = self.shared.known(destination).target(destination);
+        target.is_ok_and(|target| {
+            target
+                .sites
+                .iter()
+                .all(|site| site.endpoint.is_resting(now))
+        })
     }
 
     /// All that [`Upstreams::send`] does before it connects.
@@ -121,34 +187,42 @@ impl Upstreams {
         &self,
         destination: &Destination,
         target: &Target,
-        start: usize,
+        (start, patience): (usize, Patience),
         caller: (AccountId, TokenId),
         shipment: &Shipment<'_>,
     ) -> Result<Delivery, Rejection> {
-        let deadline = Instant::now() + destination.request_timeout;
         let mut tried = 0u64;
         let mut last = unavailable("destination timed out");
         for left in (1..=target.sites.len()).rev() {
             let now = Instant::now();
-            let Some(index) = pick(target, start, tried, now) else {
+            let time_left = patience.end.saturating_duration_since(now);
+            let Some(index) = pick(target, start, tried, now).filter(|_| !time_left.is_zero())
+            else {
                 break;
             };
             tried |= 1 << index;
             let endpoint = &target.sites[index].endpoint;
             endpoint.probe(now);
-            let share = deadline.saturating_duration_since(now) / u32::try_from(left).unwrap_or(1);
-            let by = now + share;
+            let _out = endpoint.begin();
+            let by = now + time_left / u32::try_from(left).unwrap_or(1);
+            let cut = patience.cut.filter(|cut| *cut < by);
             let attempt = self.attempt(destination, target, index, caller, shipment, by);
-            let attempt = timeout_at(by, attempt).await;
-            match attempt {
+            match timeout_at(cut.unwrap_or(by), attempt).await {
                 Ok(Attempt::Final(answer)) => {
-                    endpoint.succeeded();
+                    match &answer {
+                        Err(Rejection::DestinationUnavailable { .. }) => {
+                            endpoint.refused(Instant::now());
+                        }
+                        _ => endpoint.succeeded(),
+                    }
                     return answer;
                 }
                 Ok(Attempt::Elsewhere(rejection)) => last = after(&last, rejection),
+                // It had less time than it is owed: slow, and not known to be down.
+                Err(_) if cut.is_some() => return Err(unavailable("destination is slow")),
                 Err(_) => last = after(&last, unavailable("destination timed out")),
             }
-            endpoint.failed(Instant::now());
+            endpoint.failed(now, Instant::now());
         }
         Err(last)
     }
@@ -188,7 +262,8 @@ impl Upstreams {
     }
 }
 
-/// The next endpoint that was not tried: those at rest come last, and come all the same if there is no other.
+/// The next endpoint that was not tried: of those with the fewest requests on their way, each in its turn. Those at rest come last,
+/// and come all the same if there is no other.
 fn pick(target: &Target, start: usize, tried: u64, now: Instant) -> Option<usize> {
     let count = target.sites.len();
     let untried = || {
@@ -196,8 +271,10 @@ fn pick(target: &Target, start: usize, tried: u64, now: Instant) -> Option<usize
             .map(|step| (start + step) % count)
             .filter(|index| tried & 1 << index == 0)
     };
+    let endpoint = |index: &usize| &target.sites[*index].endpoint;
     untried()
-        .find(|index| !target.sites[*index].endpoint.is_resting(now))
+        .filter(|index| !endpoint(index).is_resting(now))
+        .min_by_key(|index| (endpoint(index).is_busy(now), endpoint(index).out()))
         .or_else(|| untried().next())
 }
 
@@ -213,87 +290,60 @@ fn after(earlier: &Rejection, mut later: Rejection) -> Rejection {
     later
 }
 
-/// Bulk: how its lines ended. A destination that tells how many it took has taken those, if its counters add up to what it
-/// was sent; else all of a refused body's lines count as malformed.
-fn with_lines(
-    mut answer: Result<Delivery, Rejection>,
-    payload: &Payload,
-) -> Result<Delivery, Rejection> {
-    let Counts::Lines(counted) = payload.counts else {
-        return answer;
-    };
-    match &mut answer {
-        Ok(delivery) => delivery.lines = Some(counted),
-        Err(Rejection::DestinationRefused { lines, message, .. }) => {
-            if let Some((refused_items, lines)) = lines.and_then(|told| taken(counted, told)) {
-                return Ok(Delivery {
-                    refused_items,
-                    message: Some(std::mem::take(message)).filter(|message| !message.is_empty()),
-                    lines: Some(lines),
-                    ..Delivery::default()
-                });
-            }
-            *lines = Some(LineCounts {
-                good: Default::default(),
-                malformed: counted.malformed + counted.good,
-                ..counted
-            });
-        }
-        Err(_) => {}
+// === impl Patience ===
+
+impl Patience {
+    /// As long as there is time.
+    pub const fn until(end: Instant) -> Self {
+        Self { end, cut: None }
     }
-    answer
 }
 
-/// Of lines that were sent: how many the destination refused, and the counters of all, if it tells of each and took some.
-/// It counts no bytes: they are shared out by lines.
-fn taken(counted: LineCounts, told: LineCounts) -> Option<(u64, LineCounts)> {
-    let (sent, took) = (counted.good, told.good.items);
-    let parts = [told.malformed, told.oversized, told.empty].map(|part| part.items);
-    let refused = parts.into_iter().try_fold(0u64, u64::checked_add)?;
-    if took == 0 || took.checked_add(refused) != Some(sent.items) {
-        return None;
+// === impl Retry ===
+
+impl Drop for Retry {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
-    let bytes_of = |items: u64| {
-        let share = u128::from(sent.bytes) * u128::from(items) / u128::from(sent.items);
-        u64::try_from(share).unwrap_or(sent.bytes)
-    };
-    let [malformed, oversized, empty] = parts.map(|items| Tally::new(items, bytes_of(items)));
-    let bad = malformed + oversized + empty;
-    let lines = LineCounts {
-        good: Tally::new(took, sent.bytes - bad.bytes),
-        malformed: counted.malformed + malformed,
-        oversized: counted.oversized + oversized,
-        empty: counted.empty + empty,
-    };
-    Some((refused, lines))
+}
+
+// === impl Known ===
+
+impl Known {
+    fn target(&self, destination: &Destination) -> Result<Rc<Target>, Rejection> {
+        let target = self.target.as_ref().map(Rc::clone);
+        target.map_err(|what| misconfigured(destination, what))
+    }
 }
 
 // === impl Shared ===
 
 impl Shared {
-    /// The destination compiled, and the endpoint to start at. Compiled once for each version of it.
+    /// The destination compiled, and the endpoint to start at.
     fn target(
         self: &Rc<Self>,
         destination: &Arc<Destination>,
     ) -> Result<(Rc<Target>, usize), Rejection> {
-        let mut known = self.known.borrow_mut();
-        let known = known.entry(Arc::as_ptr(destination)).or_insert_with(|| {
-            self.start_sweeping();
-            let target = target::compile(destination, |identity| self.endpoint(identity));
-            Known {
-                destination: Arc::downgrade(destination),
-                target: target.map(Rc::new),
-                next: 0,
-            }
-        });
-        match &known.target {
-            Ok(target) => {
-                let start = known.next;
-                known.next = (start + 1) % target.sites.len();
-                Ok((target.clone(), start))
-            }
-            Err(what) => Err(misconfigured(destination, what)),
-        }
+        let mut known = self.known(destination);
+        let target = known.target(destination)?;
+        let start = known.next;
+        known.next = (start + 1) % target.sites.len();
+        Ok((target, start))
+    }
+
+    /// Compiled once for each version of it.
+    fn known(self: &Rc<Self>, destination: &Arc<Destination>) -> RefMut<'_, Known> {
+        RefMut::map(self.known.borrow_mut(), |known| {
+            known.entry(Arc::as_ptr(destination)).or_insert_with(|| {
+                self.start_sweeping();
+                let target = target::compile(destination, |identity| self.endpoint(identity));
+                Known {
+                    destination: Arc::downgrade(destination),
+                    target: target.map(Rc::new),
+                    next: 0,
+                }
+            })
+        })
     }
 
     fn endpoint(&self, identity: &Identity<'_>) -> Result<Rc<Endpoint>, &'static str> {

@@ -5,14 +5,18 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use serde_json::json;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use prost::Message;
+use serde_json::{Value, json};
 use tracing::warn;
 
 use super::{
     disk::Disk,
-    head::Record,
+    head::{Head, Record},
     name::{Kind, Name},
 };
+use crate::model::Chunks;
 
 /// Folders within the spool's.
 pub(super) const DAMAGED: &str = "damaged";
@@ -92,9 +96,11 @@ impl Asides {
             "encoding": payload.encoding.name(),
             "line_type": payload.line_type,
             "reason": reason,
+            // All that is known of it, for whoever takes it up again.
+            "head": STANDARD.encode(Head::new(origin, payload).encode_to_vec()),
         })
         .to_string();
-        let bytes = payload.chunks.len() + about.len() as u64;
+        let bytes = on_disk(payload.chunks.len()) + on_disk(about.len() as u64);
         if !self.claim(&self.refused_bytes, bytes) {
             return;
         }
@@ -115,6 +121,44 @@ impl Asides {
         used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
             .is_ok()
     }
+}
+
+/// Payloads that nobody took, by their names without an ending.
+pub(super) fn list_refused<D: Disk>(disk: &D) -> io::Result<Vec<String>> {
+    let files = disk.list(REFUSED)?.into_iter();
+    let names = files.filter_map(|(name, _)| Some(name.strip_suffix(".json")?.to_owned()));
+    Ok(names.collect())
+}
+
+/// One of them; none when it isn't whole, or a later version wrote it.
+pub(super) fn read_refused<D: Disk>(disk: &D, name: &str) -> io::Result<Option<(Head, Chunks)>> {
+    let read = |ending: &str| {
+        let file = disk.open(&format!("{REFUSED}/{name}{ending}"))?;
+        let mut bytes = vec![0; usize::try_from(disk.bytes(&file)?).unwrap_or(usize::MAX)];
+        let read = disk.read(&file, 0, &mut bytes)?;
+        bytes.truncate(read);
+        Ok::<_, io::Error>(bytes)
+    };
+    let about: Option<Value> = serde_json::from_slice(&read(".json")?).ok();
+    let head = about.and_then(|about| STANDARD.decode(about["head"].as_str()?).ok());
+    let head = head.and_then(|head| Head::decode(head.as_slice()).ok());
+    let Some(head) = head else {
+        return Ok(None);
+    };
+    let body = Chunks::from_iter([Bytes::from(read(".body")?)]);
+    Ok(Some((head, body)))
+}
+
+/// It is taken up again.
+pub(super) fn remove_refused<D: Disk>(disk: &D, name: &str) -> io::Result<()> {
+    disk.remove(&format!("{REFUSED}/{name}.json"))?;
+    disk.remove(&format!("{REFUSED}/{name}.body"))
+}
+
+/// A small file takes a block, and a name.
+fn on_disk(bytes: u64) -> u64 {
+    const BLOCK_BYTES: u64 = 4096;
+    bytes.max(1).next_multiple_of(BLOCK_BYTES)
 }
 
 fn complain(kept: io::Result<()>) {

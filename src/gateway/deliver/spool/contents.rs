@@ -224,7 +224,7 @@ pub(super) fn load<D: Disk>(
     end: u64,
 ) -> io::Result<(Contents, Trouble)> {
     let mut trouble = Trouble::default();
-    let index = whole_file(disk, &name.file(Kind::Index)).ok();
+    let index = whole_file(disk, &name.file(Kind::Index))?;
     let kept = index.and_then(|index| Contents::decode(&index, name.id));
     let mut contents = match kept {
         Some(contents) => contents,
@@ -233,7 +233,7 @@ pub(super) fn load<D: Disk>(
             scanned(disk, file, name, end, &mut trouble)?
         }
     };
-    if let Ok(done) = whole_file(disk, &name.file(Kind::Done)) {
+    if let Some(done) = whole_file(disk, &name.file(Kind::Done))? {
         for at in journal::marks(&done, name.id) {
             contents.mark(at);
         }
@@ -282,10 +282,14 @@ pub(super) fn keep<D: Disk>(disk: &D, name: Name, contents: &Contents) -> io::Re
     written
 }
 
-fn whole_file<D: Disk>(disk: &D, name: &str) -> io::Result<Vec<u8>> {
-    let file = disk.open(name)?;
+/// None where there is none: what can't be read now may say that a record is done with.
+fn whole_file<D: Disk>(disk: &D, name: &str) -> io::Result<Option<Vec<u8>>> {
+    let file = match disk.open(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
     let mut bytes = vec![0; disk.bytes(&file)?.min(SIDE_BYTES_MAX) as usize];
     let read = disk.read(&file, 0, &mut bytes)?;
     bytes.truncate(read);
-    Ok(bytes)
+    Ok(Some(bytes))
 }

@@ -95,9 +95,11 @@ impl Disk for Files {
         let mut found = Vec::new();
         for entry in fs::read_dir(self.folder.join(folder))? {
             let entry = entry?;
-            // Gone since it was listed: nothing to see.
-            let Ok(metadata) = entry.metadata() else {
-                continue;
+            let metadata = match entry.metadata() {
+                Ok(metadata) => metadata,
+                // Gone since it was listed: nothing to see.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
             };
             if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string()) {
                 found.push((name, metadata.len()));

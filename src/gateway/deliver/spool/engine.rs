@@ -13,13 +13,13 @@ use std::{
 use tracing::{error, warn};
 
 use super::{
-    Config, Listed, Loss, Losses, Usage,
+    Config, Findings, Listed, Losses, Usage,
     aside::Asides,
     budget::Budget,
     contents::{self, Key, Row},
     disk::Disk,
     head::Record,
-    line::Amount,
+    line::{Amount, Place},
     name::{Kind, Name},
     recover::{self, Earlier},
     scan,
@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     gateway::deliver::watch::Watch,
-    model::{AccountId, Chunks, DestinationId, Signal, Tally},
+    model::{AccountId, Chunks, DestinationId, Loss, Signal, Tally},
 };
 
 /// What is neither disk nor configuration: time, and chance.
@@ -51,6 +51,9 @@ pub(super) struct Engine<D: Disk> {
     shelf: Mutex<Shelf<D>>,
     earlier: Mutex<Earlier>,
     losses: Mutex<HashMap<(AccountId, usize, Loss), Tally>>,
+    findings: Mutex<HashMap<(AccountId, usize), Tally>>,
+    /// How often each of them was tried.
+    unreadable: Mutex<HashMap<Place, u32>>,
     asides: Asides,
 }
 
@@ -59,6 +62,9 @@ const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 
 /// A line rests that long when its record could not be read.
 pub(super) const UNREADABLE_REST: Duration = Duration::from_secs(1);
+
+/// A record that the disk does not give so often is damaged: half a minute of it.
+const UNREADABLE_TRIES: u32 = 30;
 
 /// Counted since the start.
 #[derive(Default)]
@@ -103,6 +109,8 @@ impl<D: Disk> Engine<D> {
             is_failing: AtomicBool::new(false),
             counts: Counts::default(),
             losses: Mutex::default(),
+            findings: Mutex::default(),
+            unreadable: Mutex::default(),
             asides,
         })
     }
@@ -140,19 +148,45 @@ impl<D: Disk> Engine<D> {
                 let is_his = origin.account == picked.key.account
                     && origin.destination == picked.key.destination;
                 if let Some(payload) = payload.filter(|_| is_his) {
+                    self.unreadable().remove(&picked.place);
                     return Read::Whole(Box::new(Record { origin, payload }));
                 }
             }
             Ok(None) => {}
-            Err(error) => {
+            Err(error) if self.may_come_back(picked, &error) => {
                 warn!(file = %name, %error, "a spooled record cannot be read, trying again");
                 return Read::Unreadable;
             }
+            Err(error) => {
+                error!(file = %name, %error, "a spooled record cannot be read, and is given up");
+            }
         }
+        self.unreadable().remove(&picked.place);
         self.damaged(picked.name, at, bytes);
         self.lose(Loss::Damaged, &picked.key, &picked.row);
         self.end(picked);
         Read::Damaged
+    }
+
+    /// A file that is gone stays so; a sector that can't be read holds up its line only for so many tries.
+    fn may_come_back(&self, picked: &Picked, error: &io::Error) -> bool {
+        const EIO: i32 = 5;
+        if error.kind() == io::ErrorKind::NotFound {
+            return false;
+        }
+        if error.raw_os_error() != Some(EIO) {
+            return true;
+        }
+        let mut unreadable = self.unreadable();
+        let tries = unreadable.entry(picked.place).or_default();
+        *tries += 1;
+        *tries < UNREADABLE_TRIES
+    }
+
+    fn unreadable(&self) -> MutexGuard<'_, HashMap<Place, u32>> {
+        self.unreadable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Copies what is damaged to where a person can look at it, and counts it.
@@ -216,6 +250,22 @@ impl<D: Disk> Engine<D> {
             .collect()
     }
 
+    pub(super) fn find(&self, key: &Key, row: &Row) {
+        self.budget.found(key.account, u64::from(row.bytes));
+        let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = (key.account, key.signal.index());
+        *findings.entry(place).or_default() += row.tally;
+    }
+
+    /// What was found since this was last asked, for the books.
+    pub(super) fn take_findings(&self) -> Findings {
+        let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *findings)
+            .into_iter()
+            .map(|((account, signal), tally)| (account, Signal::ALL[signal], tally))
+            .collect()
+    }
+
     /// Deletes the files of segments that are off the shelf: the records first, so that nothing is left behind that would
     /// bring them back.
     pub(super) fn remove(&self, gone: impl IntoIterator<Item = Gone>) {
@@ -238,11 +288,17 @@ impl<D: Disk> Engine<D> {
         if let Some((name, contents)) = shelf.seal(number)
             && let Err(error) = contents::keep(&self.disk, name, contents)
         {
-            warn!(segment = %name, %error, "a spooled segment has no index and will be scanned");
+            warn!(segment = %name, %error, "a spooled segment has no index yet");
+            shelf.unindexed(number);
         }
         let gone = shelf.settle(&self.disk, number);
         drop(shelf);
         self.remove(gone);
+    }
+
+    /// Writes the indexes that could not be written: a scan would bring back what was refused.
+    pub(super) fn keep_indexes(&self) {
+        self.shelf().keep_indexes(&self.disk);
     }
 
     /// What is not done with, line by line.

@@ -2,7 +2,8 @@
 
 use tracing::warn;
 
-use super::{Loss, contents::Key, disk::Disk, engine::Engine, shelf::Cleared};
+use super::{contents::Key, disk::Disk, engine::Engine, shelf::Cleared};
+use crate::model::Loss;
 
 // === impl Engine ===
 

@@ -5,8 +5,8 @@
 use prost::Message;
 
 use crate::model::{
-    AccountId, Chunks, Content, Counts, DestinationId, Door, Encoding, LineCounts, Payload, Signal,
-    Tally, TokenId, WriteCounts,
+    AccountId, Chunks, Content, Counts, DestinationId, Digest, Door, Encoding, LineCounts, Payload,
+    Signal, Tally, TokenId, WriteCounts,
 };
 
 /// Whose a payload is, and where it goes.
@@ -16,6 +16,8 @@ pub struct Origin {
     pub account: AccountId,
     /// The token that opened the door.
     pub token: TokenId,
+    /// By which the directory says what has become of it since.
+    pub digest: Digest,
     /// The destination that was the signal's then.
     pub destination: DestinationId,
     /// When it was accepted, in milliseconds since 1970.
@@ -57,6 +59,8 @@ pub(super) struct Head {
     counts: Vec<u64>,
     #[prost(string, optional, tag = "11")]
     line_type: Option<String>,
+    #[prost(bytes = "vec", tag = "12")]
+    digest: Vec<u8>,
 }
 
 const CONTENTS: [Content; 5] = [
@@ -90,14 +94,17 @@ impl Head {
             inflated_bytes: payload.inflated_bytes,
             counts: numbers(&payload.counts),
             line_type: payload.line_type.clone(),
+            digest: origin.digest.0.to_vec(),
         }
     }
 
     /// Whose it is.
-    pub(super) const fn origin(&self) -> Origin {
+    pub(super) fn origin(&self) -> Origin {
         Origin {
             account: AccountId(self.account),
             token: TokenId(self.token),
+            // What is none belongs to no token that is known.
+            digest: Digest(self.digest.as_slice().try_into().unwrap_or_default()),
             destination: DestinationId(self.destination),
             accepted_ms: self.accepted_ms,
         }
@@ -186,6 +193,7 @@ mod tests {
         let origin = Origin {
             account: AccountId(1),
             token: TokenId(2),
+            digest: Digest([5; 16]),
             destination: DestinationId(3),
             accepted_ms: 4,
         };

@@ -54,6 +54,11 @@ impl<F: Send + Sync> Journal<F> {
         self.owed.extend_from_slice(&encode(self.name.id, at));
     }
 
+    /// Places that were noted and are not written yet.
+    pub(super) fn owed(&self) -> Vec<u32> {
+        marks(&self.owed, self.name.id).collect()
+    }
+
     /// Writes what was noted. What fails now is written with the next.
     pub(super) fn pay<D: Disk<File = F>>(&mut self, disk: &D) {
         if !self.owed.is_empty() {

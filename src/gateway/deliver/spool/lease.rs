@@ -8,7 +8,7 @@ use super::{
     head::Record,
     shelf::Picked,
 };
-use crate::model::{AccountId, Signal, Tally};
+use crate::model::{AccountId, Loss, Signal, Tally};
 
 /// One record until it is settled; dropped, it is handed out again.
 pub struct Lease {
@@ -64,9 +64,17 @@ impl Lease {
         }
     }
 
-    /// It is delivered, or dropped for a reason of the caller's: it does not come back.
+    /// It is delivered, and does not come back.
     pub fn done(mut self) {
         self.is_settled = true;
+        self.engine.end(&self.picked);
+    }
+
+    /// Nobody is to have it any more: it is counted as lost.
+    pub fn lose(mut self, loss: Loss) {
+        self.is_settled = true;
+        let Picked { key, row, .. } = &self.picked;
+        self.engine.lose(loss, key, row);
         self.engine.end(&self.picked);
     }
 

@@ -93,7 +93,17 @@ impl Place {
 impl Line {
     /// Whether another record may be handed out now, where so many may be out.
     pub(super) fn is_open(&self, out_max: usize, now_ms: u64) -> bool {
+        // What has come back may be what its destination never takes: it goes alone, so that others get past it.
+        let out_max = if self.returned.is_empty() { out_max } else { 1 };
         self.leased.len() < out_max.clamp(1, LEASES_MAX) && self.rests_until_ms <= now_ms
+    }
+
+    /// Whether nothing is left of it, once it was looked for.
+    pub(super) fn is_over(&self, now_ms: u64) -> bool {
+        self.left.records == 0
+            && self.leased.is_empty()
+            && self.returned.is_empty()
+            && self.rests_until_ms <= now_ms
     }
 
     /// Whether a record is in somebody's hands, or was and waits in front of the others.

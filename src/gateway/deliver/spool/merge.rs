@@ -9,7 +9,6 @@ use std::io::{self, IoSlice};
 use tracing::warn;
 
 use super::{
-    Loss,
     contents::{self, Contents, Key, Row},
     disk::Disk,
     engine::Engine,
@@ -20,7 +19,7 @@ use super::{
     shelf::Shelf,
     writer::ROWS_MAX,
 };
-use crate::model::Chunks;
+use crate::model::{Chunks, Loss};
 
 /// So many small neighbours are worth one, whatever it gives back.
 const NEIGHBOURS: usize = 8;
@@ -28,6 +27,9 @@ const NEIGHBOURS: usize = 8;
 const PART_OF_SEGMENT: u64 = 2;
 /// A segment that is filled to less than this part is sparse or small.
 const SPARSE_PART: u64 = 4;
+
+/// What could not be merged is left alone for so long, while others are.
+const FAILED_REST_MS: u64 = 60_000;
 
 /// A segment to be merged.
 struct Source {
@@ -55,16 +57,20 @@ struct Written<F> {
 
 impl<D: Disk> Shelf<D> {
     /// Neighbours that are worth it, oldest first; nothing is handed out of them from now on.
-    fn claim_sparse(&mut self, segment_bytes_max: u64, age_ms_max: u64) -> Vec<u32> {
+    fn claim_sparse(&mut self, segment_bytes_max: u64, age_ms_max: u64, now_ms: u64) -> Vec<u32> {
         let mut run = Run::default();
         for (number, segment) in &self.segments {
             let bytes_max = segment.file_bytes.max(segment_bytes_max);
             let is_thin = segment.left_bytes.saturating_mul(SPARSE_PART) < bytes_max;
             let is_still = segment.state == State::Sealed
                 && segment.leased == 0
+                && segment.rests_until_ms <= now_ms
                 && segment.journal.is_written()
                 && segment.span.generation < u16::MAX;
-            if !(is_thin && is_still && run.takes(segment, segment_bytes_max, age_ms_max)) {
+            let last = run.numbers.last().copied().unwrap_or(*number);
+            let is_next = self.holes.range(last..*number).next().is_none();
+            let fits = is_next && run.takes(segment, segment_bytes_max, age_ms_max);
+            if !(is_thin && is_still && fits) {
                 if run.is_worth_it(segment_bytes_max) {
                     break;
                 }
@@ -92,6 +98,14 @@ impl<D: Disk> Shelf<D> {
             end: segment.end,
         });
         sources.collect()
+    }
+
+    fn rest_segments(&mut self, numbers: &[u32], until_ms: u64) {
+        for number in numbers {
+            if let Some(segment) = self.segments.get_mut(number) {
+                segment.rests_until_ms = until_ms;
+            }
+        }
     }
 
     fn set_state(&mut self, numbers: &[u32], state: State) {
@@ -159,7 +173,9 @@ impl<D: Disk> Engine<D> {
         if !shelf.is_whole() {
             return false;
         }
-        let numbers = shelf.claim_sparse(self.config.segment_bytes_max, age_ms_max);
+        let now_ms = self.now_ms();
+        let bytes_max = self.config.segment_bytes_max;
+        let numbers = shelf.claim_sparse(bytes_max, age_ms_max, now_ms);
         if numbers.is_empty() {
             return false;
         }
@@ -173,8 +189,9 @@ impl<D: Disk> Engine<D> {
                 warn!(%error, "sparse segments of the spool cannot be merged");
                 let mut shelf = self.shelf();
                 shelf.set_state(&numbers, State::Sealed);
+                shelf.rest_segments(&numbers, now_ms.saturating_add(FAILED_REST_MS));
                 shelf.list_all();
-                return false;
+                return true;
             }
         };
         for lost in &written.damaged {

@@ -2,15 +2,21 @@
 
 use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
+use prost::Message;
+
 use super::{
-    Amount, Config, Listed, Loss,
-    aside::{DAMAGED, REFUSED},
+    Amount, Config, Listed,
+    aside::{self, DAMAGED, REFUSED},
     contents::{self, Key, Trouble},
     disk::{Disk, Files},
     engine::{Engine, World},
     name::{Kind, Name},
+    writer::{Waiting, Writer},
 };
-use crate::model::{AccountId, DestinationId, Signal};
+use crate::{
+    gateway::deliver::group::Answer,
+    model::{AccountId, DestinationId, Loss, Signal},
+};
 
 /// One segment's state, as [`check`] found it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +33,7 @@ pub struct Checked {
     pub torn_bytes: u64,
 }
 
-/// Which records [`drop`] drops; what is not said is any.
+/// Which records [`drop`] drops and [`replay`] takes up; what is not said is any.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Chosen {
     /// Of that account.
@@ -92,18 +98,86 @@ pub fn drop(folder: &Path, chosen: Chosen) -> io::Result<u64> {
     let engine = Engine::open(disk, Config::default(), world)?;
     while engine.recover() {}
     let numbers: Vec<u32> = engine.shelf().segments.keys().copied().collect();
-    let is_chosen = |key: &Key| {
-        chosen.account.is_none_or(|account| account == key.account)
-            && chosen.signal.is_none_or(|signal| signal == key.signal)
-            && chosen
-                .destination
-                .is_none_or(|destination| destination == key.destination)
-    };
     let dropped = numbers
         .into_iter()
-        .map(|number| engine.clear(number, Loss::Dropped, &is_chosen))
+        .map(|number| engine.clear(number, Loss::Dropped, &|key| chosen.is(key)))
         .sum();
+    let mut shelf = engine.shelf();
+    shelf.pay(&engine.disk);
+    let mut segments = shelf.segments.values();
+    if !shelf.holes.is_empty() || !segments.all(|segment| segment.journal.is_written()) {
+        return Err(io::Error::other(
+            "not all of it could be dropped: some could not be read, or the disk is full",
+        ));
+    }
     Ok(dropped)
+}
+
+/// Puts what was set aside because its destination refused it back into the spool, to be delivered as if it had just come; gives
+/// how many payloads that were. No gateway may be running.
+///
+/// # Errors
+/// There is no spool, it can't be read or written, or a gateway uses it.
+pub fn replay(folder: &Path, chosen: Chosen) -> io::Result<u64> {
+    Files::borrow(folder)?;
+    let disk = Files::own(folder, &[DAMAGED, REFUSED])?;
+    // An operator's word is above what senders may fill.
+    let config = Config {
+        disk_bytes_max: 0,
+        account_bytes_max: 0,
+        ..Config::default()
+    };
+    let engine = Arc::new(Engine::open(disk, config, super::world())?);
+    let mut writer = Writer::new(Arc::clone(&engine));
+    let mut replayed = 0;
+    for name in aside::list_refused(&engine.disk)? {
+        let Some((mut head, body)) = aside::read_refused(&engine.disk, &name)? else {
+            continue;
+        };
+        let origin = head.origin();
+        let (Some(signal), Some(tally)) = (head.signal(), head.tally()) else {
+            continue;
+        };
+        let key = Key {
+            destination: origin.destination,
+            account: origin.account,
+            signal,
+        };
+        if !chosen.is(&key) {
+            continue;
+        }
+        head.accepted_ms = engine.now_ms();
+        let (answer, mut answered) = Answer::new(engine.config.answer_timeout);
+        writer.commit(vec![Waiting {
+            key,
+            accepted_ms: head.accepted_ms,
+            head: head.encode_to_vec(),
+            body,
+            tally,
+            _held: None,
+            answer,
+        }]);
+        match answered.try_recv() {
+            Ok(Ok(())) => aside::remove_refused(&engine.disk, &name)?,
+            Ok(Err(refusal)) => return Err(io::Error::other(refusal.why())),
+            Err(_) => return Err(io::Error::other("it was not taken")),
+        }
+        replayed += 1;
+    }
+    writer.seal();
+    Ok(replayed)
+}
+
+// === impl Chosen ===
+
+impl Chosen {
+    fn is(&self, key: &Key) -> bool {
+        self.account.is_none_or(|account| account == key.account)
+            && self.signal.is_none_or(|signal| signal == key.signal)
+            && self
+                .destination
+                .is_none_or(|destination| destination == key.destination)
+    }
 }
 
 fn each_segment(

@@ -24,6 +24,8 @@ pub(super) struct Earlier {
     segments: BTreeMap<Name, u64>,
     /// The first number that was never used.
     next_number: u32,
+    /// Those that could not be read when they were looked into.
+    unread: Vec<(Name, u64)>,
     /// What each stands for, once that is read.
     spans: Option<HashMap<Name, Span>>,
 }
@@ -37,7 +39,11 @@ pub(super) fn list<D: Disk>(disk: &D) -> io::Result<Earlier> {
     let mut others = Vec::new();
     for (file, bytes) in disk.list("")? {
         if let Some((name, kind)) = Name::parse(&file) {
-            earlier.next_number = earlier.next_number.max(name.number.saturating_add(1));
+            // No number comes after it, and none of ours is so high.
+            if name.number == u32::MAX {
+                continue;
+            }
+            earlier.next_number = earlier.next_number.max(name.number + 1);
             if kind == Kind::Segment {
                 earlier.segments.insert(name, bytes);
             } else {
@@ -118,12 +124,26 @@ impl<D: Disk> Engine<D> {
         if let Some((name, bytes)) = first
             && let Err(error) = self.look_into(name, bytes)
         {
-            // Left where it is: the next start tries again.
-            error!(segment = %name, %error, "a spooled segment cannot be read, going on without it");
+            error!(segment = %name, %error, "a spooled segment cannot be read, going on without it and trying again");
+            self.shelf().holes.insert(name.number);
+            self.earlier().unread.push((name, bytes));
         }
         let frontier = self.earlier().frontier();
         self.shelf().advance(frontier);
         first.is_some()
+    }
+
+    /// Looks again into what could not be read.
+    pub(super) fn recover_again(&self) {
+        let unread = std::mem::take(&mut self.earlier().unread);
+        for (name, bytes) in unread {
+            match self.look_into(name, bytes) {
+                Ok(()) => {
+                    self.shelf().holes.remove(&name.number);
+                }
+                Err(_) => self.earlier().unread.push((name, bytes)),
+            }
+        }
     }
 
     fn read_spans(&self) {
@@ -135,17 +155,23 @@ impl<D: Disk> Engine<D> {
             let read = file.and_then(|file| self.disk.read(&file, 0, &mut header));
             spans.insert(name, span(&header[..read.unwrap_or(0)], name));
         }
+        // What stands for others was renamed, and may not be there for good before this.
+        let is_durable = self.disk.sync_folder().is_ok();
         let mut earlier = self.earlier();
         // Most stand for themselves alone, and need not be remembered.
         spans.retain(|_, span| span.generation > 0);
         earlier.spans = Some(spans);
         let replaced = earlier.take_replaced();
         drop(earlier);
-        self.remove(replaced.into_iter().map(Into::into));
+        if is_durable {
+            self.remove(replaced.into_iter().map(Into::into));
+        }
     }
 
     fn look_into(&self, name: Name, bytes: u64) -> io::Result<()> {
         let file = self.disk.open(&name.file(Kind::Segment))?;
+        // Not by the listing's word: what has nothing left is removed.
+        let bytes = self.disk.bytes(&file)?.max(bytes);
         let (contents, trouble) = load(&self.disk, &file, name, bytes)?;
         for (at, bytes) in trouble.damage {
             self.damaged(name, at, bytes);
@@ -164,7 +190,7 @@ impl<D: Disk> Engine<D> {
             drop(contents::keep(&self.disk, name, &contents));
         }
         for (key, row) in contents.left() {
-            self.budget.found(key.account, u64::from(row.bytes));
+            self.find(&key, &row);
         }
         self.shelf().register(segment, contents);
         Ok(())

@@ -33,6 +33,8 @@ use crate::{
 
 /// Between two tries of a disk that fails: far below the seconds in which it should be used again.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
+/// What could not be read is tried again so often.
+const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(10);
 /// What expires and what can be merged is looked for so often.
 const KEEP_HOUSE_EVERY: Duration = Duration::from_secs(1);
 
@@ -115,7 +117,7 @@ impl<D: Disk> Running<D> {
             body: payload.chunks.clone(),
             tally: Tally::new(payload.counts.items(), payload.inflated_bytes),
             accepted_ms: origin.accepted_ms,
-            _held: held,
+            _held: Some(held),
             answer,
         };
         let bytes = waiting.record_bytes();
@@ -190,9 +192,14 @@ fn write<D: Disk>(engine: Arc<Engine<D>>, group: &Group<Waiting>) {
 }
 
 fn keep_house<D: Disk>(engine: &Engine<D>, stop: &Stop) {
-    let mut rest = Duration::ZERO;
+    let (mut rest, mut looked) = (Duration::ZERO, Instant::now());
     while !stop.wait(rest) {
         if !engine.recover() {
+            if looked.elapsed() >= LOOK_AGAIN_EVERY {
+                engine.recover_again();
+                looked = Instant::now();
+            }
+            engine.keep_indexes();
             engine.shelf().pay(&engine.disk);
             engine.expire();
             engine.merge();

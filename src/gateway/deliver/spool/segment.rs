@@ -34,6 +34,10 @@ pub(super) struct Segment<F> {
     /// In somebody's hands.
     pub(super) leased: u32,
     pub(super) newest_ms: u64,
+    /// It is not merged before then.
+    pub(super) rests_until_ms: u64,
+    /// What is in it stands on disk beside it; what does not must stay in memory.
+    pub(super) is_indexed: bool,
     /// Short names of the lines that may have something left here, sorted; a line that is not among them has not.
     lines: Box<[u32]>,
     pub(super) journal: Journal<F>,
@@ -61,6 +65,8 @@ impl<F: Send + Sync> Segment<F> {
             left_bytes: 0,
             leased: 0,
             newest_ms: contents.newest_ms,
+            rests_until_ms: 0,
+            is_indexed: true,
             lines: Box::default(),
             journal: Journal::new(name),
         };

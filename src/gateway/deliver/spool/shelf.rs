@@ -12,7 +12,7 @@ use super::{
     name::{Kind, Name},
     segment::{Opened, Segment, State},
 };
-use crate::model::DestinationId;
+use crate::model::{AccountId, DestinationId, Signal};
 
 /// Segments whose rows are in memory, beside the one that is written: a MiB each at most.
 const OPENED_MAX: usize = 8;
@@ -47,6 +47,8 @@ pub(super) struct Shelf<D: Disk> {
     pub(super) turns: HashMap<DestinationId, VecDeque<Key>>,
     /// Lines that have a time to wait for.
     pub(super) resting: BTreeSet<(u64, Key)>,
+    /// Numbers of segments that are there and could not be read: nothing may stand for them.
+    pub(super) holes: BTreeSet<u32>,
     /// Segments from there on wait until those before them are known. None: all are known.
     pub(super) frontier: Option<u32>,
     uses: u64,
@@ -71,6 +73,7 @@ impl<D: Disk> Shelf<D> {
             lines: HashMap::new(),
             turns: HashMap::new(),
             resting: BTreeSet::new(),
+            holes: BTreeSet::new(),
             frontier,
             uses: 0,
         }
@@ -130,6 +133,31 @@ impl<D: Disk> Shelf<D> {
         }
         self.hold(segment.name.number, contents);
         self.segments.insert(segment.name.number, segment);
+    }
+
+    /// Whether that line has anything left.
+    pub(super) fn has(
+        &self,
+        account: AccountId,
+        signal: Signal,
+        destination: DestinationId,
+    ) -> bool {
+        let key = Key {
+            destination,
+            account,
+            signal,
+        };
+        self.lines
+            .get(&key)
+            .is_some_and(|line| line.left.records > 0)
+    }
+
+    /// Where something is to go, also when all of it rests.
+    pub(super) fn destinations(&self) -> Vec<DestinationId> {
+        let turns = self.turns.iter().filter(|(_, keys)| !keys.is_empty());
+        let resting = self.resting.iter().map(|(_, key)| key.destination);
+        let all: BTreeSet<DestinationId> = turns.map(|(id, _)| *id).chain(resting).collect();
+        all.into_iter().collect()
     }
 
     /// Lets go of what stands before that number, which is known by now.
@@ -259,7 +287,11 @@ impl<D: Disk> Shelf<D> {
             return Ok(());
         };
         let file = disk.open(&segment.name.file(Kind::Segment))?;
-        let (contents, _) = contents::load(disk, &file, segment.name, segment.end)?;
+        let (mut contents, _) = contents::load(disk, &file, segment.name, segment.end)?;
+        // What could not be written down yet is done with all the same.
+        for at in segment.journal.owed() {
+            contents.mark(at);
+        }
         // A scan may find less than was known: damage since then. Nothing waits for what is not there.
         segment.count(&contents);
         self.hold(number, contents);
@@ -267,15 +299,36 @@ impl<D: Disk> Shelf<D> {
     }
 
     /// A segment's rows, if they are in memory.
+    #[cfg(test)]
     pub(super) fn contents(&self, number: u32) -> Option<&Opened> {
         self.opened.get(&number)
+    }
+
+    /// Its index could not be written.
+    pub(super) fn unindexed(&mut self, number: u32) {
+        if let Some(segment) = self.segments.get_mut(&number) {
+            segment.is_indexed = false;
+        }
+    }
+
+    /// Writes the indexes that could not be written.
+    pub(super) fn keep_indexes(&mut self, disk: &D) {
+        let missing = self.segments.iter_mut();
+        for (number, segment) in missing.filter(|(_, segment)| !segment.is_indexed) {
+            segment.is_indexed = self
+                .opened
+                .get(number)
+                .is_none_or(|opened| contents::keep(disk, segment.name, &opened.contents).is_ok());
+        }
     }
 
     fn hold(&mut self, number: u32, contents: Contents) {
         let is_spare = |number: &u32| {
             let segment = self.segments.get(number);
-            segment
-                .is_none_or(|segment| segment.state != State::Live && segment.journal.is_written())
+            segment.is_none_or(|segment| {
+                let is_still = segment.state != State::Live && segment.is_indexed;
+                is_still && segment.journal.is_written()
+            })
         };
         if self.opened.len() >= OPENED_MAX {
             let spare = self.opened.iter().filter(|(number, _)| is_spare(number));
@@ -322,11 +375,14 @@ impl<D: Disk> Shelf<D> {
         let gone = others.iter().filter_map(|number| self.take(*number));
         let gone: Vec<Gone> = gone.collect();
         let number = segment.name.number;
+        // Places in the others are none any more, also of a line whose record was lost on the way.
+        for line in self.lines.values_mut() {
+            line.returned
+                .retain(|place, _| !others.contains(&place.segment));
+        }
         for (key, _) in contents.left() {
             if let Some(line) = self.lines.get_mut(&key) {
                 line.cursor = line.cursor.min(Place::start_of(number));
-                line.returned
-                    .retain(|place, _| !others.contains(&place.segment));
             }
         }
         self.hold(number, contents);

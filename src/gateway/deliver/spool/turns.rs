@@ -11,7 +11,7 @@ use super::{
     segment::State,
     shelf::{Picked, Shelf},
 };
-use crate::model::DestinationId;
+use crate::model::{DestinationId, Signal};
 
 /// A line rests that long after its segment could not be read.
 const UNREADABLE_REST_MS: u64 = 1_000;
@@ -34,22 +34,26 @@ impl<D: Disk> Shelf<D> {
             self.list(key);
         }
         let turns = self.turns.get(&destination).map_or(0, VecDeque::len);
+        // Shared by those who have something: none of them may take all places.
+        let out_max = out_max / turns.max(1);
         for _ in 0..turns {
             let key = self.turns.get_mut(&destination)?.pop_front()?;
             let Some(line) = self.lines.get_mut(&key) else {
                 continue;
             };
             line.is_listed = false;
-            if line.left.records == 0 {
-                self.lines.remove(&key);
-                continue;
-            }
             match self.pick(disk, key, out_max, now_ms) {
                 Ok(Some(picked)) => {
                     self.list(key);
                     return Some(picked);
                 }
-                Ok(None) => {}
+                Ok(None) => {
+                    // Looked through, and not only counted down.
+                    let line = self.lines.get(&key);
+                    if line.is_some_and(|line| line.is_over(now_ms)) {
+                        self.lines.remove(&key);
+                    }
+                }
                 Err(error) => {
                     warn!(account.id = %key.account, destination.id = %key.destination, %error, "a spooled segment cannot be read, trying again");
                     self.rest(key, now_ms + UNREADABLE_REST_MS);
@@ -78,6 +82,11 @@ impl<D: Disk> Shelf<D> {
         out_max: usize,
         now_ms: u64,
     ) -> io::Result<Option<Picked>> {
+        // Receivers of samples refuse what comes behind a newer one.
+        let out_max = match key.signal {
+            Signal::Metrics => 1,
+            Signal::Logs | Signal::Traces => out_max,
+        };
         let line = self.lines.get(&key);
         let Some(line) = line.filter(|line| line.is_open(out_max, now_ms)) else {
             return Ok(None);
@@ -112,7 +121,10 @@ impl<D: Disk> Shelf<D> {
             if is_live {
                 break;
             }
-            from = Place::start_of(number.saturating_add(1));
+            let Some(next) = number.checked_add(1) else {
+                break;
+            };
+            from = Place::start_of(next);
         }
         if let Some(line) = self.lines.get_mut(&key) {
             line.cursor = from;

@@ -38,7 +38,7 @@ pub(super) struct Waiting {
     pub(super) tally: Tally,
     pub(super) accepted_ms: u64,
     /// What is held for the body until then.
-    pub(super) _held: Held,
+    pub(super) _held: Option<Held>,
     pub(super) answer: Answer<Refusal>,
 }
 
@@ -217,6 +217,8 @@ impl<D: Disk> Writer<D> {
             rows.push((record.key, row, record.accepted_ms, is_heard));
         }
         let number = live.name.number;
+        // Whoever has the shelf may be waiting for the disk.
+        let _under_way = self.engine.watch.begin(0);
         let mut shelf = self.engine.shelf();
         for (key, row, accepted_ms, is_heard) in rows {
             shelf.add(number, key, row, accepted_ms);
@@ -282,6 +284,7 @@ impl<D: Disk> Writer<D> {
     /// Ends the segment, so that the next process need not scan it.
     pub(super) fn seal(&mut self) {
         if let Some(live) = self.live.take() {
+            let _under_way = self.engine.watch.begin(0);
             self.engine.seal(live.name.number);
         }
     }

@@ -12,7 +12,9 @@ mod sockets;
 use bytes::Bytes;
 
 use super::*;
-use crate::model::{Chunks, Content, DestinationId, Door, Encoding, Signal, Tally, WriteCounts};
+use crate::model::{
+    Chunks, Content, Counts, DestinationId, Door, Encoding, LineCounts, Signal, Tally, WriteCounts,
+};
 
 const ACCOUNT: AccountId = AccountId(41);
 const TOKEN: TokenId = TokenId(97);
@@ -80,7 +82,7 @@ async fn send(
 ) -> Result<Delivery, Rejection> {
     let mut claim = |_| Ok(());
     upstreams
-        .send(destination, ACCOUNT, TOKEN, payload, &mut claim)
+        .send(destination, (ACCOUNT, TOKEN), payload, &mut claim)
         .await
 }
 

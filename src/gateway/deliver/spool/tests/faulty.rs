@@ -37,6 +37,8 @@ pub(super) struct State {
     pub(super) good_syncs: Option<u32>,
     /// How long every sync takes.
     pub(super) sync_takes: Duration,
+    /// Files that can't be opened, with the error's number.
+    pub(super) unreadable: BTreeMap<String, i32>,
     /// Operations until the power is gone; none: it stays.
     pub(super) dies_in: Option<u32>,
     pub(super) syncs: u64,
@@ -271,6 +273,9 @@ impl Disk for Faulty {
         let state = self.state();
         if state.is_dead() {
             return Err(io::Error::other("no power"));
+        }
+        if let Some(error) = state.unreadable.get(name) {
+            return Err(io::Error::from_raw_os_error(*error));
         }
         state.inode(name)
     }

@@ -7,8 +7,8 @@ use super::{
     stage::{Stage, key, serial, small},
 };
 use crate::{
-    gateway::deliver::spool::{Config, Loss, Refusal, engine::Read, name::Name, shelf::Picked},
-    model::{AccountId, DestinationId, Signal, Tally},
+    gateway::deliver::spool::{Config, Refusal, engine::Read, name::Name, shelf::Picked},
+    model::{AccountId, DestinationId, Loss, Signal, Tally},
 };
 
 fn read(stage: &Stage, picked: &Picked) -> u64 {
@@ -114,7 +114,10 @@ fn a_line_has_no_more_records_out_than_it_may() {
     assert_eq!(out.len(), 8);
     assert!(stage.engine.next(DestinationId(1), 1).is_none());
     stage.engine.end(&out[3]);
-    let next = stage.engine.next(DestinationId(1), 8).expect("room for one");
+    let next = stage
+        .engine
+        .next(DestinationId(1), 8)
+        .expect("room for one");
     assert_eq!(read(&stage, &next), 9);
     assert!(stage.engine.next(DestinationId(1), 8).is_none());
 }
@@ -224,7 +227,7 @@ fn few_records_that_pin_much_disk_are_put_together_in_their_order() {
 fn a_payload_that_nobody_takes_is_set_aside_for_a_person() {
     let disk = Faulty::new(1);
     let config = Config {
-        aside_bytes_max: 1_000,
+        aside_bytes_max: 20_000,
         ..small(1 << 20)
     };
     let mut stage = Stage::open(&disk, config);
@@ -246,7 +249,8 @@ fn a_payload_that_nobody_takes_is_set_aside_for_a_person() {
     assert_eq!(told["account"], 1);
     assert_eq!(told["reason"], "400: not what we take");
     let bytes: usize = bodies.iter().chain(&about).map(Vec::len).sum();
-    assert!(bytes <= 1_000, "bounded: {bytes}");
+    assert!(bytes <= 20_000, "bounded: {bytes}");
+    assert_eq!(bodies.len(), 2, "each file takes a block");
     let items: u64 = (1..=40).map(|serial| serial % 5).sum();
     let losses = stage.engine.take_losses();
     assert_eq!(losses.len(), 1);
@@ -311,4 +315,91 @@ fn what_is_in_memory_does_not_grow_with_the_backlog() {
     assert!(opened.count() <= 9);
     drop(shelf);
     assert_eq!(stage.drain().len(), 2_000);
+}
+
+const EIO: i32 = 5;
+const EMFILE: i32 = 24;
+
+/// Thin segments, of each record the fourth; gives their serial numbers.
+fn thin(disk: &Faulty) -> Vec<u64> {
+    let mut stage = Stage::open(disk, small(500));
+    for serial in 1..=80 {
+        stage.append(key(1, 1), serial).expect("taken");
+    }
+    stage.writer.seal();
+    let mut kept = Vec::new();
+    while let Some(picked) = stage.engine.next(DestinationId(1), 64) {
+        let serial = read(&stage, &picked);
+        match serial.is_multiple_of(4) {
+            true => kept.push(serial),
+            false => stage.engine.end(&picked),
+        }
+    }
+    disk.kill();
+    kept
+}
+
+fn segments(disk: &Faulty) -> Vec<String> {
+    let files = disk.files().into_keys();
+    files.filter(|name| name.ends_with(".seg")).collect()
+}
+
+#[test]
+fn a_segment_that_cannot_be_read_for_a_while_is_lost_by_no_merge_of_its_neighbours() {
+    for (hidden, restarts) in [
+        (".seg", false),
+        (".seg", true),
+        (".index", false),
+        (".index", true),
+        (".done", false),
+        (".done", true),
+    ] {
+        let disk = Faulty::new(1);
+        let kept = thin(&disk);
+        let names = segments(&disk);
+        assert!(names.len() > 9, "{names:?}");
+        let file = names[names.len() / 2].replace(".seg", hidden);
+        assert!(disk.files().contains_key(&file), "{file}");
+        disk.state().unreadable.insert(file, EMFILE);
+        let mut stage = Stage::open(&disk, small(500));
+        stage.recover_all();
+        let mut merges = 0;
+        while stage.engine.merge() {
+            merges += 1;
+        }
+        assert!(merges > 0 && segments(&disk).len() < names.len());
+        disk.state().unreadable.clear();
+        if restarts {
+            disk.kill();
+            stage = Stage::open(&disk, small(500));
+            stage.recover_all();
+        }
+        stage.engine.recover_again();
+        while stage.engine.merge() {}
+        let mut came: Vec<u64> = stage.drain().into_iter().map(|(_, it)| it).collect();
+        came.sort_unstable();
+        assert_eq!(came, kept, "{hidden} {restarts}");
+    }
+}
+
+#[test]
+fn a_record_that_the_disk_never_gives_holds_up_its_line_for_so_long_and_no_longer() {
+    for (error, gives_up) in [(EIO, true), (EMFILE, false)] {
+        let disk = Faulty::new(1);
+        let mut stage = Stage::open(&disk, small(300));
+        for serial in 1..=8 {
+            stage.append(key(1, 1), serial).expect("taken");
+        }
+        stage.writer.seal();
+        let first = segments(&disk).swap_remove(0);
+        disk.state().unreadable.insert(first, error);
+        let picked = stage.engine.next(DestinationId(1), 1).expect("one");
+        let mut tries = 1;
+        while tries < 1_000 && matches!(stage.engine.read(&picked), Read::Unreadable) {
+            tries += 1;
+        }
+        assert_eq!(tries < 1_000, gives_up, "{tries}");
+        let lost = stage.engine.take_losses();
+        assert_eq!(!lost.is_empty(), gives_up, "{lost:?}");
+    }
 }

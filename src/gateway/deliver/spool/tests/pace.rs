@@ -210,7 +210,8 @@ fn a_start_with_a_gib_spooled_takes_payloads_at_once() {
         .build()
         .expect("a runtime");
     let origin = origin(key(1, 1), 1, clock::steady_ms());
-    let taken = spool.append(origin, &payload(1, Signal::Logs), Held::alone(1 << 30));
+    let payload = payload(1, Signal::Logs);
+    let taken = spool.append(origin, &payload, Held::alone(1 << 30));
     runtime.block_on(taken).expect("taken");
     let taken = begun.elapsed();
     while spool.next(DestinationId(1), 1).is_none() {

@@ -30,8 +30,8 @@ use crate::{
         },
     },
     model::{
-        AccountId, Chunks, Content, Counts, DestinationId, Door, Encoding, LineCounts, Payload,
-        Signal, Tally, TokenId,
+        AccountId, Chunks, Content, Counts, DestinationId, Digest, Door, Encoding, LineCounts,
+        Payload, Signal, Tally, TokenId,
     },
 };
 
@@ -159,6 +159,7 @@ pub(super) fn origin(key: Key, serial: u64, accepted_ms: u64) -> Origin {
     Origin {
         account: key.account,
         token: TokenId(serial + 1),
+        digest: Digest([7; 16]),
         destination: key.destination,
         accepted_ms,
     }
@@ -179,7 +180,7 @@ pub(super) fn waiting(
         body: payload.chunks.clone(),
         tally: Tally::new(payload.counts.items(), payload.inflated_bytes),
         accepted_ms,
-        _held: Held::alone(1 << 30),
+        _held: Some(Held::alone(1 << 30)),
         answer,
     };
     (waiting, answered)

@@ -34,7 +34,7 @@ fn a_body_is_inflated_only_with_a_claim_for_its_inflated_size() {
         let to = inflating(&server.url);
         let mut refuse = |_| Err(Rejection::Overloaded);
         let refused = upstreams
-            .send(&to, ACCOUNT, TOKEN, &payload, &mut refuse)
+            .send(&to, (ACCOUNT, TOKEN), &payload, &mut refuse)
             .await;
         assert!(matches!(refused, Err(Rejection::Overloaded)), "{refused:?}");
         assert!(server.seen.borrow().is_empty(), "it was sent all the same");
@@ -43,7 +43,7 @@ fn a_body_is_inflated_only_with_a_claim_for_its_inflated_size() {
             claimed += bytes;
             Ok(())
         };
-        let sent = upstreams.send(&to, ACCOUNT, TOKEN, &payload, &mut claim);
+        let sent = upstreams.send(&to, (ACCOUNT, TOKEN), &payload, &mut claim);
         sent.await.unwrap();
         assert!((2 * MIB..3 * MIB).contains(&claimed), "{claimed}");
         assert_eq!(server.seen.borrow()[0].body.len() as u64, 2 * MIB);
@@ -58,7 +58,7 @@ fn a_body_that_needs_no_change_claims_nothing() {
         let to = Arc::new(destination(DestinationKind::Http, &[&server.url]));
         let mut claim = |_| Err(Rejection::Overloaded);
         upstreams
-            .send(&to, ACCOUNT, TOKEN, &lines(), &mut claim)
+            .send(&to, (ACCOUNT, TOKEN), &lines(), &mut claim)
             .await
             .unwrap();
     });

@@ -226,3 +226,29 @@ fn a_wait_that_one_endpoint_asks_for_outlives_the_failure_of_the_next() {
         }
     });
 }
+
+#[test]
+fn an_endpoint_that_is_slow_gets_no_more_than_it_can_take() {
+    run(async {
+        let slow = serve(|_| Act::Silence).await;
+        let quick = serve(|_| answer(200, "", "")).await;
+        let upstreams = Upstreams::new(Config::default(), Sockets::new(1024));
+        let to = Arc::new(destination(DestinationKind::Http, &[&slow.url, &quick.url]));
+        let bulk = lines();
+        let (mut taken, mut waiting) = (0, Vec::new());
+        for _ in 0..40 {
+            let mut sending = Box::pin(send(&upstreams, &to, &bulk));
+            tokio::select! {
+                biased;
+                sent = &mut sending => {
+                    sent.expect("the quick one takes it");
+                    taken += 1;
+                }
+                () = sleep(Duration::from_millis(20)) => waiting.push(sending),
+            }
+        }
+        // What hangs there counts, so that all that follows goes to the other one.
+        assert_eq!((waiting.len(), taken), (1, 39));
+        assert_eq!(quick.seen.borrow().len(), 39);
+    });
+}
