@@ -60,7 +60,7 @@ struct Filling {
     rate: Rate,
     /// In nanoseconds. In the past: full. Further ahead than it takes to fill: in debt.
     full_at: u64,
-    /// When somebody last took from it while it was full.
+    /// When somebody last took from it, or changed its rate, while it was full.
     was_full_at: u64,
     /// When a change of the rate last left it full: what was owed before is owed no more.
     forgot_at: u64,
@@ -143,6 +143,9 @@ impl Bucket {
         let full = i64::try_from(rate.burst).unwrap_or(i64::MAX);
         let missing = level.map_or(0, |level| full.saturating_sub(level.min(full)));
         let missing = nanos_of(missing.unsigned_abs(), rate.per_second);
+        if filling.full_at <= now.0 {
+            filling.was_full_at = now.0;
+        }
         filling.rate = rate;
         filling.full_at = now.0.saturating_add(missing);
         if missing == 0 {

@@ -293,9 +293,37 @@ fn a_change_that_leaves_a_bucket_full_leaves_nobody_anything_to_give_back() {
 
 #[test]
 fn a_worker_whose_clock_is_behind_has_paid_for_its_own_bytes_too() {
-    let bucket = bucket(1_000, 0);
+    let bucket = bucket(1_000, 1);
     bucket.charge(1, &mut Share::default(), Moment(seconds(5).0 + 900));
     let mut share = Share::default();
     bucket.charge(9_000, &mut share, seconds(5));
     assert_eq!(bucket.wait(&share, seconds(8)), Duration::ZERO);
+    let rate = Rate {
+        per_second: 2_000,
+        burst: 5,
+    };
+    // Full again, and changed by a worker whose clock is ahead.
+    bucket.set(rate, Moment(seconds(50).0 + 900));
+    let mut share = Share::default();
+    bucket.charge(9_000, &mut share, seconds(50));
+    bucket.give_back(&share, seconds(51));
+    assert_eq!(bucket.level(seconds(51)), Some(5));
+}
+
+#[test]
+fn what_was_full_again_before_its_rate_changed_is_not_given_back() {
+    for then in [20, 1_000_000] {
+        let bucket = bucket(10, 10);
+        let (mut old, mut others) = (Share::default(), Share::default());
+        bucket.charge(6, &mut old, seconds(1));
+        let rate = Rate {
+            per_second: then,
+            burst: 0,
+        };
+        bucket.set(rate, seconds(100));
+        bucket.charge(then, &mut others, seconds(100));
+        let level = bucket.level(seconds(100));
+        bucket.give_back(&old, seconds(100));
+        assert_eq!(bucket.level(seconds(100)), level, "{then}");
+    }
 }
