@@ -196,6 +196,16 @@ impl Store {
         self.herald.is_current()
     }
 
+    /// Returns once so many are waiting for the writer, so that no busy machine parts those who come together.
+    #[cfg(test)]
+    pub(super) async fn awaited(&self, works: usize) {
+        // Whoever waits for it or has it holds a reference; so does the store.
+        let holders = works + 2;
+        while Arc::strong_count(&self.writer) < holders {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
+
     /// How long those who come together are waited for; with zero, each change is a commit of its own.
     #[cfg(test)]
     pub(super) async fn stay_open(&self, open_max: std::time::Duration) {

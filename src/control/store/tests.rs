@@ -73,7 +73,7 @@ impl Bench {
         for &work in works {
             others.push(come(self.store, work));
             // So that they wait in this order.
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            self.store.awaited(others.len()).await;
         }
         let mut outcomes = vec![first.finish().await.map(Some)];
         for other in others {

@@ -110,9 +110,14 @@ async fn suspensions_that_come_together_are_weighed_together() {
         tokens(&people, account, 400).await;
         accounts.push(account);
     }
+    let first = store.begin("test").await.expect("begun");
     let all = [0, 1, 2, 3].map(|at| suspend(&people, accounts[at], ""));
     let [a, b, c, d] = all;
-    let (a, b, c, d) = tokio::join!(a, b, c, d);
+    let together = async {
+        store.awaited(4).await;
+        drop(first);
+    };
+    let (a, b, c, d, ()) = tokio::join!(a, b, c, d, together);
     let (done, held): (Vec<_>, Vec<_>) = [a, b, c, d]
         .into_iter()
         .partition(|(status, _)| *status == 200);
