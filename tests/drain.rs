@@ -166,6 +166,14 @@ async fn load(rest: &str, delay: Duration) -> Load {
 async fn what_is_in_flight_at_sigterm_finishes_and_the_process_ends_with_0() {
     let mut load = load("", Duration::from_millis(300)).await;
     let process = load.live.take_process();
+    // Longer than it takes anybody to hear of the end: none is answered just before.
+    let held = Script::status(200).after(Duration::from_secs(2));
+    load.recorder.answer(held);
+    let before = load.recorder.recorded().len();
+    world::eventually("each of them waits", async || {
+        load.recorder.recorded().len() >= before + 32
+    })
+    .await;
     let signalled = Instant::now();
     process.signal_term();
     sleep(Duration::from_millis(150)).await;
@@ -185,8 +193,7 @@ async fn what_is_in_flight_at_sigterm_finishes_and_the_process_ends_with_0() {
     let settled = signalled - Duration::from_millis(20);
     let in_flight: Vec<_> = seen
         .iter()
-        .filter(|ended| ended.began < settled)
-        .filter(|ended| ended.ended > signalled)
+        .filter(|ended| ended.began < signalled && ended.ended > signalled)
         .collect();
     let failed: Vec<_> = seen
         .iter()
