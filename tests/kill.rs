@@ -35,7 +35,7 @@ async fn ship(
     sender: u64,
     bulk: SocketAddr,
     token: String,
-    acknowledged: Arc<Mutex<Vec<(u64, u64)>>>,
+    acknowledged: Acknowledged,
     stop: Arc<AtomicBool>,
 ) -> u64 {
     let mut sent = 0;
@@ -69,6 +69,24 @@ async fn ship(
     sent
 }
 
+type Acknowledged = Arc<Mutex<Vec<(u64, u64)>>>;
+
+/// All senders at work: how many batches each has sent is told when they have stopped.
+fn shipping(live: &Live, token: &str) -> (JoinSet<u64>, Acknowledged, Arc<AtomicBool>) {
+    let (acknowledged, stop) = (Acknowledged::default(), Arc::default());
+    let mut senders = JoinSet::new();
+    for sender in 0..SENDERS {
+        senders.spawn(ship(
+            sender,
+            live.bulk,
+            token.to_owned(),
+            Arc::clone(&acknowledged),
+            Arc::clone(&stop),
+        ));
+    }
+    (senders, acknowledged, stop)
+}
+
 /// The archive's promise: a last line without its end was never acknowledged, and nothing follows it.
 fn whole_lines(folder: &Path) -> (Vec<String>, usize) {
     let (mut lines, mut torn) = (Vec::new(), 0);
@@ -86,18 +104,7 @@ async fn everything_acknowledged_outlives_every_kill() {
     let kills = live::dose(10);
     let mut live = Live::start("").await;
     let (account, tokens) = live.account("acme", "archive").await;
-    let acknowledged = Arc::new(Mutex::new(Vec::new()));
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut senders = JoinSet::new();
-    for sender in 0..SENDERS {
-        senders.spawn(ship(
-            sender,
-            live.bulk,
-            tokens[0].clone(),
-            Arc::clone(&acknowledged),
-            Arc::clone(&stop),
-        ));
-    }
+    let (mut senders, acknowledged, stop) = shipping(&live, &tokens[0]);
     let (mut seed, mut slowest) = (7, Duration::ZERO);
     for _ in 0..kills {
         let before = acknowledged.lock().expect("not poisoned").len();
@@ -153,18 +160,7 @@ async fn everything_acknowledged_reaches_a_destination_that_comes_and_goes_throu
     live.destination_of("there", "http", &recorder.url(), "spill")
         .await;
     let (_, tokens) = live.account("acme", "there").await;
-    let acknowledged = Arc::new(Mutex::new(Vec::new()));
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut senders = JoinSet::new();
-    for sender in 0..SENDERS {
-        senders.spawn(ship(
-            sender,
-            live.bulk,
-            tokens[0].clone(),
-            Arc::clone(&acknowledged),
-            Arc::clone(&stop),
-        ));
-    }
+    let (mut senders, acknowledged, stop) = shipping(&live, &tokens[0]);
     let (mut seed, mut slowest) = (7, Duration::ZERO);
     for kill in 0..kills {
         let is_up = kill % 3 == 2;
